@@ -1,0 +1,111 @@
+"""Shared argument checks: every message says what came, what was expected and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Returns the shape of anything array-like without moving it between devices."""
+    return tuple(np.shape(value))
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises ValueError if a concrete float array holds NaN or infinity; tracers pass."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    xp = jnp if isinstance(value, jax.Array) else np
+    array = xp.asarray(value)
+    if not xp.issubdtype(array.dtype, np.inexact) or array.size == 0:
+        return
+    # One reduction instead of a mask as large as the array: a NaN or inf survives min and max.
+    if bool(xp.isfinite(array.min()) & xp.isfinite(array.max())):
+        return
+    bad = np.argwhere(~np.isfinite(np.asarray(array)))
+    raise ValueError(
+        f"{name} holds {len(bad)} value(s) that are NaN or infinite, the first at index "
+        f"{tuple(int(i) for i in bad[0])}; expected finite numbers: drop or repair those points."
+    )
+
+
+def check_ndim(name: str, value: Any, ndim: int, meaning: str) -> None:
+    """Raises ValueError unless ``value`` has ``ndim`` axes; ``meaning`` is e.g. '(n, C)'."""
+    shape = shape_of(value)
+    if len(shape) != ndim:
+        raise ValueError(
+            f"{name} has shape {shape}, expected {meaning}; add or drop an axis "
+            f"(for example {name}[:, None] for a single output)."
+        )
+
+
+def check_same_length(name_a: str, a: Any, name_b: str, b: Any) -> None:
+    """Raises ValueError unless two arrays have the same first axis."""
+    la, lb = shape_of(a)[:1], shape_of(b)[:1]
+    if la != lb:
+        raise ValueError(
+            f"{name_a} has length {la[0] if la else 'none'} and {name_b} has length "
+            f"{lb[0] if lb else 'none'}; expected one entry of each per point."
+        )
+
+
+def check_same_shape(name_a: str, a: Any, name_b: str, b: Any) -> None:
+    """Raises ValueError unless two arrays have the same shape."""
+    if shape_of(a) != shape_of(b):
+        raise ValueError(
+            f"{name_a} has shape {shape_of(a)} and {name_b} has shape {shape_of(b)}; "
+            "expected equal shapes."
+        )
+
+
+def check_square(name: str, value: Any) -> None:
+    """Raises ValueError unless ``value`` is a square matrix."""
+    shape = shape_of(value)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(f"{name} has shape {shape}, expected a square matrix (n, n).")
+
+
+def check_in_range(
+    name: str,
+    value: float,
+    low: float,
+    high: float = np.inf,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> None:
+    """Raises ValueError unless ``low <= value <= high`` (open ends excluded); NaN never passes."""
+    above = value > low if low_open else value >= low
+    below = value < high if high_open else value <= high
+    if not (above and below):
+        ends = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        raise ValueError(f"{name} is {value}, expected a number in {ends}.")
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raises ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}.")
+
+
+def check_labels(name: str, labels: Any, num_classes: int | None = None) -> np.ndarray:
+    """Returns integer labels (n,) as int32; ValueError on wrong type, shape or range."""
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}, expected integer labels (n,).")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"{name} has dtype {array.dtype}, expected integer class labels; "
+            "encoded targets become labels through argmax."
+        )
+    if array.size and array.min() < 0:
+        raise ValueError(f"{name} holds {array.min()}, expected labels from 0 up.")
+    if num_classes is not None and array.size and array.max() >= num_classes:
+        raise ValueError(
+            f"{name} holds {array.max()}, expected labels in 0..{num_classes - 1} "
+            f"(num_classes = {num_classes})."
+        )
+    return array.astype(np.int32)
