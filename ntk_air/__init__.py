@@ -37,7 +37,7 @@ _ROOMS = (
     "plots",
 )
 
-__all__ = [  # noqa: F822 - the rooms are imported when first used
+__all__ = [
     "datasets",
     "noise",
     "kernels",

@@ -109,3 +109,14 @@ def check_labels(name: str, labels: Any, num_classes: int | None = None) -> np.n
             f"(num_classes = {num_classes})."
         )
     return array.astype(np.int32)
+
+
+def check_size(name: str, value: Any, low: int, high: int | None = None, hint: str = "") -> int:
+    """Returns ``value`` as an int; ValueError unless it is a whole number in ``low..high``."""
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or value < low or (high is not None and value > high):
+        ends = f"from {low} up" if high is None else f"in {low}..{high}"
+        raise ValueError(
+            f"{name} is {value!r}, expected a whole number {ends}{hint and '; '}{hint}."
+        )
+    return int(value)

@@ -1,0 +1,269 @@
+"""The dataset type, its rescalings, and the way in for a user's own arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_choice, check_finite, check_labels, check_same_length, check_size
+from .._results import result, static
+from .._typing import Array, ArrayLike, Float, Int
+
+
+@result
+class Dataset:
+    """Labelled training and test points.
+
+    Attributes:
+        train_inputs: (n, H, W, ch) float32 images in [0, 1] as loaded; (n, d) once flattened.
+        train_labels: (n,) int32 in 0..num_classes - 1.
+        test_inputs: (m, H, W, ch) float32; m may be 0.
+        test_labels: (m,) int32.
+        extra_labels: further int32 labels (n,) of the training points by name, such as the
+            CIFAR-10N human labels "aggregate", "random1", "random2", "random3", "worst". An entry
+            is -1 where the annotator named a class outside the chosen subset of classes.
+        train_rows: (n,) int32, the row of each training point in the source (files in order), to
+            join per-image data kept elsewhere.
+        test_rows: (m,) int32, likewise.
+        num_classes: number of classes C.
+        class_names: their C names.
+        name: name of the dataset.
+    """
+
+    train_inputs: Float[Array, "n ..."]
+    train_labels: Int[Array, " n"]
+    test_inputs: Float[Array, "m ..."]
+    test_labels: Int[Array, " m"]
+    extra_labels: dict[str, Int[Array, " n"]]
+    train_rows: Int[Array, " n"]
+    test_rows: Int[Array, " m"]
+    num_classes: int = static()
+    class_names: tuple[str, ...] = static()
+    name: str = static()
+
+    def standardized(self) -> Dataset:
+        """Centres each pixel on the training set and divides by one overall deviation.
+
+        The mean is taken over training images, separately at each pixel and channel; the standard
+        deviation is one number, over all entries of the centred training images. The same two are
+        applied to the test images.
+
+        Returns:
+            A new dataset.
+
+        Raises:
+            ValueError: if all training images are equal, so that nothing is left to scale.
+        """
+        train, test = np.asarray(self.train_inputs), np.asarray(self.test_inputs)
+        # Sums over 1e8 float32 pixels lose digits: accumulate in float64, keep float32.
+        mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centred = train - mean
+        rows = centred.reshape(len(centred), -1)
+        energy = np.einsum("nd,nd->n", rows, rows).sum(dtype=np.float64)
+        if not energy > 0:
+            raise ValueError(
+                f"all {len(train)} training inputs of {self.name} are equal, expected inputs that "
+                "differ; load more points."
+            )
+        deviation = np.float32(np.sqrt(energy / centred.size))
+        centred /= deviation
+        return dataclasses.replace(
+            self,
+            train_inputs=jnp.asarray(centred),
+            test_inputs=jnp.asarray((test - mean) / deviation),
+        )
+
+    def flattened(self, unit_norm: bool | Literal["sqrt_d"] = False) -> Dataset:
+        """Makes each input one row of d numbers, on request of a fixed Euclidean norm.
+
+        Args:
+            unit_norm: False keeps the values; True scales each row to norm 1; ``"sqrt_d"`` scales
+                each row to norm sqrt(d), the usual scale for kernels in NTK parameterisation. A
+                row of zeros has no direction: it stays zero, with a warning.
+
+        Returns:
+            A new dataset with inputs (n, d).
+
+        Raises:
+            ValueError: for another value of ``unit_norm``.
+        """
+        check_choice("unit_norm", unit_norm, (False, True, "sqrt_d"))
+        return dataclasses.replace(
+            self,
+            train_inputs=jnp.asarray(_flatten(self.train_inputs, unit_norm, "training")),
+            test_inputs=jnp.asarray(_flatten(self.test_inputs, unit_norm, "test")),
+        )
+
+    def take(self, train_index: ArrayLike, test_index: ArrayLike | None = None) -> Dataset:
+        """Keeps the training points at ``train_index``, and the test points at ``test_index``.
+
+        Args:
+            train_index: positions (k,) or a mask (n,) of bools.
+            test_index: the same for the test points; None keeps them all.
+
+        Returns:
+            A new dataset with the same classes.
+
+        Raises:
+            ValueError: if a position is out of range or a mask has the wrong length.
+        """
+        train = _positions("train_index", train_index, len(self.train_labels))
+        changes: dict[str, Any] = {
+            "train_inputs": self.train_inputs[train],
+            "train_labels": self.train_labels[train],
+            "train_rows": self.train_rows[train],
+            "extra_labels": {k: v[train] for k, v in self.extra_labels.items()},
+        }
+        if test_index is not None:
+            test = _positions("test_index", test_index, len(self.test_labels))
+            changes["test_inputs"] = self.test_inputs[test]
+            changes["test_labels"] = self.test_labels[test]
+            changes["test_rows"] = self.test_rows[test]
+        return dataclasses.replace(self, **changes)
+
+
+def from_arrays(
+    train_inputs: ArrayLike,
+    train_labels: ArrayLike,
+    test_inputs: ArrayLike | None = None,
+    test_labels: ArrayLike | None = None,
+    *,
+    name: str,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    extra_labels: Mapping[str, ArrayLike] | None = None,
+) -> Dataset:
+    """Makes a dataset of a user's own arrays, in the order given and without rescaling.
+
+    Args:
+        train_inputs: (n, ...) finite numbers, n of at least 1; stored as float32.
+        train_labels: (n,) integers from 0 up.
+        test_inputs: (m, ...) with the trailing axes of ``train_inputs``; None for no test points.
+        test_labels: (m,) integers.
+        name: what to call the dataset.
+        num_classes: number of classes; by default that of ``class_names``, otherwise one more
+            than the largest label.
+        class_names: one name per class; by default the numbers.
+        extra_labels: further labels (n,) of the training points; -1 marks an entry without one.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        ValueError: for lengths or trailing axes that differ, NaN or infinity, labels out of
+            range, or one of the two test arrays without the other.
+    """
+    train = _inputs("train_inputs", train_inputs)
+    if not len(train):
+        raise ValueError("train_inputs holds no points, expected (n, ...) with n of at least 1.")
+    if (test_inputs is None) != (test_labels is None):
+        raise ValueError("one of test_inputs and test_labels is missing; pass both or neither.")
+    if test_inputs is None or test_labels is None:
+        test, raw_test_labels = np.zeros((0, *train.shape[1:]), np.float32), np.zeros(0, np.int32)
+    else:
+        test, raw_test_labels = _inputs("test_inputs", test_inputs), np.asarray(test_labels)
+    if test.shape[1:] != train.shape[1:]:
+        raise ValueError(
+            f"test_inputs has shape {test.shape} and train_inputs {train.shape}; "
+            "expected the same axes after the first."
+        )
+    classes = _class_count(num_classes, class_names, np.asarray(train_labels), raw_test_labels)
+    labels = check_labels("train_labels", train_labels, classes)
+    tested = check_labels("test_labels", raw_test_labels, classes)
+    check_same_length("train_inputs", train, "train_labels", labels)
+    check_same_length("test_inputs", test, "test_labels", tested)
+    extra = {k: _extra(k, v, len(labels), classes) for k, v in (extra_labels or {}).items()}
+    return Dataset(
+        # jnp.array copies: jnp.asarray may share memory with an array that its owner changes later.
+        train_inputs=jnp.array(train),
+        train_labels=jnp.asarray(labels),
+        test_inputs=jnp.array(test),
+        test_labels=jnp.asarray(tested),
+        extra_labels={k: jnp.asarray(v) for k, v in extra.items()},
+        train_rows=jnp.arange(len(labels), dtype=jnp.int32),
+        test_rows=jnp.arange(len(tested), dtype=jnp.int32),
+        num_classes=classes,
+        class_names=tuple(map(str, class_names or range(classes))),
+        name=str(name),
+    )
+
+
+def _inputs(name: str, value: ArrayLike) -> np.ndarray:
+    array = np.asarray(value)
+    if array.ndim < 2 or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}, expected numbers (n, d) or "
+            "(n, H, W, ch)."
+        )
+    array = array.astype(np.float32, copy=False)
+    check_finite(name, array)
+    return array
+
+
+def _class_count(num_classes: int | None, names: Sequence[str] | None, *labels: np.ndarray) -> int:
+    if names is not None and num_classes is not None and len(names) != num_classes:
+        raise ValueError(f"class_names has {len(names)} names and num_classes is {num_classes}.")
+    if names is not None and len(set(names)) != len(names):
+        raise ValueError(f"class_names holds a name twice: {', '.join(map(str, names))}.")
+    if names is not None:
+        num_classes = len(names)
+    if num_classes is None:
+        largest = max((check_labels("labels", x).max(initial=0) for x in labels), default=0)
+        num_classes = max(int(largest) + 1, 2)
+    return check_size("num_classes", num_classes, 2)
+
+
+def _extra(name: str, value: ArrayLike, length: int, num_classes: int) -> np.ndarray:
+    array = np.asarray(value)
+    if array.shape != (length,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"extra_labels[{name!r}] has shape {array.shape} and dtype {array.dtype}, expected "
+            f"integers ({length},), one per training point."
+        )
+    if array.size and (array.min() < -1 or array.max() >= num_classes):
+        raise ValueError(
+            f"extra_labels[{name!r}] spans {array.min()}..{array.max()}, expected labels in "
+            f"0..{num_classes - 1}, or -1 for none."
+        )
+    return array.astype(np.int32)
+
+
+def _flatten(inputs: ArrayLike, unit_norm: bool | str, split: str) -> np.ndarray:
+    array = np.asarray(inputs)
+    rows = array.reshape(len(array), int(np.prod(array.shape[1:])))
+    if unit_norm is False:
+        return rows
+    length = np.sqrt(rows.shape[1]) if unit_norm == "sqrt_d" else 1.0
+    scaled, zeros = np.empty_like(rows), 0
+    # In float64, a block at a time: float32 squares of tiny inputs underflow, of huge overflow.
+    for start in range(0, len(rows), 4096):
+        block = rows[start : start + 4096].astype(np.float64)
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        zeros += int((norms == 0).sum())
+        scaled[start : start + 4096] = block * (length / np.where(norms == 0, 1.0, norms))
+    if zeros:
+        warnings.warn(
+            f"{zeros} {split} input(s) are all zero and stay so: they have no direction to scale.",
+            stacklevel=3,
+        )
+    return scaled
+
+
+def _positions(name: str, index: ArrayLike, length: int) -> np.ndarray:
+    array = np.asarray(index)
+    if array.dtype == bool:
+        if array.shape != (length,):
+            raise ValueError(f"{name} is a mask of shape {array.shape}, expected ({length},).")
+        return np.flatnonzero(array)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} has shape {array.shape}, expected integer positions (k,).")
+    if array.size and (array.min() < 0 or array.max() >= length):
+        raise ValueError(
+            f"{name} spans {array.min()}..{array.max()}, expected positions in 0..{length - 1}."
+        )
+    return array

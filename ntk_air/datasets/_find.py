@@ -1,0 +1,89 @@
+"""Where the files of a dataset are looked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ._cifar_binary import find_pickles, read_cifar_binary
+from ._hub import read_hub
+from ._idx import read_idx
+from ._image_folder import read_image_folder
+from ._npz import read_npz
+from ._parquet import read_parquet
+from ._source import Known, Reader, Source
+
+VARIABLE = "NTK_AIR_DATA"
+_READERS: tuple[Reader, ...] = (read_parquet, read_idx, read_cifar_binary, read_image_folder)
+# Folders that Hugging Face repositories, torchvision and the original archives put files in.
+_INNER = ("", "data", "plain_text", "raw", "cifar-10-batches-bin", "cifar-100-binary")
+_PICKLED = ("", "cifar-10-batches-py", "cifar-100-python")
+
+
+def find_known(known: Known, root: str | os.PathLike[str] | None) -> Source:
+    """The files of a known dataset below ``root`` or `$NTK_AIR_DATA`, else a download.
+
+    A root that is given is the only place: a mistyped path must not start a download.
+    """
+    given = root or os.environ.get(VARIABLE)
+    base = Path(given).expanduser() if given else None
+    archive = base / f"{known.name}.npz" if base else None
+    folders = [base / known.name, base / known.name.upper(), base] if base else []
+    for folder in folders:
+        for inner in (*_INNER, known.name):
+            source = _read(folder / inner, known)
+            if source is not None:
+                return source
+    if archive is not None and archive.is_file():
+        return read_npz(archive, known)
+    reasons = [str(f) for f in folders] or [f"${VARIABLE} (not set)"]
+    for folder in folders:
+        pickled = next(filter(None, (find_pickles(folder / p, known.name) for p in _PICKLED)), None)
+        if pickled:
+            reasons.append(
+                f"{pickled} is the pickled version, not read because unpickling runs code from "
+                "the file: get the binary version"
+            )
+            break
+    if not root:
+        try:
+            return read_hub(known)
+        except FileNotFoundError as error:
+            reasons.append(str(error))
+    raise FileNotFoundError(
+        f"no files of {known.name} found; looked in: {'; '.join(reasons)}. Put the parquet folder "
+        f"of https://huggingface.co/datasets/{known.hub}, or the originals from {known.homepage}, "
+        f"in a folder named {known.name} and pass the folder above as root or set ${VARIABLE}."
+    )
+
+
+def find_path(name: str, names: tuple[str, ...]) -> Source:
+    """The user's own data at a path: an .npz archive, or a folder of images or parquet files."""
+    path = Path(name).expanduser()
+    if path.is_file() and path.suffix == ".npz":
+        return read_npz(path, None)
+    if path.is_dir():
+        for inner in _INNER:
+            source = _read(path / inner, None)
+            if source is not None:
+                return source
+        raise FileNotFoundError(
+            f"{path} holds no data that is read; expected train-*.parquet, train/<class>/*.png or "
+            "train-images-idx3-ubyte."
+        )
+    if path.suffix or len(path.parts) > 1:
+        raise FileNotFoundError(f"{path} is no folder and no .npz file; check the path.")
+    raise ValueError(
+        f"name is {name!r}, expected one of {', '.join(names)}, or the path of a folder or .npz "
+        "file with your own data."
+    )
+
+
+def _read(folder: Path, known: Known | None) -> Source | None:
+    if not folder.is_dir():
+        return None
+    for reader in _READERS:
+        source = reader(folder, known)
+        if source is not None:
+            return source
+    return None

@@ -1,0 +1,47 @@
+"""Self-distillation and plain training of real networks, and the same in function space.
+
+`alpha` and `label_fn` are namespaces of the schedules and label functions listed here.
+"""
+
+from . import _alpha as alpha
+from . import _label_fn as label_fn
+from ._alpha import (
+    AlphaSchedule,
+    agreement,
+    constant,
+    cosine,
+    exponential,
+    inverse_time,
+    linear,
+)
+from ._function_space import kernel_self_distill
+from ._history import DistillationResult, DivergenceError, History
+from ._label_fn import LabelFn, hard, identity, nearest, sign, softmax, tanh
+from ._self_distill import self_distill
+
+__all__ = [
+    # training
+    "self_distill",
+    "kernel_self_distill",
+    "DistillationResult",
+    "History",
+    "DivergenceError",
+    # weight of the observed label
+    "alpha",
+    "AlphaSchedule",
+    "agreement",
+    "constant",
+    "cosine",
+    "exponential",
+    "inverse_time",
+    "linear",
+    # label functions
+    "label_fn",
+    "LabelFn",
+    "hard",
+    "identity",
+    "nearest",
+    "sign",
+    "softmax",
+    "tanh",
+]

@@ -1,0 +1,201 @@
+"""Schedules for the weight of the observed label, from training step to a number in [0, 1].
+
+A schedule is a small pytree: its numbers are traced, so that another time constant runs the same
+compiled training loop. Source of the choices: arXiv:1910.01255, section 4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_choice, check_in_range
+from .._typing import Array
+
+__all__ = [
+    "AlphaSchedule",
+    "agreement",
+    "constant",
+    "cosine",
+    "exponential",
+    "inverse_time",
+    "linear",
+]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AlphaSchedule:
+    """The weight alpha_s of the observed label at step s.
+
+    Call it with a step (and, for `agreement`, with the fraction of the batch on which network and
+    observed label agree) to get the weight; it works on Python numbers, arrays and tracers.
+
+    Attributes:
+        kind: name of the formula.
+        parameters: its numbers, each a scalar; for kind "table" one array of weights per step.
+    """
+
+    kind: str
+    parameters: tuple[Any, ...]
+
+    def __call__(self, step: Any, agreement: Any = None) -> Array:
+        """Returns the weight at ``step``, shape of ``step``."""
+        if self.kind == "agreement":
+            if agreement is None:
+                raise ValueError(
+                    "the agreement schedule needs the batch agreement as second argument; it is "
+                    "known during training only."
+                )
+            return 1.0 - self.parameters[0] * jnp.asarray(agreement)
+        step = jnp.asarray(step)
+        if self.kind == "table":
+            (table,) = self.parameters
+            return table[jnp.clip(step, 0, table.shape[0] - 1)]
+        return _FORMULAS[self.kind](step.astype(jnp.result_type(float)), *self.parameters)
+
+
+jax.tree_util.register_dataclass(AlphaSchedule, data_fields=["parameters"], meta_fields=["kind"])
+
+
+def _constant(step: Array, value: Any) -> Array:
+    return jnp.full_like(step, value)
+
+
+def _linear(step: Array, start: Any, end: Any, steps: Any) -> Array:
+    return start + (end - start) * jnp.clip(step / steps, 0.0, 1.0)
+
+
+def _exponential(step: Array, time_constant: Any) -> Array:
+    return jnp.exp(-step / time_constant)
+
+
+def _inverse_time(step: Array, time_constant: Any) -> Array:
+    return 1.0 / (1.0 + step / time_constant)
+
+
+def _cosine(step: Array, steps: Any) -> Array:
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(step / steps, 0.0, 1.0)))
+
+
+_FORMULAS: dict[str, Callable[..., Array]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "exponential": _exponential,
+    "inverse_time": _inverse_time,
+    "cosine": _cosine,
+}
+
+
+def constant(value: float) -> AlphaSchedule:
+    """The same weight at every step; 1 is plain training on the observed labels.
+
+    Raises:
+        ValueError: if ``value`` is not a number in [0, 1].
+    """
+    check_in_range("alpha", value, 0.0, 1.0)
+    return AlphaSchedule("constant", (float(value),))
+
+
+def linear(start: float, end: float, steps: float) -> AlphaSchedule:
+    """From ``start`` to ``end`` over ``steps`` training steps, ``end`` from then on.
+
+    Raises:
+        ValueError: if a weight is outside [0, 1] or ``steps`` is not positive.
+    """
+    check_in_range("start", start, 0.0, 1.0)
+    check_in_range("end", end, 0.0, 1.0)
+    check_in_range("steps", steps, 0.0, low_open=True, high_open=True)
+    return AlphaSchedule("linear", (float(start), float(end), float(steps)))
+
+
+def exponential(time_constant: float) -> AlphaSchedule:
+    """exp(-s / time_constant), the time constant in training steps.
+
+    Raises:
+        ValueError: if ``time_constant`` is not a positive number.
+    """
+    check_in_range("time_constant", time_constant, 0.0, low_open=True, high_open=True)
+    return AlphaSchedule("exponential", (float(time_constant),))
+
+
+def inverse_time(time_constant: float) -> AlphaSchedule:
+    """1 / (1 + s / time_constant), the time constant in training steps.
+
+    Raises:
+        ValueError: if ``time_constant`` is not a positive number.
+    """
+    check_in_range("time_constant", time_constant, 0.0, low_open=True, high_open=True)
+    return AlphaSchedule("inverse_time", (float(time_constant),))
+
+
+def cosine(steps: float) -> AlphaSchedule:
+    """(1 + cos(pi s / steps)) / 2 up to ``steps`` training steps, 0 from then on.
+
+    Raises:
+        ValueError: if ``steps`` is not positive.
+    """
+    check_in_range("steps", steps, 0.0, low_open=True, high_open=True)
+    return AlphaSchedule("cosine", (float(steps),))
+
+
+def agreement(scale: float = 1.0) -> AlphaSchedule:
+    """1 - scale x the fraction of the batch whose argmax output agrees with the observed label.
+
+    The schedule of the paper's authors (scale 1, hard labels, cross-entropy; arXiv:1910.01255,
+    section 4): it needs no tuning, because a network that agrees with few labels trusts them all.
+
+    Raises:
+        ValueError: if ``scale`` is outside [0, 1].
+    """
+    check_in_range("scale", scale, 0.0, 1.0)
+    return AlphaSchedule("agreement", (float(scale),))
+
+
+def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
+    """Turns a number, one of the schedules above or any ``step -> weight`` function into one.
+
+    A function is read once at every step into a table. That lets it be ordinary Python, shows a
+    weight outside [0, 1] before training starts, and compiles nothing anew for another function.
+
+    Raises:
+        ValueError: if a weight at a step in 0..num_steps is outside [0, 1] or not finite.
+        TypeError: if ``alpha`` is none of these.
+    """
+    if isinstance(alpha, AlphaSchedule):
+        check_choice("alpha.kind", alpha.kind, (*_FORMULAS, "agreement", "table"))
+        return alpha
+    if callable(alpha):
+        table = tabulate("alpha", alpha, num_steps)
+        slack = 1e-6  # round-off of a schedule computed in float32
+        outside = np.flatnonzero(~((table >= -slack) & (table <= 1 + slack)))
+        if outside.size:
+            raise ValueError(
+                f"alpha is {table[outside[0]]} at step {outside[0]}, expected a weight in [0, 1] "
+                f"at every step 0..{num_steps}; rescale the schedule."
+            )
+        return AlphaSchedule("table", (jnp.asarray(table.clip(0, 1), jnp.result_type(float)),))
+    if np.ndim(alpha) == 0 and np.isreal(alpha) and not isinstance(alpha, str):
+        return constant(float(alpha))
+    raise TypeError(
+        f"alpha is a {type(alpha).__name__}, expected a number, a schedule of "
+        "ntk_air.distillation.alpha or a function from step to weight."
+    )
+
+
+def tabulate(name: str, schedule: Callable[[Any], Any], num_steps: int) -> np.ndarray:
+    """Values of a ``step -> number`` function at 0..num_steps, on the host, (num_steps + 1,)."""
+    steps = np.arange(num_steps + 1)
+    try:  # steps of JAX's default width, so that float64 schedules are float64 where enabled
+        values = np.asarray(jax.vmap(schedule)(jnp.asarray(steps)))
+    except Exception:  # ordinary Python that JAX cannot trace: ask it step by step
+        values = np.asarray([np.asarray(schedule(int(s))) for s in steps])
+    if values.shape != steps.shape:
+        raise ValueError(
+            f"{name} returns an array of shape {values.shape[1:]} per step, expected one number."
+        )
+    return values.astype(np.float64)

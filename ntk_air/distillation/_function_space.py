@@ -1,0 +1,180 @@
+"""Self-distillation in function space: what a network in the kernel regime does to its outputs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._checks import check_finite, check_same_length, check_same_shape, check_square
+from .._numerics import as_float
+from .._typing import Array, ArrayLike, Float
+from . import _objective
+from ._alpha import as_schedule
+from ._history import History, Reference, check_finite_losses, measure
+from ._label_fn import bind
+from ._records import (
+    check_label_fn,
+    check_learning_rate,
+    check_pair,
+    record_steps,
+    test_classes,
+    times,
+)
+
+_OBJECTIVE = ("mse", "sum")
+
+
+class _Problem(NamedTuple):
+    kernel: Array
+    initial: Array
+    learning_rate: Array
+    reference: Reference
+    test_kernel: Array | None
+    test_initial: Array | None
+
+
+def kernel_self_distill(
+    kernel: Float[ArrayLike, "n n"],
+    observed: Float[ArrayLike, "n C"],
+    *,
+    learning_rate: float,
+    num_steps: int,
+    alpha: Any,
+    label_fn: Any,
+    clean: Float[ArrayLike, "n C"] | None = None,
+    initial: Float[ArrayLike, "n C"] | None = None,
+    record_every: int | Sequence[int] = 1,
+    record_outputs: bool = False,
+    test_train_kernel: Float[ArrayLike, "m n"] | None = None,
+    test: ArrayLike | None = None,
+    test_initial: Float[ArrayLike, "m C"] | None = None,
+) -> History:
+    """Gradient descent on the outputs themselves, with a fixed kernel shared by all outputs.
+
+    f_{s+1} = f_s - learning_rate x kernel (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), the
+    function-space form of `self_distill` for the loss half the squared distance, SUMMED over points
+    and outputs (arXiv:1910.01255, section 4). For a linear model on features X it is exactly what
+    the network does, with kernel = X X^T.
+
+    Args:
+        kernel: (n, n), symmetric and positive semi-definite.
+        observed: encoded targets (n, C).
+        learning_rate: of the summed loss; time = learning_rate x step. Divide it by n for the step
+            that gradient descent on a mean over points takes.
+        num_steps: steps to take.
+        alpha: weight of the observed labels: a number, a schedule or a function of the step.
+        label_fn: outputs to labels, bound to the coding of ``observed``.
+        clean: clean targets (n, C) in the same coding, if they are known.
+        initial: outputs before the first step (n, C); zero if None.
+        record_every: record each so many steps, or at the steps of an increasing sequence; the
+            first and the last step are always recorded.
+        record_outputs: keep the outputs of every record.
+        test_train_kernel: (m, n) kernel between test and training points.
+        test: test labels (m,) or encoded targets (m, C), needed for the test accuracy.
+        test_initial: outputs at the test points before the first step (m, C); zero if None.
+
+    Returns:
+        The records; ``distance_from_init`` is that of the parameters of the linearised network.
+
+    Raises:
+        ValueError: on shapes that do not fit, targets that are not finite encoded floats, or
+            numbers out of range.
+        DivergenceError: if the loss becomes NaN or infinite, naming the step.
+    """
+    check_pair(observed, clean, "mse")
+    check_square("kernel", kernel)
+    check_same_length("kernel", kernel, "observed", observed)
+    check_finite("kernel", kernel)
+    check_learning_rate(learning_rate)
+    steps = record_steps(record_every, num_steps)
+    schedule = as_schedule(alpha, int(num_steps))
+    bound = bind(label_fn, observed)
+    kernel = as_float(kernel)
+    targets = jnp.asarray(observed, kernel.dtype)
+    check_label_fn(bound, targets.shape, kernel.dtype)
+    if initial is None:
+        initial = jnp.zeros_like(targets)
+    check_same_shape("initial", initial, "observed", observed)
+    check_finite("initial", initial)
+    test_kernel, test_start, wanted = _test_part(test_train_kernel, test, test_initial, targets)
+    problem = _Problem(
+        kernel=kernel,
+        initial=jnp.asarray(initial, kernel.dtype),
+        learning_rate=jnp.asarray(learning_rate, kernel.dtype),
+        reference=Reference(
+            targets, None if clean is None else jnp.asarray(clean, kernel.dtype), wanted
+        ),
+        test_kernel=test_kernel,
+        test_initial=test_start,
+    )
+    records = _run(problem, schedule, bound, jnp.asarray(steps), record_outputs)
+    check_finite_losses(steps, records["loss"])
+    return History(time=times(steps, learning_rate, kernel.dtype), **records)
+
+
+def _test_part(
+    test_train_kernel: ArrayLike | None,
+    test: ArrayLike | None,
+    test_initial: ArrayLike | None,
+    targets: Array,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Kernel, initial outputs and classes of the test points, checked."""
+    if test_train_kernel is None:
+        if test is not None or test_initial is not None:
+            raise ValueError(
+                "test points were given without test_train_kernel; pass the (m, n) kernel between "
+                "test and training points."
+            )
+        return None, None, None
+    if test is None:
+        raise ValueError("test_train_kernel was given without test; pass the test labels (m,).")
+    cross = jnp.asarray(test_train_kernel, targets.dtype)
+    if cross.ndim != 2 or cross.shape[1] != targets.shape[0]:
+        raise ValueError(
+            f"test_train_kernel has shape {cross.shape}, expected (m, {targets.shape[0]})."
+        )
+    start = jnp.zeros((cross.shape[0], targets.shape[1]), targets.dtype)
+    if test_initial is not None:
+        check_same_shape("test_initial", test_initial, "test outputs", start)
+        start = jnp.asarray(test_initial, targets.dtype)
+    return cross, start, test_classes(test, cross.shape[0], targets.shape[1])
+
+
+@functools.partial(jax.jit, static_argnames="keep_outputs")
+def _run(
+    problem: _Problem, schedule: Any, label_fn: Any, record_steps: Array, keep_outputs: bool
+) -> dict[str, Any]:
+    """All records, stacked; the number of steps between two records is traced."""
+    reference = problem.reference
+    weights = jnp.ones(reference.observed.shape[0], problem.kernel.dtype)
+
+    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, outputs, coefficients = state
+        _, wanted = _objective.target(
+            schedule, label_fn, number, outputs, reference.observed, weights
+        )
+        pull = problem.learning_rate * (outputs - wanted)
+        return number + 1, outputs - problem.kernel @ pull, coefficients - pull
+
+    def record(state: tuple[Array, Array, Array], until: Array) -> tuple[Any, Any]:
+        state = jax.lax.while_loop(lambda s: s[0] < until, step, state)
+        number, outputs, coefficients = state
+        test_outputs = None
+        if problem.test_kernel is not None and problem.test_initial is not None:
+            test_outputs = problem.test_initial + problem.test_kernel @ coefficients
+        row = measure(
+            reference, schedule, label_fn, _OBJECTIVE, number, outputs, outputs, test_outputs
+        )
+        # f - f_0 = kernel a with a the coefficients: the squared distance is tr(a^T kernel a).
+        moved = jnp.sum(coefficients * (outputs - problem.initial))
+        row["distance_from_init"] = jnp.sqrt(jnp.maximum(moved, 0))
+        row["outputs"] = outputs if keep_outputs else None
+        row["test_outputs"] = test_outputs if keep_outputs else None
+        return state, row
+
+    start = (jnp.int32(0), problem.initial, jnp.zeros_like(problem.initial))
+    return jax.lax.scan(record, start, record_steps)[1]

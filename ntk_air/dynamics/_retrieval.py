@@ -1,0 +1,163 @@
+"""Retrieval curves: how much signal and how much noise is fitted, when; predicted and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from .._checks import check_finite, check_same_length
+from .._numerics import as_float
+from .._results import result, static
+from .._typing import Array, ArrayLike, Filter, Float
+from ..spectral import Eigensystem, project, retention_of
+from ._filters import gradient_flow
+from ._fit import check_times, filter_values, matching
+
+
+@result
+class RetrievalCurves:
+    """Retrieved signal and noise over training time; 1 is all of it.
+
+    Attributes:
+        times: (T,), learning rate × step.
+        signal: (T,), predicted: Σ s_k g(λ_k), the expectation over the noise at f_0 = 0;
+            measured: ⟨f_t − f_0, y⟩ / (κ‖y‖²).
+        noise: (T,), predicted: Σ e_k g(λ_k); measured: ⟨f_t − f_0, ξ⟩ / ‖ξ‖².
+        per_direction: (T, r), g(λ_k), or measured u_kᵀ(f_t − f_0) / u_kᵀ(ỹ − f_0) projected on
+            the target's own coefficients; (T, 0) if no eigensystem was given.
+        draw_signal: (T,), the signal curve exact for this draw: with f_0 and cross terms.
+        draw_noise: (T,), the noise curve exact for this draw.
+        source: ``"predicted"`` or ``"measured"``.
+    """
+
+    times: Float[Array, " T"]
+    signal: Float[Array, " T"]
+    noise: Float[Array, " T"]
+    per_direction: Float[Array, "T r"]
+    draw_signal: Float[Array, " T"]
+    draw_noise: Float[Array, " T"]
+    source: str = static(default="predicted")
+
+
+def retrieval(
+    eigensystem: Eigensystem,
+    clean: Float[ArrayLike, "n C"],
+    observed: Float[ArrayLike, "n C"],
+    times: Sequence[float] | ArrayLike,
+    *,
+    retention: float | None = None,
+    initial: Float[ArrayLike, "n C"] | None = None,
+    filters: Sequence[Filter] | None = None,
+) -> RetrievalCurves:
+    """Predicted retrieval curves of kernel gradient flow (or of other filters).
+
+    Args:
+        eigensystem: of the training kernel; directions outside a partial one are not retrieved.
+        clean: clean targets y (n, C).
+        observed: observed targets ỹ (n, C).
+        times: T non-negative, increasing times (learning rate × step).
+        retention: κ; default the least-squares κ of this draw.
+        initial: outputs f_0 (n, C) before training; default zero. Enters the draw's curves only.
+        filters: T filters to use in place of gradient flow, e.g. `gradient_descent` at the steps
+            behind ``times``.
+
+    Returns:
+        `RetrievalCurves` with ``source="predicted"``.
+
+    Raises:
+        ValueError: on shapes that do not match, or times negative or decreasing.
+
+    Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255), section 3; the exact form for a draw derived.
+    """
+    matching(eigensystem, clean=clean, observed=observed, initial=initial)
+    times = check_times(times)
+    filters = [gradient_flow(t) for t in times] if filters is None else list(filters)
+    check_same_length("times", times, "filters", [0.0] * len(filters))
+    fitted = filter_values(eigensystem, filters)
+    kappa = retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    clean, observed = as_float(clean), as_float(observed)
+    noise = observed - kappa * clean
+    start = jnp.zeros_like(observed) if initial is None else as_float(initial)
+    y, xi = project(eigensystem, clean), project(eigensystem, noise)
+    target = project(eigensystem, observed - start)
+    signal_total, noise_total = jnp.sum(clean**2), jnp.sum(noise**2)
+
+    def curve(weights: Array, total: Array) -> Array:
+        return _divide(jnp.matmul(fitted, jnp.sum(weights, axis=1), precision="highest"), total)
+
+    return RetrievalCurves(
+        times=jnp.asarray(times, observed.dtype),
+        signal=curve(y**2, signal_total),
+        noise=curve(xi**2, noise_total),
+        per_direction=fitted,
+        draw_signal=curve(y * target, kappa * signal_total),
+        draw_noise=curve(xi * target, noise_total),
+    )
+
+
+def measured_retrieval(
+    outputs: Float[ArrayLike, "T n C"],
+    clean: Float[ArrayLike, "n C"],
+    observed: Float[ArrayLike, "n C"],
+    times: Sequence[float] | ArrayLike,
+    *,
+    retention: float | None = None,
+    eigensystem: Eigensystem | None = None,
+) -> RetrievalCurves:
+    """Retrieval curves of a trained network, from its outputs at T times, the first untrained.
+
+    Args:
+        outputs: f_t (T, n, C) on the training points; ``outputs[0]`` is f_0.
+        clean: clean targets y (n, C).
+        observed: observed targets ỹ (n, C).
+        times: T times (learning rate × step), the first 0.
+        retention: κ; default the least-squares κ of this draw.
+        eigensystem: basis for the per-direction curves; default none.
+
+    Returns:
+        `RetrievalCurves` with ``source="measured"``; its draw's curves are the measured ones.
+
+    Raises:
+        ValueError: on shapes that do not match.
+    """
+    check_finite("outputs", outputs)
+    check_same_length("outputs", outputs, "times", times)
+    times = check_times(times)
+    kappa = retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    outputs, clean, observed = as_float(outputs), as_float(clean), as_float(observed)
+    if outputs.shape[1:] != clean.shape or clean.shape != observed.shape:
+        raise ValueError(
+            f"outputs has shape {outputs.shape}, clean {clean.shape}, observed {observed.shape}; "
+            "expected (T, n, C), (n, C), (n, C)."
+        )
+    noise = observed - kappa * clean
+    moved = outputs - outputs[0]
+    signal = _divide(jnp.einsum("tnc,nc->t", moved, clean), kappa * jnp.sum(clean**2))
+    retrieved_noise = _divide(jnp.einsum("tnc,nc->t", moved, noise), jnp.sum(noise**2))
+    per_direction = jnp.zeros((len(times), 0), outputs.dtype)
+    if eigensystem is not None:
+        matching(eigensystem, clean=clean, observed=observed)
+        per_direction = _per_direction(eigensystem.eigenvectors, moved, observed - outputs[0])
+    return RetrievalCurves(
+        times=jnp.asarray(times, outputs.dtype),
+        signal=signal,
+        noise=retrieved_noise,
+        per_direction=per_direction,
+        draw_signal=signal,
+        draw_noise=retrieved_noise,
+        source="measured",
+    )
+
+
+@jax.jit
+def _per_direction(eigenvectors: Array, moved: Array, target: Array) -> Array:
+    goal = jnp.matmul(eigenvectors.T, target, precision="highest")
+    done = jnp.einsum("nr,tnc->trc", eigenvectors, moved, precision="highest")
+    return _divide(jnp.sum(done * goal, axis=2), jnp.sum(goal**2, axis=1))
+
+
+def _divide(value: Array, total: Array) -> Array:
+    """Value / total, and 0 where there is nothing to retrieve."""
+    return jnp.where(total > 0, value / jnp.where(total > 0, total, 1.0), 0.0)

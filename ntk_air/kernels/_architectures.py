@@ -1,0 +1,200 @@
+"""Which network: named architectures, each a triple of neural-tangents functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .. import _neural_tangents
+from .._checks import check_choice, check_in_range
+
+_CLOSED_FORM = {
+    "relu": "Relu",
+    "leaky_relu": "LeakyRelu",
+    "erf": "Erf",
+    "gelu": "Gelu",
+    "abs": "Abs",
+    "sin": "Sin",
+    "cos": "Cos",
+    "rbf": "Rbf",
+    "sigmoid_like": "Sigmoid_like",
+    "identity": "Identity",
+}
+# No closed form is known; neural-tangents integrates them by Gauss-Hermite quadrature.
+_QUADRATURE = ("tanh", "softplus", "silu", "sigmoid", "elu")
+ACTIVATIONS = (*_CLOSED_FORM, *_QUADRATURE)
+_QUADRATURE_DEGREE = 25
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network and its infinite-width kernel, in NTK parameterisation.
+
+    Attributes:
+        name: what the network is, e.g. ``"fully_connected(depth=4, width=512)"``.
+        init_fn: ``init_fn(key, input_shape) -> (output_shape, params)``.
+        apply_fn: ``apply_fn(params, inputs) -> outputs (n, C)``.
+        kernel_fn: ``kernel_fn(x1, x2, get) -> kernel (n1, n2)``, infinite width.
+    """
+
+    name: str
+    init_fn: Callable[..., Any]
+    apply_fn: Callable[..., Any]
+    kernel_fn: Callable[..., Any]
+
+
+def as_architecture(value: Any) -> Architecture:
+    """Accepts an `Architecture`, anything with its three functions, or a neural-tangents triple.
+
+    Raises:
+        ValueError: if ``value`` is none of these.
+    """
+    if isinstance(value, Architecture):
+        return value
+    if isinstance(value, tuple) and len(value) == 3 and all(map(callable, value)):
+        return Architecture("custom", *value)
+    parts = [getattr(value, name, None) for name in ("init_fn", "apply_fn", "kernel_fn")]
+    if not all(map(callable, parts)):
+        raise ValueError(
+            f"architecture is a {type(value).__name__}; expected ntk_air.kernels.fully_connected"
+            "(...) or another Architecture, or an (init_fn, apply_fn, kernel_fn) triple."
+        )
+    return Architecture(str(getattr(value, "name", "custom")), *parts)  # pyright: ignore
+
+
+def _activation(name: str) -> Any:
+    stax = _neural_tangents.load().stax
+    check_choice("activation", name, ACTIVATIONS)
+    if name in _CLOSED_FORM:
+        return getattr(stax, _CLOSED_FORM[name])(*((0.1,) if name == "leaky_relu" else ()))
+    import jax
+
+    return stax.ElementwiseNumerical(getattr(jax.nn, name), deg=_QUADRATURE_DEGREE)
+
+
+def _check_sizes(depth: int, width: int, num_outputs: int, w: float, b: float) -> None:
+    check_in_range("depth (hidden layers)", depth, 0)
+    check_in_range("width", width, 1)
+    check_in_range("num_outputs", num_outputs, 1)
+    check_in_range("weight_std", w, 0.0, math.inf, low_open=True, high_open=True)
+    check_in_range("bias_std", b, 0.0, math.inf, high_open=True)
+
+
+@functools.lru_cache(maxsize=64)
+def fully_connected(
+    depth: int = 1,
+    width: int = 512,
+    *,
+    num_outputs: int = 1,
+    activation: str = "relu",
+    weight_std: float = math.sqrt(2.0),
+    bias_std: float = 0.1,
+) -> Architecture:
+    """A fully connected network; the same arguments give the same object, so jit caches hold.
+
+    Every layer is ``weight_std / sqrt(fan_in) * W x + bias_std * b`` with standard normal W and b
+    (NTK parameterisation), the output layer included.
+
+    Args:
+        depth: number of hidden layers; 0 is a linear model.
+        width: units of each hidden layer (the infinite-width kernel ignores it).
+        num_outputs: outputs C.
+        activation: one of `ACTIVATIONS`.
+        weight_std: the default keeps the variance of ReLU layers constant.
+        bias_std: 0 leaves the biases without effect.
+
+    Raises:
+        ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
+    """
+    _check_sizes(depth, width, num_outputs, weight_std, bias_std)
+    stax = _neural_tangents.load().stax
+    dense = functools.partial(stax.Dense, W_std=weight_std, b_std=bias_std)
+    layers = []
+    for _ in range(depth):
+        layers += [dense(width), _activation(activation)]
+    name = f"fully_connected(depth={depth}, width={width}, activation={activation})"
+    return Architecture(name, *stax.serial(*layers, dense(num_outputs)))
+
+
+@functools.lru_cache(maxsize=64)
+def convolutional(
+    depth: int = 3,
+    channels: int = 64,
+    *,
+    num_outputs: int = 1,
+    activation: str = "relu",
+    weight_std: float = math.sqrt(2.0),
+    bias_std: float = 0.1,
+    filter_size: int = 3,
+    pooling: str = "flatten",
+) -> Architecture:
+    """A convolutional network of ``depth`` same-size layers on images (n, H, W, channels).
+
+    Args:
+        depth: number of hidden (convolutional) layers.
+        channels: channels of each hidden layer (the infinite-width kernel ignores it).
+        num_outputs: outputs C.
+        activation: one of `ACTIVATIONS`.
+        weight_std: standard deviation of the weights, before division by sqrt(fan-in).
+        bias_std: standard deviation of the biases.
+        filter_size: side of the square filters; zero padding keeps the image size.
+        pooling: ``"flatten"`` (one readout weight per position; kernel memory n1·n2·H·W) or
+            ``"gap"`` (global average; kernel memory n1·n2·(H·W)²).
+
+    Raises:
+        ValueError: on sizes below 1, an unknown activation or pooling.
+    """
+    _check_sizes(depth, channels, num_outputs, weight_std, bias_std)
+    check_choice("pooling", pooling, ("flatten", "gap"))
+    stax = _neural_tangents.load().stax
+    options = {"W_std": weight_std, "b_std": bias_std}
+    layers = []
+    for _ in range(depth):
+        shape = (filter_size, filter_size)
+        layers += [stax.Conv(channels, shape, padding="SAME", **options), _activation(activation)]
+    layers.append(stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool())
+    name = f"convolutional(depth={depth}, channels={channels}, {activation}, pooling={pooling})"
+    return Architecture(name, *stax.serial(*layers, stax.Dense(num_outputs, **options)))
+
+
+_MYRTLE_LAYERS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}
+
+
+@functools.lru_cache(maxsize=16)
+def myrtle(
+    depth: int = 5,
+    channels: int = 64,
+    *,
+    num_outputs: int = 10,
+    weight_std: float = math.sqrt(2.0),
+    bias_std: float = 0.1,
+) -> Architecture:
+    """The Myrtle network of Shankar et al. (arXiv:2003.02237) with average pooling.
+
+    Args:
+        depth: 5, 7 or 10, as named in that paper.
+        channels: channels of each layer.
+        num_outputs: outputs C.
+        weight_std: standard deviation of the weights, before division by sqrt(fan-in).
+        bias_std: standard deviation of the biases.
+
+    Raises:
+        ValueError: if ``depth`` is not one of the three.
+    """
+    check_choice("depth", depth, tuple(_MYRTLE_LAYERS))
+    _check_sizes(depth, channels, num_outputs, weight_std, bias_std)
+    stax = _neural_tangents.load().stax
+    options = {"W_std": weight_std, "b_std": bias_std}
+    conv = functools.partial(stax.Conv, channels, (3, 3), padding="SAME", **options)
+    layers = []
+    if depth == 5:
+        layers += [conv(), stax.Relu()]
+    for repeats in _MYRTLE_LAYERS[depth]:
+        for _ in range(repeats):
+            layers += [conv(), stax.Relu()]
+        layers.append(stax.AvgPool((2, 2), strides=(2, 2)))
+    layers += [stax.GlobalAvgPool(), stax.Dense(num_outputs, **options)]
+    return Architecture(f"myrtle({depth})", *stax.serial(*layers))

@@ -1,0 +1,64 @@
+"""How much memory there is, and the one error for what does not fit."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import jax
+
+_DEFAULT_FRACTION = 0.5
+_UNKNOWN_FREE = 4 * 2**30
+
+
+def free_memory() -> int:
+    """Bytes that the default device can still allocate (the host's on CPU)."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+        return _UNKNOWN_FREE
+    try:
+        with open("/proc/meminfo") as lines:
+            available = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return _UNKNOWN_FREE
+
+
+def resolve_budget(memory_budget: float | None) -> int:
+    """The budget in bytes: as given, or half of what is free.
+
+    Raises:
+        ValueError: if it is not positive.
+    """
+    if memory_budget is None:
+        return int(_DEFAULT_FRACTION * free_memory())
+    if not memory_budget > 0:
+        raise ValueError(f"memory_budget is {memory_budget}, expected a positive number of bytes.")
+    return int(memory_budget)
+
+
+def human(num_bytes: float) -> str:
+    """1536 -> '1.5 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(num_bytes) < 1024:
+            return f"{num_bytes:.4g} {unit}"
+        num_bytes /= 1024
+    return f"{num_bytes:.4g} TiB"
+
+
+def check_fits(shape: tuple[int, ...], itemsize: int, workspace: int, budget: int) -> None:
+    """Raises ValueError naming the bytes a kernel needs when they exceed the budget."""
+    needed = itemsize * math.prod(shape) + workspace
+    if needed > budget:
+        raise ValueError(
+            f"a kernel of shape {shape} needs {needed} bytes ({human(needed)}) with its smallest "
+            f"workspace, the budget is {budget} bytes ({human(budget)}); use fewer points "
+            f"(train_size) or set memory_budget to at least {needed}."
+        )

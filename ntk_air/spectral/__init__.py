@@ -1,0 +1,27 @@
+"""Spectra: eigensystems of kernels, projections onto them, and AIR profiles."""
+
+from ._eigensystem import Eigensystem, eigendecompose, residual_norms
+from ._measures import (
+    effective_dimension,
+    kernel_target_alignment,
+    subspace_overlap,
+    supervision_complexity,
+)
+from ._profile import AIRProfile, air_profile, project, retention_of
+
+__all__ = [
+    # eigensystems
+    "Eigensystem",
+    "eigendecompose",
+    "residual_norms",
+    # AIR
+    "AIRProfile",
+    "air_profile",
+    "project",
+    "retention_of",
+    # measures
+    "effective_dimension",
+    "kernel_target_alignment",
+    "supervision_complexity",
+    "subspace_overlap",
+]

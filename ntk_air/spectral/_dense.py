@@ -1,0 +1,36 @@
+"""All eigenpairs of a kernel that is held as an array."""
+
+from __future__ import annotations
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._typing import Array
+
+# cuSOLVER counts bytes of the matrix in 32 bits in some releases (jax issue 33062).
+_CUDA_LIMIT_BYTES = 2**31
+
+
+def dense_eigh(kernel: Array, rank: int) -> tuple[Array, Array]:
+    """The ``rank`` largest eigenvalues (rank,), descending, and eigenvectors (n, rank)."""
+    if jax.default_backend() == "gpu" and kernel.nbytes >= _CUDA_LIMIT_BYTES:
+        warnings.warn(
+            f"a kernel of {kernel.nbytes} bytes is past the size at which CUDA's dense "
+            "eigensolver is known to fail; using the host's. method='lanczos' with a rank stays "
+            "on the device.",
+            stacklevel=3,
+        )
+        host = np.linalg.eigh(np.asarray(kernel))
+        values, vectors = jnp.asarray(host.eigenvalues), jnp.asarray(host.eigenvectors)
+    else:
+        values, vectors = _eigh(kernel)
+    return values[::-1][:rank], vectors[:, ::-1][:, :rank]
+
+
+@jax.jit
+def _eigh(kernel: Array) -> tuple[Array, Array]:
+    values, vectors = jnp.linalg.eigh(kernel, symmetrize_input=False)
+    return values, vectors

@@ -1,0 +1,159 @@
+"""Reports: what a theorem assumes and concludes, each with what was required and measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from .._results import result, static
+
+
+class TheoremViolationError(AssertionError):
+    """A conclusion failed although every assumption holds: the theorem or the code is wrong."""
+
+
+@result
+class Check:
+    """One assumption or conclusion.
+
+    Attributes:
+        name: a few words.
+        statement: what should hold, in symbols.
+        required: the bound or value asked for: a number, or words where it is not one number.
+        measured: what was found.
+        holds: whether the measured value meets the required one.
+    """
+
+    name: str = static()
+    statement: str = static()
+    required: float | str = static()
+    measured: float | str = static()
+    holds: bool = static()
+
+
+@result
+class TheoremReport:
+    """What was found when a theorem was tested on data.
+
+    A failed assumption is a finding, not an error: the theorem then says nothing about the data.
+
+    Attributes:
+        name: the theorem in a few words.
+        source: paper and section.
+        assumptions: what the theorem asks for.
+        conclusions: what it promises, as measured.
+        tables: name to rows; each row maps column names to strings and numbers.
+        histories: name of a training run to its `ntk_air.distillation.History`, for plots.
+    """
+
+    name: str = static()
+    source: str = static()
+    assumptions: tuple[Check, ...]
+    conclusions: tuple[Check, ...]
+    tables: dict[str, Any]
+    histories: dict[str, Any]
+
+    @property
+    def assumptions_hold(self) -> bool:
+        """Whether every assumption holds."""
+        return all(check.holds for check in self.assumptions)
+
+    @property
+    def conclusions_hold(self) -> bool:
+        """Whether every conclusion holds, whatever the assumptions."""
+        return all(check.holds for check in self.conclusions)
+
+    @property
+    def verdict(self) -> str:
+        """'confirmed', 'violated', or 'not applicable' where an assumption fails."""
+        if not self.assumptions_hold:
+            return "not applicable"
+        return "confirmed" if self.conclusions_hold else "violated"
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a conclusion fails while the assumptions hold, else 0."""
+        return int(self.verdict == "violated")
+
+    def raise_if_violated(self) -> None:
+        """Raises TheoremViolationError if a conclusion fails while the assumptions hold."""
+        if self.verdict != "violated":
+            return
+        failed = "; ".join(
+            f"{c.name}: {c.statement} (required {_text(c.required)}, measured {_text(c.measured)})"
+            for c in self.conclusions
+            if not c.holds
+        )
+        raise TheoremViolationError(f"{self.name} ({self.source}) is violated: {failed}.")
+
+    def to_markdown(self) -> str:
+        """The report as Markdown: verdict, assumptions, conclusions and tables."""
+        parts = [f"## {self.name}", f"Source: {self.source}", f"Verdict: **{self.verdict}**"]
+        for title, checks in (("Assumptions", self.assumptions), ("Conclusions", self.conclusions)):
+            rows = [
+                {
+                    "": "holds" if c.holds else "FAILS",
+                    "check": c.name,
+                    "statement": c.statement,
+                    "required": c.required,
+                    "measured": c.measured,
+                }
+                for c in checks
+            ]
+            parts += [f"### {title}", _markdown_table(rows)]
+        for title, rows in self.tables.items():
+            parts += [f"### {title.capitalize()}", _markdown_table(rows)]
+        return "\n\n".join(parts) + "\n"
+
+    def to_json(self) -> str:
+        """The report as JSON, without the histories; NaN and infinity become null."""
+        document = {
+            "name": self.name,
+            "source": self.source,
+            "verdict": self.verdict,
+            "assumptions_hold": self.assumptions_hold,
+            "conclusions_hold": self.conclusions_hold,
+            "assumptions": [_fields(check) for check in self.assumptions],
+            "conclusions": [_fields(check) for check in self.conclusions],
+            "tables": {k: [dict(row) for row in rows] for k, rows in self.tables.items()},
+        }
+        return json.dumps(_plain(document), indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def _fields(check: Check) -> dict[str, Any]:
+    names = ("name", "statement", "required", "measured", "holds")
+    return {name: getattr(check, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """Python numbers and strings only, as JSON knows them."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    value = np.asarray(value).item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool | str | int):
+        return str(value)
+    return f"{float(value):.4g}"
+
+
+def _markdown_table(rows: Any) -> str:
+    if not rows:
+        return "(none)"
+    # A bar inside a cell would end it: norms are written with escaped bars.
+    columns = list(rows[0])
+    cells = [columns, *([_text(row[c]) for c in columns] for row in rows)]
+    lines = ["| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in cells]
+    lines.insert(1, "|" + " --- |" * len(columns))
+    return "\n".join(lines)

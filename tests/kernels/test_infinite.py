@@ -1,0 +1,173 @@
+"""Infinite-width kernels: against the arc-cosine recursion, whole against tiled, bad inputs."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from closed_form import relu_kernels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ntk_air as na
+from ntk_air._numerics import relative_error
+
+
+def points(n, d=7, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(dtype)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 4])
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+def test_matches_arc_cosine_recursion(depth, kind, x64):
+    arch = na.kernels.fully_connected(depth, 8, weight_std=1.4, bias_std=0.1)
+    x1, x2 = points(9, dtype=np.float64), points(5, seed=1, dtype=np.float64)
+    nngp, ntk = relu_kernels(x1, x2, depth=depth, weight_std=1.4, bias_std=0.1)
+    kernel = na.kernels.infinite_ntk(arch, x1, x2, kind=kind)
+    assert relative_error(kernel, ntk if kind == "ntk" else nngp) < 1e-12
+
+
+def test_float32_diagonal_is_accurate():
+    """Arc-cosine kernels lose half their digits there unless the diagonal is computed apart."""
+    arch = na.kernels.fully_connected(5, 8)
+    x = points(64, d=33)
+    _, ntk = relu_kernels(x, x, depth=5, weight_std=2**0.5, bias_std=0.1)
+    kernel = np.asarray(na.kernels.infinite_ntk(arch, x))
+    assert np.abs(np.diag(kernel) / np.diag(ntk) - 1).max() < 1e-6
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n1=st.integers(1, 23),
+    n2=st.integers(1, 23),
+    tile=st.integers(1, 30),
+    double=st.booleans(),
+)
+def test_tiled_equals_whole(n1, n2, tile, double):
+    dtype = np.float64 if double else np.float32
+    arch = na.kernels.fully_connected(2, 8)
+    with jax.enable_x64(double):
+        a, b = points(n1, dtype=dtype), points(n2, seed=1, dtype=dtype)
+        tolerance = 1e-13 if double else 1e-5
+        whole = arch.kernel_fn(a, b, "ntk")
+        tiled = na.kernels.infinite_ntk(arch, a, b, tile_size=tile)
+        assert tiled.shape == (n1, n2)
+        assert tiled.dtype == dtype
+        assert relative_error(tiled, whole) < tolerance
+        symmetric = np.asarray(na.kernels.infinite_ntk(arch, a, tile_size=tile))
+        assert np.array_equal(symmetric, symmetric.T)
+        off = ~np.eye(n1, dtype=bool)
+        cross = np.asarray(arch.kernel_fn(a, a, "ntk"))
+        assert relative_error(symmetric[off], cross[off]) < tolerance
+        assert np.linalg.eigvalsh(symmetric.astype(np.float64)).min() > -1e-5 * cross.max()
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "gap"])
+def test_convolutional_tiled_equals_whole(pooling):
+    arch = na.kernels.convolutional(2, 8, pooling=pooling)
+    x = np.random.default_rng(0).normal(size=(7, 6, 6, 3)).astype(np.float32)
+    tiled = na.kernels.infinite_ntk(arch, x, x[:3], tile_size=2)
+    assert relative_error(tiled, arch.kernel_fn(x, x[:3], "ntk")) < 1e-5
+
+
+def test_convolution_of_image_size_is_fully_connected(x64):
+    """On 1 x 1 images a convolution is a dense layer, so its kernel is the arc-cosine one."""
+    arch = na.kernels.convolutional(2, 8, weight_std=1.3, bias_std=0.2, filter_size=1)
+    x = points(6, d=5, dtype=np.float64)
+    _, ntk = relu_kernels(x, x[:4], depth=2, weight_std=1.3, bias_std=0.2)
+    kernel = na.kernels.infinite_ntk(arch, x[:, None, None, :], x[:4, None, None, :])
+    assert relative_error(kernel, ntk) < 1e-12
+
+
+def test_accepts_triples_and_lookalikes():
+    arch = na.kernels.fully_connected(1, 8)
+    x = points(5)
+    expected = na.kernels.infinite_ntk(arch, x)
+    triple = (arch.init_fn, arch.apply_fn, arch.kernel_fn)
+    assert np.array_equal(na.kernels.infinite_ntk(triple, x), expected)
+
+    class Lookalike:
+        init_fn, apply_fn, kernel_fn = map(staticmethod, triple)
+
+    assert np.array_equal(na.kernels.infinite_ntk(Lookalike(), x), expected)
+    with pytest.raises(ValueError, match="architecture is a str"):
+        na.kernels.infinite_ntk("fully_connected", x)
+
+
+def test_same_arguments_give_the_same_architecture():
+    assert na.kernels.fully_connected(2, 16) is na.kernels.fully_connected(2, 16)
+
+
+@pytest.mark.parametrize("activation", na.kernels.ACTIVATIONS)
+def test_every_activation_matches_its_network(activation):
+    """The kernel of a wide network's outputs (NNGP) by Monte Carlo over initialisations."""
+    arch = na.kernels.fully_connected(1, 2048, num_outputs=64, activation=activation)
+    x = points(4, d=5)
+    keys = jax.random.split(jax.random.key(0), 24)
+
+    @jax.jit
+    def outputs(key):
+        _, params = arch.init_fn(key, (-1, 5))
+        return arch.apply_fn(params, x)
+
+    draws = np.concatenate([np.asarray(outputs(key)) for key in keys], axis=1)
+    sampled = draws @ draws.T / draws.shape[1]
+    nngp = np.asarray(na.kernels.infinite_ntk(arch, x, kind="nngp"))
+    # 1536 draws: relative standard error of a variance is sqrt(2/1536) = 0.036; 5 of them.
+    scale = np.sqrt(np.outer(np.diag(nngp), np.diag(nngp)))
+    assert np.abs((sampled - nngp) / scale).max() < 0.18
+
+
+@pytest.mark.parametrize(
+    ("x1", "x2", "match"),
+    [
+        (points(4)[0], None, "expected at least one point"),
+        (points(0), None, "expected at least one point"),
+        (np.full((3, 4), np.nan, np.float32), None, "NaN or infinite, the first at index"),
+        (points(4, d=3), points(4, d=5), "expected the same"),
+        (points(4).astype(np.complex64), None, "complex"),
+    ],
+)
+def test_bad_inputs(x1, x2, match):
+    with pytest.raises(ValueError, match=match):
+        na.kernels.infinite_ntk(na.kernels.fully_connected(1, 8), x1, x2)
+
+
+def test_kernel_that_does_not_fit_names_the_bytes():
+    arch = na.kernels.fully_connected(1, 8)
+    with pytest.raises(ValueError, match=r"needs \d+ bytes .* set memory_budget to at least"):
+        na.kernels.infinite_ntk(arch, points(100), memory_budget=1000)
+    with pytest.raises(ValueError, match="memory_budget is -1"):
+        na.kernels.infinite_ntk(arch, points(3), memory_budget=-1)
+
+
+def test_budget_shrinks_the_tiles_not_the_result():
+    arch = na.kernels.fully_connected(1, 8)
+    x = points(40)
+    expected = na.kernels.infinite_ntk(arch, x)
+    small = na.kernels.infinite_ntk(arch, x, memory_budget=40 * 40 * 4 + 2000)
+    assert relative_error(small, expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda k: k.fully_connected(-1), "depth"),
+        (lambda k: k.fully_connected(1, 0), "width"),
+        (lambda k: k.fully_connected(1, activation="swoosh"), "activation is 'swoosh'"),
+        (lambda k: k.fully_connected(1, weight_std=0.0), "weight_std"),
+        (lambda k: k.convolutional(1, pooling="max"), "pooling"),
+        (lambda k: k.myrtle(6), "depth is 6"),
+        (lambda k: k.infinite_ntk(k.fully_connected(1), points(3), kind="cka"), "kind"),
+    ],
+)
+def test_bad_settings(call, match):
+    with pytest.raises(ValueError, match=match):
+        call(na.kernels)
+
+
+def test_myrtle_runs():
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    kernel = np.asarray(na.kernels.infinite_ntk(na.kernels.myrtle(5), x))
+    assert np.isfinite(kernel).all()
+    assert np.linalg.eigvalsh(kernel).min() > 0

@@ -1,0 +1,132 @@
+"""Eigensystems: dense against Lanczos against a spectrum chosen beforehand; failures are seen."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntk_air as na
+from ntk_air.spectral import _eigensystem
+
+
+def kernel_with(eigenvalues, seed=0):
+    """A symmetric matrix with these eigenvalues, and its eigenvectors."""
+    n = len(eigenvalues)
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))
+    return (q * np.asarray(eigenvalues)) @ q.T, q
+
+
+class Operator:
+    """What the spectral room needs of an operator, and no more."""
+
+    def __init__(self, matrix):
+        self.matrix = jnp.asarray(matrix)
+        self.shape = matrix.shape
+        self.dtype = self.matrix.dtype
+
+    def __matmul__(self, v):
+        return self.matrix @ v
+
+    def diagonal(self):
+        return jnp.diagonal(self.matrix)
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+@pytest.mark.parametrize("as_operator", [False, True])
+def test_chosen_spectrum_is_recovered(method, as_operator, x64):
+    values = np.geomspace(10, 1e-3, 60)
+    matrix, q = kernel_with(values)
+    if as_operator and method == "dense":
+        with pytest.raises(ValueError, match="needs the kernel as an array"):
+            na.spectral.eigendecompose(Operator(matrix), rank=7, method=method)
+        return
+    es = na.spectral.eigendecompose(
+        Operator(matrix) if as_operator else matrix, rank=7, method=method
+    )
+    assert es.method == method
+    np.testing.assert_allclose(es.eigenvalues, values[:7], rtol=1e-10)
+    projector = es.eigenvectors @ es.eigenvectors.T
+    np.testing.assert_allclose(projector, q[:, :7] @ q[:, :7].T, atol=1e-8)
+    np.testing.assert_allclose(es.trace, values.sum(), rtol=1e-12)
+    direct = np.linalg.norm(matrix @ es.eigenvectors - es.eigenvalues * es.eigenvectors, axis=0)
+    np.testing.assert_allclose(es.residuals, direct, atol=1e-12)
+
+
+@pytest.mark.parametrize("values", [[3.0] * 5 + [2.0] * 4 + [0.5] * 31, [1.0] * 40])
+def test_lanczos_finds_every_copy_of_an_equal_eigenvalue(values):
+    matrix, _ = kernel_with(values)
+    es = na.spectral.eigendecompose(matrix.astype(np.float32), rank=9, method="lanczos")
+    np.testing.assert_allclose(es.eigenvalues, values[:9], rtol=1e-4)
+    gram = np.asarray(es.eigenvectors.T @ es.eigenvectors)
+    np.testing.assert_allclose(gram, np.eye(9), atol=1e-4)
+
+
+def test_lanczos_equals_dense_on_a_real_kernel():
+    data = na.datasets.load("digits", train_size=500).flattened()
+    kernel = na.kernels.infinite_ntk(na.kernels.fully_connected(2, 8), data.train_inputs)
+    dense = na.spectral.eigendecompose(kernel, rank=20, method="dense")
+    lanczos = na.spectral.eigendecompose(kernel, rank=20, method="lanczos")
+    top = float(dense.eigenvalues[0])
+    assert np.abs(dense.eigenvalues - lanczos.eigenvalues).max() < 1e-5 * top
+    assert float(na.spectral.subspace_overlap(dense, lanczos, 20)) > 0.999
+    assert float(lanczos.residuals.max()) < 1e-4 * top
+
+
+def test_trusted_rank_counts_what_stands_above_round_off():
+    matrix, _ = kernel_with([1.0, 1e-2, 1e-4, 1e-9, 1e-12])
+    es = na.spectral.eigendecompose(matrix.astype(np.float32))
+    assert es.trusted_rank == 3
+
+
+def test_auto_takes_lanczos_only_where_it_pays():
+    matrix, _ = kernel_with(np.linspace(2, 1, 50))
+    assert na.spectral.eigendecompose(matrix, rank=2).method == "dense"
+    big = np.diag(np.geomspace(1, 1e-6, 1200)).astype(np.float32)
+    assert na.spectral.eigendecompose(big, rank=3).method == "lanczos"
+
+
+@pytest.mark.parametrize("fake", ["zeros", "wrong"])
+def test_a_solver_that_fails_silently_is_caught(fake, monkeypatch):
+    """CUDA's eigensolver has returned zeros without an error on a 60 000-point kernel."""
+    matrix, q = kernel_with(np.linspace(2, 1, 30))
+
+    def broken(kernel, rank):
+        values = jnp.linspace(2, 1, 30)
+        if fake == "zeros":
+            return values, jnp.zeros((30, 30))
+        return values[::-1], jnp.asarray(q)
+
+    monkeypatch.setattr(_eigensystem, "dense_eigh", broken)
+    with pytest.raises(RuntimeError, match="eigensolver failed"):
+        na.spectral.eigendecompose(matrix)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "match"),
+    [
+        (np.zeros((3, 4)), {}, "expected a square matrix"),
+        (np.zeros((3, 3)), {}, "zero everywhere"),
+        (np.full((3, 3), np.inf), {}, "NaN or infinite"),
+        (np.array([[1.0, 2.0], [0.0, 1.0]]), {}, "not symmetric"),
+        (np.eye(3), {"rank": 4}, "rank is 4"),
+        (np.eye(3), {"rank": 0}, "rank is 0"),
+        (np.eye(3), {"method": "power"}, "method is 'power'"),
+        (Operator(np.eye(3)), {}, "operator needs rank="),
+    ],
+)
+def test_bad_inputs(kernel, options, match):
+    with pytest.raises(ValueError, match=match):
+        na.spectral.eigendecompose(kernel, **options)
+
+
+def test_eigensystem_is_a_pytree_and_survives_a_file(tmp_path):
+    matrix, _ = kernel_with(np.linspace(2, 1, 6))
+    es = na.spectral.eigendecompose(matrix)
+    doubled = jax.jit(lambda e: jax.tree.map(lambda a: 2 * a, e))(es)
+    np.testing.assert_allclose(doubled.eigenvalues, 2 * es.eigenvalues)
+    back = na.load(na.save(es, tmp_path / "es.na"))
+    assert back.trusted_rank == es.trusted_rank
+    assert back.method == es.method
+    np.testing.assert_array_equal(back.eigenvectors, es.eigenvectors)

@@ -1,0 +1,123 @@
+"""AIR profiles: against NumPy sums, isotropy of real noise, and what bounds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_eigensystem import kernel_with
+
+import ntk_air as na
+
+
+def labels(n, c, rate, seed=0):
+    rng = np.random.default_rng(seed)
+    clean = rng.integers(0, c, n)
+    noisy = na.noise.symmetric(clean, rate, num_classes=c, seed=seed)
+    return (
+        np.asarray(na.datasets.encode(clean, c), np.float64),
+        np.asarray(na.datasets.encode(noisy.labels, c), np.float64),
+        noisy.retention,
+    )
+
+
+def test_profile_equals_numpy_sums(x64):
+    matrix, q = kernel_with(np.linspace(3, 1, 40))
+    y, observed, kappa = labels(40, 4, 0.3)
+    profile = na.spectral.air_profile(
+        na.spectral.eigendecompose(matrix), y, observed, retention=kappa
+    )
+    xi = observed - kappa * y
+    s = ((q.T @ y) ** 2).sum(1) / (y**2).sum()
+    e = ((q.T @ xi) ** 2).sum(1) / (xi**2).sum()
+    np.testing.assert_allclose(profile.signal_energy, s, atol=1e-10)
+    np.testing.assert_allclose(profile.noise_energy, e, atol=1e-10)
+    np.testing.assert_allclose(profile.index, np.mean(np.cumsum(s) - np.cumsum(e)), atol=1e-10)
+    np.testing.assert_allclose(profile.ratio(5), s[:5].sum() / e[:5].sum(), rtol=1e-9)
+    deviation = np.abs(np.cumsum(e) - np.arange(1, 41) / 40).max()
+    np.testing.assert_allclose(profile.isotropy_deviation, deviation, atol=1e-10)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(5, 40), c=st.integers(2, 6), seed=st.integers(0, 99))
+def test_energies_are_fractions(n, c, seed):
+    matrix, _ = kernel_with(np.linspace(3, 1, n), seed)
+    y, observed, kappa = labels(n, c, 0.4, seed)
+    profile = na.spectral.air_profile(
+        na.spectral.eigendecompose(matrix), y, observed, retention=kappa
+    )
+    assert float(profile.cumulative_signal[-1]) == pytest.approx(1, abs=1e-4)
+    assert float(profile.cumulative_noise[-1]) == pytest.approx(1, abs=1e-4)
+    assert -1 <= float(profile.index) <= 1
+
+
+def test_symmetric_noise_is_isotropic_and_signal_is_not():
+    data = na.datasets.load("digits").standardized().flattened(unit_norm="sqrt_d")
+    kernel = na.kernels.infinite_ntk(na.kernels.fully_connected(1, 8), data.train_inputs)
+    es = na.spectral.eigendecompose(kernel)
+    noisy = na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)
+    profile = na.spectral.air_profile(
+        es,
+        na.datasets.encode(data.train_labels, 10),
+        na.datasets.encode(noisy.labels, 10),
+        retention=noisy.retention,
+    )
+    # The largest deviation of a uniform empirical sum over n·(C−1) terms, 5 standard errors.
+    assert float(profile.isotropy_deviation) < 0.05
+    assert float(profile.ratio(50)) > 10
+    assert float(profile.index) > 0.4
+
+
+def test_least_squares_retention_and_no_noise():
+    matrix, _ = kernel_with(np.linspace(3, 1, 200))
+    es = na.spectral.eigendecompose(matrix)
+    y, observed, _ = labels(200, 5, 0.3)
+    profile = na.spectral.air_profile(es, y, observed)
+    assert float(profile.retention) == pytest.approx((y * observed).sum() / (y**2).sum(), rel=1e-5)
+    clean = na.spectral.air_profile(es, y, y)
+    assert float(clean.retention) == 1.0
+    assert not np.asarray(clean.noise_energy).any()
+
+
+def test_project_and_bad_inputs():
+    matrix, q = kernel_with(np.linspace(3, 1, 8))
+    es = na.spectral.eigendecompose(matrix)
+    y = np.random.default_rng(0).normal(size=(8, 2))
+    coefficients = np.asarray(na.spectral.project(es, y))
+    np.testing.assert_allclose(np.abs(coefficients), np.abs(q.T @ y), atol=1e-5)
+    with pytest.raises(ValueError, match=r"expected \(n, C\)"):
+        na.spectral.project(es, y[:, 0])
+    with pytest.raises(ValueError, match="length 8"):
+        na.spectral.project(es, y[:5])
+    with pytest.raises(ValueError, match="expected equal shapes"):
+        na.spectral.air_profile(es, y, y[:, :1])
+    profile = na.spectral.air_profile(es, y, y + 1)
+    with pytest.raises(ValueError, match="k is 9"):
+        profile.ratio(9)
+
+
+def test_measures_against_direct_formulas(x64):
+    values = np.linspace(3, 1, 30)
+    matrix, _ = kernel_with(values)
+    es = na.spectral.eigendecompose(matrix)
+    y = np.random.default_rng(0).normal(size=(30, 3))
+    hat = matrix @ np.linalg.inv(matrix + 0.7 * np.eye(30))
+    np.testing.assert_allclose(na.spectral.effective_dimension(es, 0.7), np.trace(hat), rtol=1e-10)
+    complexity = np.sqrt(np.trace(y.T @ np.linalg.solve(matrix, y)) * np.trace(matrix)) / 30
+    np.testing.assert_allclose(na.spectral.supervision_complexity(es, y), complexity, rtol=1e-10)
+    gram = y @ y.T
+    alignment = (matrix * gram).sum() / np.linalg.norm(matrix) / np.linalg.norm(gram)
+    np.testing.assert_allclose(
+        na.spectral.kernel_target_alignment(matrix, y), alignment, rtol=1e-10
+    )
+    assert float(na.spectral.subspace_overlap(es, es, 5)) == pytest.approx(1)
+    flipped = na.spectral.eigendecompose(-matrix + 4 * np.eye(30))
+    assert float(na.spectral.subspace_overlap(es, flipped, 15)) == pytest.approx(0, abs=1e-9)
+
+
+def test_supervision_complexity_refuses_a_singular_kernel():
+    matrix, _ = kernel_with([1.0, 0.5, 0.0])
+    es = na.spectral.eigendecompose(matrix)
+    with pytest.raises(ValueError, match="above round-off"):
+        na.spectral.supervision_complexity(es, np.ones((3, 1)))
