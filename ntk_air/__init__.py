@@ -16,12 +16,14 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import (
+        analysis,
         datasets,
         distillation,
         dynamics,
         kernels,
         noise,
         plots,
+        reports,
         spectral,
         theory,
     )
@@ -34,7 +36,9 @@ _ROOMS = (
     "dynamics",
     "distillation",
     "theory",
+    "analysis",
     "plots",
+    "reports",
 )
 
 __all__ = [
@@ -45,7 +49,9 @@ __all__ = [
     "dynamics",
     "distillation",
     "theory",
+    "analysis",
     "plots",
+    "reports",
     "save",
     "load",
     "__version__",

@@ -64,11 +64,7 @@ class Program:
 
 def bind(primitive: Any, params: dict[str, Any], operands: Sequence[Any]) -> list[Any]:
     """Evaluate `primitive` and return the list of its outputs."""
-    functions: Sequence[Any] = ()
-    # Higher-order primitives keep a jaxpr in `params` and want a function in `bind`.
-    if hasattr(primitive, "get_bind_params"):
-        functions, params = primitive.get_bind_params(params)
-    outputs = primitive.bind(*functions, *operands, **params)
+    outputs = primitive.bind(*operands, **params)
     return list(outputs) if primitive.multiple_results else [outputs]
 
 

@@ -39,7 +39,9 @@ def read_cifar_binary(folder: Path, known: Known | None) -> Source | None:
 
 def find_pickles(folder: Path, name: str) -> Path | None:
     """The path of a pickled batch in the folder, to say in an error why it was not read."""
-    path = folder / _PICKLES.get(name, "")
+    if name not in _PICKLES:
+        return None
+    path = folder / _PICKLES[name]
     return path if path.is_file() else None
 
 

@@ -35,7 +35,7 @@ def encode(
             ``"sign"`` with other than two classes.
 
     Example:
-        >>> import ntk_air as na
+        >>> import numpy as np, ntk_air as na
         >>> print(na.datasets.encode(np.array([0, 1]), 2))
         [[ 0.5 -0.5]
          [-0.5  0.5]]

@@ -21,8 +21,11 @@ def read_hub(known: Known) -> Source:
     """
     try:
         hub = importlib.import_module("datasets")
-    except ImportError as error:
-        raise FileNotFoundError("Hugging Face `datasets` is not installed") from error
+    except ImportError:
+        hub = None
+    # A folder named datasets/ in the working directory imports too, as an empty package.
+    if hub is None or not hasattr(hub, "load_dataset"):
+        raise FileNotFoundError("Hugging Face `datasets` is not installed")
     try:
         splits = hub.load_dataset(known.hub)
     # Offline, refused, out of disk, renamed: each release raises other types for them.

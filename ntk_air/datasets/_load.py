@@ -70,7 +70,7 @@ def load(
     """
     source = _source(str(name), root, seed)
     known = KNOWN.get(str(name))
-    title = str(name) if known or name == "digits" else Path(name).stem
+    title = str(name) if known or name == "digits" else _title(Path(name))
     names = source.class_names or (known.class_names if known else _numbered(source))
     chosen = choose_classes(classes, names, title)
     train_rows = _rows(source, "train", names, chosen, train_size, seed)
@@ -108,6 +108,10 @@ def _source(name: str, root: str | os.PathLike[str] | None, seed: int) -> Source
     if name in KNOWN:
         return find_known(KNOWN[name], root)
     return find_path(name, ("digits", *KNOWN))
+
+
+def _title(path: Path) -> str:
+    return path.stem if path.suffix == ".npz" else path.resolve().name
 
 
 def _numbered(source: Source) -> tuple[str, ...]:

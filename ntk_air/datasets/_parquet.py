@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,20 @@ def read_parquet(folder: Path, known: Known | None) -> Source | None:
         return None
     for paths in (train, test):
         _check_complete(paths)
-    return Source(folder, _split(train, known), _split(test, known) if test else None)
+    names = None if known else _class_names(train[0])
+    return Source(folder, _split(train, known), _split(test, known) if test else None, names)
+
+
+def _class_names(path: Path) -> tuple[str, ...] | None:
+    """The class names that Hugging Face's writer keeps in the file, if it wrote the file."""
+    with _naming(path):
+        schema = _pyarrow_parquet().ParquetFile(path).schema_arrow
+    label = _one_of(LABEL_COLUMNS, schema.names, path)
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        return tuple(map(str, features[label]["names"]))
+    except (TypeError, KeyError, ValueError):
+        return None
 
 
 def _split(paths: list[Path], known: Known | None) -> Split:

@@ -1,7 +1,7 @@
 """Schedules for the weight of the observed label, from training step to a number in [0, 1].
 
 A schedule is a small pytree: its numbers are traced, so that another time constant runs the same
-compiled training loop. Source of the choices: arXiv:1910.01255, section 4.
+compiled training loop. Source: arXiv:1910.01255 and common use.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def cosine(steps: float) -> AlphaSchedule:
 def agreement(scale: float = 1.0) -> AlphaSchedule:
     """1 - scale x the fraction of the batch whose argmax output agrees with the observed label.
 
-    The schedule of the paper's authors (scale 1, hard labels, cross-entropy; arXiv:1910.01255,
-    section 4): it needs no tuning, because a network that agrees with few labels trusts them all.
+    The schedule of the paper's authors (arXiv:1910.01255; scale 1, hard labels, cross-entropy). It
+    needs no tuning: a network that agrees with few labels is not trusted yet.
 
     Raises:
         ValueError: if ``scale`` is outside [0, 1].

@@ -57,8 +57,8 @@ def kernel_self_distill(
 
     f_{s+1} = f_s - learning_rate x kernel (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), the
     function-space form of `self_distill` for the loss half the squared distance, SUMMED over points
-    and outputs (arXiv:1910.01255, section 4). For a linear model on features X it is exactly what
-    the network does, with kernel = X X^T.
+    and outputs (algorithm: arXiv:1910.01255; this form: derived). For a linear model on features X
+    it is exactly what the network does, with kernel = X X^T.
 
     Args:
         kernel: (n, n), symmetric and positive semi-definite.

@@ -100,7 +100,7 @@ _FORMULAS: dict[str, Callable[..., Array]] = {
 
 hard = LabelFn("hard")
 """The most likely label: argmax as a one-hot row (centred unless bound to one-hot targets), or the
-sign for a single output, with sign(0) = +1. The paper's choice (arXiv:1910.01255, section 4)."""
+sign for a single output, with sign(0) = +1. The paper's choice (arXiv:1910.01255)."""
 
 sign = LabelFn("sign")
 """The sign of every output, with sign(0) = +1."""

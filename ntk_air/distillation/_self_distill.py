@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import optax
 from .._checks import check_choice, check_finite, check_same_length
 from .._numerics import as_float
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from . import _engine
+from . import _checkpoint, _engine
 from ._alpha import as_schedule, tabulate
 from ._history import DistillationResult, History, Reference, check_finite_losses
 from ._label_fn import bind
@@ -46,6 +47,7 @@ def self_distill(
     test: tuple[ArrayLike, ArrayLike] | None = None,
     record_every: int | Sequence[int] | None = None,
     record_outputs: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
     key: Array | int | None = None,
     learning_rate: float | Callable[[Any], Any] | None = None,
     progress: bool = False,
@@ -53,7 +55,8 @@ def self_distill(
     """Trains a network towards alpha_s observed + (1 - alpha_s) h(f_s): the paper's algorithm.
 
     f_s are the network's own outputs, h is ``label_fn``, and no gradient flows through the target.
-    alpha = 1 is plain training on the observed labels. Source: arXiv:1910.01255, section 4.
+    alpha = 1 is plain training on the observed labels. Source: arXiv:1910.01255, its algorithm
+    for noisy labels.
 
     Args:
         apply_fn: ``(params, inputs) -> outputs (n, C)``, pure; a flax ``module.apply``, for one.
@@ -85,6 +88,8 @@ def self_distill(
         record_every: record each so many steps (None: about 100 records), or at the steps of an
             increasing sequence. The first record is before any step, the last after the last one.
         record_outputs: keep the outputs of every record, (R, n, C), and those at test points.
+        checkpoint: a file to store the run in at records, at most one twentieth of the time; the
+            same call goes on from it, to the same history. It is left there when the run is done.
         key: a JAX key or a seed for the order of the points; needed with ``batch_size`` only.
         learning_rate: for an optimiser function, a number or a function of the step that it is
             called with. For a finished transformation it only sets the ``time`` of the history
@@ -96,7 +101,8 @@ def self_distill(
 
     Raises:
         ValueError: on shapes that do not fit, labels that are not encoded, numbers out of range,
-            or targets whose coding the loss or the label function cannot use.
+            targets whose coding the loss or the label function cannot use, or a checkpoint of
+            another run.
         DivergenceError: if the loss at a record is NaN or infinite; it names the step.
     """
     check_choice("loss", loss, ("mse", "cross_entropy"))
@@ -135,20 +141,34 @@ def self_distill(
         label_fn=bound,
         key=jax.random.key(key) if isinstance(key, int | np.integer) else key,
     )
-    state, rows = _train(settings, problem, steps, progress)
-    return DistillationResult(state.params, _stack(rows, times(steps, rate, dtype)))
+    store = None
+    if checkpoint is not None:
+        digest = _checkpoint.fingerprint(settings, problem, steps)
+        store = _checkpoint.Checkpoint(checkpoint, digest, int(num_steps))
+    state, rows = _train(settings, problem, steps, progress, store)
+    columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
+    return DistillationResult(state.params, History(time=times(steps, rate, dtype), **columns))
 
 
 def _train(
-    settings: _engine.Settings, problem: _engine.Problem, steps: np.ndarray, progress: bool
+    settings: _engine.Settings,
+    problem: _engine.Problem,
+    steps: np.ndarray,
+    progress: bool,
+    store: _checkpoint.Checkpoint | None,
 ) -> tuple[_engine.State, list[dict[str, Any]]]:
     """Runs from record to record; stops at the first one whose loss is not finite."""
     state, rows = _engine.initial_state(settings, problem), []
+    if store is not None:
+        state, rows = store.resume(state)
     with _progress_bar(int(steps[-1]), progress) as advance_bar:
-        for until in steps:
+        for until in steps[len(rows) :]:
             state = _engine.advance(settings, problem, state, jnp.int32(until))
-            rows.append(_engine.record(settings, problem, state))
+            # Records wait on the host: the device holds one at a time, however many there are.
+            rows.append(jax.device_get(_engine.record(settings, problem, state)))
             check_finite_losses([until], [rows[-1]["loss"]])
+            if store is not None:
+                store.write(state, rows)
             advance_bar(int(until))
     return state, rows
 
@@ -163,14 +183,6 @@ def _progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], Any]]:
 
     with tqdm(total=total, unit="step", disable=None) as bar:
         yield lambda step: bar.update(step - bar.n)
-
-
-def _stack(rows: list[dict[str, Any]], time: Array) -> History:
-    columns: dict[str, Any] = {
-        name: None if first is None else jnp.stack([row[name] for row in rows])
-        for name, first in rows[0].items()
-    }
-    return History(time=time, **columns)
 
 
 def _check_batch(batch_size: int | None, count: int, key: Any) -> None:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from .. import _neural_tangents
 from .._checks import check_choice, check_finite
+from .._memory import check_fits, resolve_budget
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ._infinite import check_inputs
-from ._memory import check_fits, resolve_budget
 from ._tiles import assemble
 
 IMPLEMENTATIONS = (

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice, check_finite
+from .._memory import check_fits, resolve_budget
 from .._numerics import as_float
 from .._typing import Array, ArrayLike, Float
 from ._architectures import as_architecture
-from ._memory import check_fits, resolve_budget
 from ._tiles import assemble
 
 # About what XLA holds at once per entry while it composes a fully connected kernel.

@@ -3,8 +3,8 @@
 Wei, Zhu, Cheng, Liu, Niu, Liu, "Learning with noisy labels revisited: a study using real-world
 human annotations", ICLR 2022 (arXiv:2110.12088), http://noisylabels.com, CC BY-NC 4.0: counts over
 the 50 000 training images of CIFAR-10, row the clean class, column the human label.
-"random1" to "random3" are three annotators, "aggregate" their majority, "worst" a wrong label
-wherever one of them gave one.
+Each image was labelled three times: "random1" to "random3" are the first, second and third label,
+"aggregate" their majority, "worst" a wrong one of them where there is any.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ def instance_dependent(
         members = np.flatnonzero(clean == label)
         if not len(members):
             continue
-        logits = rows[members] @ weights
+        with np.errstate(over="ignore", invalid="ignore"):  # reported in words by the next line
+            logits = rows[members] @ weights
+        check_finite("inputs, times random weights,", logits)
         logits[:, label] = -np.inf
         share = np.exp(logits - logits.max(axis=1, keepdims=True))
         q = flip[members, None]

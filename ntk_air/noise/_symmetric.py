@@ -36,7 +36,7 @@ def symmetric(
         ValueError: for labels or a rate out of range.
 
     Example:
-        >>> import ntk_air as na
+        >>> import numpy as np, ntk_air as na
         >>> noisy = na.noise.symmetric(np.zeros(10, int), 0.2, num_classes=10, seed=0)
         >>> round(noisy.true_rate, 6), round(noisy.retention, 6)
         (0.2, 0.777778)

@@ -42,7 +42,7 @@ class TheoremReport:
 
     Attributes:
         name: the theorem in a few words.
-        source: paper and section.
+        source: the paper, and what is derived here.
         assumptions: what the theorem asks for.
         conclusions: what it promises, as measured.
         tables: name to rows; each row maps column names to strings and numbers.

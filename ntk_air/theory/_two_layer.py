@@ -24,19 +24,24 @@ def two_layer_init(
     check_in_range("dimension", dimension, 1)
     if width < 2 or width % 2:
         raise ValueError(f"width is {width}, expected an even number >= 2.")
-    return jax.random.normal(key, (width, dimension), dtype or jnp.result_type(float))
+    return _normal(key, (width, dimension), dtype or jnp.result_type(float))
 
 
+_normal = jax.jit(jax.random.normal, static_argnums=(1, 2))
+
+
+@jax.jit
 def two_layer_apply(weights: Float[Array, "k d"], inputs: Float[Array, "n d"]) -> Array:
     """f(W, x) = v^T softplus(W x), (n, 1), with v half +1/sqrt(k) and half -1/sqrt(k), fixed.
 
-    The network of arXiv:1903.11680 (section 2) and of the theorems of arXiv:1910.01255.
+    The network of arXiv:1903.11680 and of the theorems of arXiv:1910.01255.
     """
     hidden = jax.nn.softplus(inputs @ weights.T)
     half = weights.shape[0] // 2
     return (hidden[:, :half].sum(1) - hidden[:, half:].sum(1))[:, None] / weights.shape[0] ** 0.5
 
 
+@jax.jit
 def two_layer_ntk(
     weights: Float[ArrayLike, "k d"],
     x1: Float[ArrayLike, "n1 d"],

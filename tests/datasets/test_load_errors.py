@@ -55,6 +55,13 @@ def test_pickles_are_named_and_not_read(tmp_path):
         load("cifar10", root=tmp_path)
 
 
+def test_a_root_that_is_a_file_is_no_pickle(tmp_path):
+    (tmp_path / "file").write_bytes(b"text")
+    with pytest.raises(FileNotFoundError, match="looked in") as caught:
+        load("mnist", root=tmp_path / "file")
+    assert "pickled" not in str(caught.value)
+
+
 def damage(path, keep):
     path.write_bytes(path.read_bytes()[:keep])
 

@@ -1,9 +1,11 @@
 """`load` by path: a user's own archives and folders."""
 
 import io
+import json
 
 import numpy as np
 import pytest
+from dataset_files import images_of, write_parquet
 
 from ntk_air.datasets import load
 
@@ -70,6 +72,21 @@ def test_image_folder_of_own_classes(tmp_path):
     ):
         expected = written["train", data.class_names[int(label)], int(row) % 3] / 255
         np.testing.assert_allclose(x[..., 0], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_parquet_of_own_classes(tmp_path, named):
+    pa = pytest.importorskip("pyarrow")
+    images, labels = images_of("mnist", 9)
+    path = write_parquet(tmp_path, "own", "train", images, labels % 3, column="image")
+    if named:  # as Hugging Face's writer leaves it
+        note = {"info": {"features": {"label": {"names": ["x", "y", "z"], "_type": "ClassLabel"}}}}
+        table = pa.parquet.read_table(path)
+        table = table.replace_schema_metadata({"huggingface": json.dumps(note)})
+        pa.parquet.write_table(table, path)
+    data = load(str(tmp_path))
+    assert data.class_names == (("x", "y", "z") if named else ("0", "1", "2"))
+    np.testing.assert_array_equal(data.train_labels, (labels % 3)[np.asarray(data.train_rows)])
 
 
 def test_images_of_unequal_size_are_refused(tmp_path):

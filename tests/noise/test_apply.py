@@ -31,11 +31,11 @@ def test_each_form_is_the_function_it_names(spec, draw):
     assert noisy.rate == expected.rate
 
 
-@pytest.mark.parametrize(
-    "spec",
-    ["symmetric", "symmetric:", "symmetric:many", "symmetric=0.4", "0.4", ":0.4", "none:0.1", "human", "human:", "worst", "human_transition:best", "human_transition", "Symmetric:0.4"]
-    + ["", "symmetric:0.4:0.1"],
-)
+BAD = """symmetric symmetric: symmetric:many symmetric:0.4:0.1 symmetric=0.4 Symmetric:0.4 0.4 :0.4
+none:0.1 human human: worst human_transition human_transition:best"""
+
+
+@pytest.mark.parametrize("spec", ["", *BAD.split()])
 def test_bad_forms_list_the_good_ones(spec):
     with pytest.raises(ValueError, match="expected one of none, symmetric:RATE") as caught:
         noise.apply(spec, LABELS, **KW)

@@ -6,6 +6,7 @@ import pytest
 import ntk_air as na
 from ntk_air import noise
 from ntk_air.datasets import encode
+from ntk_air.datasets._source import KNOWN
 
 N = 40_000
 LABELS = np.random.default_rng(0).integers(0, 10, N)
@@ -95,7 +96,7 @@ def test_asymmetric_default_is_the_published_map():
     balanced = np.arange(5000) % 10
     noisy = noise.asymmetric(balanced, 0.4, seed=0)
     assert noisy.true_rate == pytest.approx(0.2, abs=1e-6)  # half of the classes move
-    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    names = KNOWN["cifar10"].class_names
     moved = {
         (names[a], names[b])
         for a, b in zip(np.asarray(noisy.clean), np.asarray(noisy.labels), strict=True)
@@ -193,7 +194,7 @@ def test_rates_out_of_range_are_refused(rate):
 
 
 Y = np.array([0, 1, 2, 1])
-NAN = np.full((4, 2), np.nan)
+NAN, HUGE = np.full((4, 2), np.nan), np.full((4, 2), 1e308)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,7 @@ NAN = np.full((4, 2), np.nan)
         (lambda: noise.from_transition(Y, np.eye(3) * np.nan, seed=0), "NaN"),
         (lambda: noise.from_transition(Y, np.eye(2), seed=0), "holds 2"),
         (lambda: noise.instance_dependent(NAN, Y, 0.1, num_classes=3, seed=0), "NaN"),
+        (lambda: noise.instance_dependent(HUGE, Y, 0.1, num_classes=3, seed=0), "random weights"),
         (lambda: noise.instance_dependent(Y[:2], Y, 0.1, num_classes=3, seed=0), "length 2"),
         (lambda: noise.human_cifar10(Y + 8), "holds 10"),
         (lambda: noise.human_cifar10(Y, "best"), "expected one of"),

@@ -1,0 +1,261 @@
+"""The main job: dataset and noisy labels in, one result with prediction and measurement out."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .. import datasets, distillation, dynamics, kernels, spectral
+from .._memory import human, resolve_budget
+from .._typing import Array
+from .._version import __version__
+from ..datasets import Dataset
+from ..noise import NoisyLabels
+from ._result import AIRAnalysis
+from ._settings import Settings
+
+_NUM_RECORDS = 40
+# The kernel, its eigenvectors and LAPACK's workspace of dsyevd.
+_DENSE_COPIES = 5
+
+
+def air(
+    dataset: Dataset,
+    noisy: NoisyLabels,
+    settings: Settings | None = None,
+    *,
+    progress: bool = False,
+    **overrides: Any,
+) -> AIRAnalysis:
+    """Measures anisotropic information retrieval of a fully connected network on a dataset.
+
+    Computes the infinite-width NTK of the training points, where signal and noise lie in its
+    spectrum, when each is retrieved, and what stopping at each time would give on the test points;
+    then trains the network itself on the same labels, plainly and by self-distillation, and
+    records the same quantities on it.
+
+    Args:
+        dataset: training and test points; images are standardised, flattened, and scaled to norm
+            sqrt(d), unless the inputs are (n, d) already, which are used as they are.
+        noisy: observed labels of the training points, from `ntk_air.noise`.
+        settings: `Settings`; fields may also be given as keywords.
+        progress: show progress bars on a terminal.
+        **overrides: fields of `Settings`.
+
+    Returns:
+        An `AIRAnalysis`.
+
+    Raises:
+        ValueError: labels that do not match the dataset, settings out of range, or a kernel that
+            does not fit in memory (the message says how many bytes).
+
+    Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255).
+    """
+    settings = dataclasses.replace(settings or Settings(), **overrides)
+    dataset = _prepare(dataset)
+    clean, observed = _targets(dataset, noisy)
+    n = len(clean)
+    budget = _check_memory(n, settings)
+    architecture = kernels.fully_connected(
+        settings.depth,
+        settings.width,
+        num_outputs=clean.shape[1],
+        weight_std=settings.weight_std,
+        bias_std=settings.bias_std,
+    )
+    kernel = kernels.infinite_ntk(
+        architecture, dataset.train_inputs, memory_budget=budget, progress=progress
+    )
+    es = spectral.eigendecompose(kernel, rank=settings.rank)
+    del kernel
+    profile = spectral.air_profile(es, clean, observed, retention=noisy.retention)
+    stopping = dynamics.stopping_time(es, observed)
+    times = stopping.times
+    curves = dynamics.retrieval(es, clean, observed, times, retention=noisy.retention)
+    accuracies = _kernel_accuracies(architecture, dataset, es, observed, times, budget)
+    rate = settings.learning_rate or float(1.0 / es.eigenvalues[0])
+    stop_step = float(stopping.time) * (1 - settings.momentum) / rate
+    time_constant = settings.time_constant or max(1.0, stop_step)
+    settings = dataclasses.replace(settings, learning_rate=rate, time_constant=time_constant)
+    networks = _networks(architecture, dataset, noisy, clean, observed, es, settings, progress)
+    return AIRAnalysis(
+        eigenvalues=es.eigenvalues,
+        profile=profile,
+        curves=curves,
+        stopping=stopping,
+        times=times,
+        noise_rate=jnp.asarray(noisy.empirical_rate),
+        dataset=dataset.name,
+        noise=_describe(noisy),
+        architecture=architecture.name,
+        num_points=n,
+        num_test=len(dataset.test_labels),
+        num_classes=dataset.num_classes,
+        trusted_rank=es.trusted_rank,
+        seed=settings.seed,
+        learning_rate=rate,
+        momentum=settings.momentum,
+        time_constant=time_constant,
+        versions=versions(),
+        **accuracies,
+        **networks,
+    )
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """Versions behind the numbers: this package, JAX and what computes with it, the device."""
+    names = ("jax", "jaxlib", "neural-tangents", "optax", "numpy")
+    found = [(name, importlib.metadata.version(name)) for name in names]
+    device = jax.devices()[0]
+    return (
+        ("ntk_air", __version__),
+        ("python", platform.python_version()),
+        *found,
+        ("device", f"{device.platform}:{device.device_kind}"),
+    )
+
+
+def _prepare(dataset: Dataset) -> Dataset:
+    if dataset.train_inputs.ndim == 2:
+        return dataset
+    return dataset.standardized().flattened(unit_norm="sqrt_d")
+
+
+def _targets(dataset: Dataset, noisy: NoisyLabels) -> tuple[Array, Array]:
+    if len(noisy.labels) != len(dataset.train_labels):
+        raise ValueError(
+            f"noisy holds {len(noisy.labels)} labels, the dataset {len(dataset.train_labels)} "
+            "training points; make the noise from dataset.train_labels."
+        )
+    if noisy.num_classes != dataset.num_classes:
+        raise ValueError(
+            f"noisy has {noisy.num_classes} classes, the dataset {dataset.num_classes}; expected "
+            "the same."
+        )
+    return (
+        datasets.encode(dataset.train_labels, dataset.num_classes),
+        datasets.encode(noisy.labels, dataset.num_classes),
+    )
+
+
+def _check_memory(n: int, settings: Settings) -> int:
+    budget = resolve_budget(settings.memory_budget)
+    itemsize = jnp.dtype(jnp.result_type(float)).itemsize
+    rank = n if settings.rank is None else settings.rank
+    copies = _DENSE_COPIES if rank == n else 2
+    needed = copies * n * n * itemsize
+    if needed > budget:
+        raise ValueError(
+            f"the kernel of {n} points and its eigensystem need about {needed} bytes "
+            f"({human(needed)}), the budget is {budget} bytes ({human(budget)}); use fewer points "
+            f"(train_size), fewer eigenpairs (rank, e.g. {max(1, n // 20)}), or set memory_budget."
+        )
+    return budget
+
+
+def _describe(noisy: NoisyLabels) -> str:
+    return f"{noisy.model}:{noisy.rate:g}" if noisy.rate > 0 else noisy.model
+
+
+def _kernel_accuracies(
+    architecture: kernels.Architecture,
+    dataset: Dataset,
+    es: spectral.Eigensystem,
+    observed: Array,
+    times: Array,
+    budget: int,
+) -> dict[str, Array]:
+    """Accuracy of kernel gradient flow at each time, on clean training and on test labels."""
+    filters = [dynamics.gradient_flow(float(t)) for t in times]
+    train = _accuracy(dynamics.fit(es, filters, observed), dataset.train_labels)
+    if not len(dataset.test_labels):
+        nothing = jnp.full(len(times), jnp.nan)
+        return {
+            "train_accuracy": train,
+            "test_accuracy": nothing,
+            "converged_accuracy": nothing[0],
+        }
+    cross = kernels.infinite_ntk(
+        architecture, dataset.test_inputs, dataset.train_inputs, memory_budget=budget
+    )
+    outputs = dynamics.predict(
+        es, [*filters, dynamics.gradient_flow(float("inf"))], observed, cross
+    )
+    test = _accuracy(outputs, dataset.test_labels)
+    return {
+        "train_accuracy": train,
+        "test_accuracy": test[:-1],
+        "converged_accuracy": test[-1],
+    }
+
+
+def _accuracy(outputs: Array, labels: Array) -> Array:
+    return jnp.mean(jnp.argmax(outputs, axis=-1) == jnp.asarray(labels), axis=-1)
+
+
+def _record_steps(steps: int) -> list[int]:
+    """0, then about 40 log-spaced steps, then the last."""
+    spaced = np.geomspace(1, max(steps, 1), _NUM_RECORDS)
+    return sorted({0, steps, *np.unique(spaced.round().astype(int)).tolist()})
+
+
+def _networks(
+    architecture: kernels.Architecture,
+    dataset: Dataset,
+    noisy: NoisyLabels,
+    clean: Array,
+    observed: Array,
+    es: spectral.Eigensystem,
+    settings: Settings,
+    progress: bool,
+) -> dict[str, Any]:
+    """Trains the network twice, plainly and by self-distillation, and measures retrieval on it."""
+    if settings.steps == 0:
+        return dict.fromkeys(("plain", "self_distilled", "measured", "predicted"))
+    rate, beta = settings.learning_rate, settings.momentum
+    assert rate is not None
+    assert settings.time_constant is not None
+    shape = (-1, *dataset.train_inputs.shape[1:])
+    _, params = architecture.init_fn(jax.random.key(settings.seed), shape)
+    has_test = len(dataset.test_labels) > 0
+    common: dict[str, Any] = {
+        "optimizer": optax.sgd(rate, momentum=beta) if beta else rate,
+        "learning_rate": rate / (1 - beta) if beta else None,
+        "num_steps": settings.steps,
+        "label_fn": distillation.hard,
+        "clean": clean,
+        "test": (dataset.test_inputs, dataset.test_labels) if has_test else None,
+        "record_every": _record_steps(settings.steps),
+        "progress": progress,
+    }
+    arguments = (architecture.apply_fn, params, dataset.train_inputs, observed)
+    plain = distillation.self_distill(*arguments, alpha=1.0, record_outputs=True, **common).history
+    alpha = distillation.exponential(settings.time_constant)
+    refined = distillation.self_distill(*arguments, alpha=alpha, **common).history
+    assert plain.outputs is not None
+    steps = [int(s) for s in plain.step]
+    times = [rate / (1 - beta) * s for s in steps]
+    kappa = noisy.retention
+    return {
+        "measured": dynamics.measured_retrieval(
+            plain.outputs, clean, observed, times, retention=kappa, eigensystem=es
+        ),
+        "predicted": dynamics.retrieval(
+            es,
+            clean,
+            observed,
+            times,
+            retention=kappa,
+            initial=plain.outputs[0],
+            filters=[dynamics.heavy_ball(rate, s, beta) for s in steps],
+        ),
+        "plain": dataclasses.replace(plain, outputs=None, test_outputs=None),
+        "self_distilled": refined,
+    }

@@ -1,0 +1,50 @@
+"""What the main job can be told, with the defaults that every caller shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from .._checks import check_in_range
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of `air`.
+
+    Attributes:
+        depth: hidden ReLU layers of the fully connected network.
+        width: units of each hidden layer of the real network (the kernel is of infinite width).
+        weight_std: standard deviation of the weights in NTK parameterisation.
+        bias_std: standard deviation of the biases.
+        rank: eigenpairs to compute; None is all of them.
+        steps: training steps of each network; 0 trains none.
+        learning_rate: for the loss summed over points; None is 1/λ_1 of the kernel.
+        momentum: β of heavy-ball gradient descent in [0, 1); one step then advances the time by
+            about learning_rate / (1 − β).
+        time_constant: of the self-distillation's α_s = exp(−s/τ), in steps; None is the stopping
+            time that generalised cross-validation chooses from the noisy labels.
+        memory_budget: bytes for the kernel and its eigensystem; None is half of what is free.
+        seed: of the network's initial parameters.
+    """
+
+    depth: int = 1
+    width: int = 2048
+    weight_std: float = 1.4
+    bias_std: float = 0.1
+    rank: int | None = None
+    steps: int = 1000
+    learning_rate: float | None = None
+    momentum: float = 0.0
+    time_constant: float | None = None
+    memory_budget: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError on a number out of range."""
+        check_in_range("steps", self.steps, 0)
+        check_in_range("momentum", self.momentum, 0.0, 1.0, high_open=True)
+        for name in ("learning_rate", "time_constant"):
+            value = getattr(self, name)
+            if value is not None:
+                check_in_range(name, value, 0.0, math.inf, low_open=True, high_open=True)

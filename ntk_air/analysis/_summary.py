@@ -1,0 +1,143 @@
+"""The numbers of an analysis as one JSON-ready dictionary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..distillation import History
+from ._result import AIRAnalysis
+
+RANKS = (1, 5, 10, 50, 100, 500)
+_TOP = 20
+
+
+def summary(analysis: AIRAnalysis) -> dict[str, Any]:
+    """The numbers of an analysis, plain types only; what does not exist is None.
+
+    Times are learning rate × step (divided by 1 − momentum where there is momentum), for the loss
+    ½‖f − target‖² summed over points and outputs.
+    """
+    return {
+        "dataset": analysis.dataset,
+        "num_points": analysis.num_points,
+        "num_test": analysis.num_test,
+        "num_classes": analysis.num_classes,
+        "noise": analysis.noise,
+        "noise_rate": _number(analysis.noise_rate),
+        "retention": _number(analysis.profile.retention),
+        "architecture": analysis.architecture,
+        "seed": analysis.seed,
+        "versions": dict(analysis.versions),
+        "eigenvalues": _numbers(analysis.eigenvalues[:_TOP]),
+        "trusted_rank": analysis.trusted_rank,
+        "air": _air(analysis),
+        "retrieval": _retrieval(analysis),
+        "stopping": stopping(analysis),
+        "training": {
+            "learning_rate": analysis.learning_rate,
+            "momentum": analysis.momentum,
+            "time_constant": analysis.time_constant,
+        },
+        "networks": {
+            "plain": network(analysis.plain),
+            "self_distilled": network(analysis.self_distilled),
+        },
+    }
+
+
+def _air(analysis: AIRAnalysis) -> dict[str, Any]:
+    held = len(analysis.eigenvalues)
+    ranks = [k for k in RANKS if k < analysis.num_points] + [analysis.num_points]
+    profile = analysis.profile
+
+    def at(values: Any, k: int) -> float | None:
+        return _number(values[k - 1]) if k <= held else None
+
+    return {
+        "index": _number(profile.index),
+        "ranks": ranks,
+        "cumulative_signal": {str(k): at(profile.cumulative_signal, k) for k in ranks},
+        "cumulative_noise": {str(k): at(profile.cumulative_noise, k) for k in ranks},
+        "isotropy_deviation": _number(profile.isotropy_deviation),
+    }
+
+
+def _retrieval(analysis: AIRAnalysis) -> dict[str, Any]:
+    predicted, measured = analysis.predicted, analysis.measured
+    if predicted is None or measured is None:
+        curves = analysis.curves
+        return {
+            "times": _numbers(curves.times),
+            "predicted_signal": _numbers(curves.signal),
+            "predicted_noise": _numbers(curves.noise),
+            "measured_signal": None,
+            "measured_noise": None,
+            "largest_deviation": None,
+        }
+    deviation = max(
+        float(np.abs(np.asarray(measured.signal) - np.asarray(predicted.draw_signal)).max()),
+        float(np.abs(np.asarray(measured.noise) - np.asarray(predicted.draw_noise)).max()),
+    )
+    return {
+        "times": _numbers(measured.times),
+        "predicted_signal": _numbers(predicted.draw_signal),
+        "predicted_noise": _numbers(predicted.draw_noise),
+        "measured_signal": _numbers(measured.signal),
+        "measured_noise": _numbers(measured.noise),
+        "largest_deviation": deviation,
+    }
+
+
+def stopping(analysis: AIRAnalysis) -> dict[str, Any]:
+    """Stopping times of kernel gradient flow and the test accuracy at each."""
+    accuracy = np.asarray(analysis.test_accuracy)
+    chosen = int(np.argmin(np.asarray(analysis.stopping.score)))
+    if not np.isfinite(accuracy).all():
+        oracle_time = oracle_accuracy = None
+    else:
+        best = int(np.argmax(accuracy))
+        oracle_time, oracle_accuracy = _number(analysis.times[best]), _number(accuracy[best])
+    return {
+        "oracle_time": oracle_time,
+        "gcv_time": _number(analysis.stopping.time),
+        "test_accuracy": {
+            "oracle": oracle_accuracy,
+            "gcv": _number(accuracy[chosen]),
+            "converged": _number(analysis.converged_accuracy),
+        },
+    }
+
+
+def network(history: History | None) -> dict[str, Any] | None:
+    """Best and last test accuracy of a trained network, and how close it came to the clean labels.
+
+    ``l2_to_clean`` and ``margin`` are those of the last record; ``best_l2_to_clean`` is the
+    least over training.
+    """
+    if history is None:
+        return None
+    accuracy = np.asarray(history.test_accuracy)
+    known = np.isfinite(accuracy).all()
+    return {
+        "best_test_accuracy": _number(accuracy.max()) if known else None,
+        "best_step": int(history.step[int(accuracy.argmax())]) if known else None,
+        "last_test_accuracy": _number(accuracy[-1]),
+        "last_step": int(history.step[-1]),
+        "l2_to_clean": _number(history.l2_to_clean[-1]),
+        "best_l2_to_clean": _number(np.asarray(history.l2_to_clean).min()),
+        "margin": _number(history.margin[-1]),
+        "error_to_clean": _number(history.error_to_clean[-1]),
+        "error_to_observed": _number(history.error_to_observed[-1]),
+    }
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _numbers(values: Any) -> list[float | None]:
+    return [_number(v) for v in np.asarray(values)]

@@ -1,0 +1,164 @@
+"""``ntk-air air``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+_DEFAULTS: dict[str, Any] = {
+    "dataset": "digits",
+    "root": None,
+    "classes": None,
+    "train_size": None,
+    "test_size": None,
+    "noise": "symmetric:0.4",
+    "architecture": "fc",
+    "out": None,
+}
+_ALIASES = {"fc": "fully connected, --depth hidden ReLU layers of --width units"}
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand to the parser."""
+    one = commands.add_parser(
+        "air",
+        help="signal and noise in the NTK's spectrum, retrieval over time, and a report",
+        description="Computes the NTK's spectrum, the share of clean signal and label noise in "
+        "each direction, predicted and measured retrieval over training time, and what early "
+        "stopping and self-distillation make of it; writes a report.",
+        argument_default=argparse.SUPPRESS,
+    )
+    one.add_argument("--dataset", help="digits (default), mnist, cifar10, cifar100, or a path")
+    one.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
+    one.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
+    one.add_argument("--train-size", type=int, help="training points, class-balanced")
+    one.add_argument("--test-size", type=int, help="test points")
+    one.add_argument(
+        "--noise",
+        help="none, symmetric:RATE (default 0.4), asymmetric:RATE, "
+        "pair_flip:RATE, instance:RATE, human:worst, human_transition:worst",
+    )
+    one.add_argument("--architecture", choices=sorted(_ALIASES), help=_ALIASES["fc"])
+    for flag, kind, text in (
+        ("--depth", int, "hidden layers (default 1)"),
+        ("--width", int, "units of each hidden layer of the trained network (default 2048)"),
+        ("--weight-std", float, "standard deviation of weights (default 1.4)"),
+        ("--bias-std", float, "standard deviation of biases (default 0.1)"),
+        ("--rank", int, "eigenpairs (default all)"),
+        ("--steps", int, "training steps of each network (default 1000; 0 trains none)"),
+        ("--learning-rate", float, "for the summed loss (default 1 / largest eigenvalue)"),
+        ("--momentum", float, "heavy-ball momentum (default 0)"),
+        ("--time-constant", float, "of the self-distillation schedule, in steps (default: GCV)"),
+        ("--memory-budget", float, "bytes (default half of what is free)"),
+        ("--seed", int, "of the draw of points, the noise and the network (default 0)"),
+    ):
+        one.add_argument(flag, type=kind, help=text)
+    one.add_argument("--config", help="TOML file with any of these settings; flags win")
+    one.add_argument("--out", help="folder for report.html, figures/ and summary.json")
+    one.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the main job and writes its report."""
+    options = _options(arguments)
+    from .. import analysis, datasets, noise, reports
+
+    if options["out"] is not None:
+        reports.check_writable(options["out"])
+    began = time.perf_counter()
+    names = {field.name for field in dataclasses.fields(analysis.Settings)}
+    settings = analysis.Settings(**{k: v for k, v in options.items() if k in names})
+    dataset = datasets.load(
+        options["dataset"],
+        root=options["root"],
+        train_size=options["train_size"],
+        test_size=options["test_size"],
+        classes=options["classes"],
+        seed=settings.seed,
+    )
+    noisy = noise.apply(
+        options["noise"],
+        dataset.train_labels,
+        num_classes=dataset.num_classes,
+        seed=settings.seed,
+        inputs=dataset.train_inputs,
+        extra_labels=dataset.extra_labels,
+    )
+    result = analysis.air(dataset, noisy, settings, progress=True)
+    if options["out"] is None:
+        numbers = analysis.summary(result)
+        print(json.dumps(numbers, indent=1))
+        return 0
+    numbers = reports.write_air_report(result, options["out"])
+    _tell(numbers, Path(options["out"]), time.perf_counter() - began)
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Defaults, then the file, then the flags."""
+    given = {k: v for k, v in vars(arguments).items() if k not in ("run", "command", "config")}
+    options = {**_DEFAULTS, **_read_config(getattr(arguments, "config", None)), **given}
+    classes = options["classes"]
+    if isinstance(classes, str):
+        parts = [part.strip() for part in classes.split(",") if part.strip()]
+        options["classes"] = tuple(int(p) if p.isdigit() else p for p in parts)
+    elif classes is not None:
+        options["classes"] = tuple(classes)
+    return options
+
+
+def _read_config(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    from ..analysis import Settings
+
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}.") from error
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    known = {*_DEFAULTS, *(field.name for field in dataclasses.fields(Settings))}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"{path} sets {', '.join(unknown)}, which 'ntk-air air' does not have; "
+            f"it has {', '.join(sorted(known))}."
+        )
+    return values
+
+
+def _tell(numbers: dict[str, Any], out: Path, seconds: float) -> None:
+    """The findings in a few lines on standard output."""
+    air, accuracy = numbers["air"], numbers["stopping"]["test_accuracy"]
+    held = [k for k in air["ranks"] if air["cumulative_signal"][str(k)] is not None]
+    k = max((k for k in held if k <= 100), default=held[0])
+    print(
+        f"{numbers['dataset']}: {numbers['num_points']} points, "
+        f"{numbers['noise_rate']:.1%} wrong labels ({numbers['noise']})"
+    )
+    print(
+        f"first {k} directions: signal {air['cumulative_signal'][str(k)]:.3f}, "
+        f"noise {air['cumulative_noise'][str(k)]:.3f}; AIR index {air['index']:.3f}"
+    )
+    if accuracy["oracle"] is not None:
+        print(
+            f"kernel test accuracy: best stop {accuracy['oracle']:.2%}, "
+            f"GCV stop {accuracy['gcv']:.2%}, converged {accuracy['converged']:.2%}"
+        )
+    for name, one in numbers["networks"].items():
+        if one is None:
+            continue
+        best, last = one["best_test_accuracy"], one["last_test_accuracy"]
+        scores = "" if best is None else f"best {best:.2%}, last {last:.2%}, "
+        print(f"network, {name.replace('_', '-')}: {scores}l2 to clean {one['l2_to_clean']:.3f}")
+    print(f"{out / 'report.html'} ({seconds:.0f} s)")
+    sys.stdout.flush()

@@ -1,0 +1,47 @@
+"""Parses, calls, reports errors: bad input is one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .._version import __version__
+from . import _air, _check
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser with every subcommand."""
+    top = argparse.ArgumentParser(
+        prog="ntk-air",
+        description="How much signal and how much label noise a network retrieves, and when.",
+    )
+    top.add_argument("--version", action="version", version=f"ntk_air {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (_air, _check):
+        module.add_parser(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs ``ntk-air``; returns the exit code (0 done, 1 a theorem violated, 2 bad input)."""
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        if os.environ.get("NTK_AIR_TRACEBACK"):
+            raise
+        print(f"ntk-air: {_one_line(error)}", file=sys.stderr)
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        print("ntk-air: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{type(error).__name__}: {text}" if isinstance(error, MemoryError) else text

@@ -1,0 +1,40 @@
+"""Cumulative energy of signal and noise over the spectrum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ._style import NOISE, REFERENCE, SIGNAL, finish, new_axes
+
+
+def air_profile(result: Any, *, num_points: int | None = None, ax: Axes | None = None) -> Axes:
+    """Share of clean signal and of label noise in the first k eigendirections.
+
+    Args:
+        result: an `AIRProfile` or an `AIRAnalysis`.
+        num_points: n, for the k/n line; known for an analysis, else the rank is taken.
+        ax: axes to draw on; default new ones.
+
+    Returns:
+        The axes.
+    """
+    ax = new_axes(ax)
+    num_points = getattr(result, "num_points", num_points)
+    profile = getattr(result, "profile", result)
+    signal, noise = np.asarray(profile.cumulative_signal), np.asarray(profile.cumulative_noise)
+    n = num_points or len(signal)
+    rank = np.arange(1, len(signal) + 1)
+    ax.semilogx(rank, signal, color=SIGNAL, linewidth=2, label="clean signal")
+    ax.semilogx(rank, noise, color=NOISE, linewidth=2, label="label noise")
+    ax.semilogx(rank, rank / n, color=REFERENCE, linestyle="--", linewidth=1, label="k / n")
+    ax.fill_between(rank, noise, signal, color=SIGNAL, alpha=0.08, linewidth=0)
+    ax.set_ylim(0, 1.02)
+    return finish(
+        ax,
+        title=f"Where signal and noise lie (AIR index {float(profile.index):.3f})",
+        xlabel="first k eigendirections",
+        ylabel="share of energy",
+    )

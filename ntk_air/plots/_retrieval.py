@@ -1,0 +1,49 @@
+"""Retrieved signal and noise over training time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ._style import NOISE, SIGNAL, finish, log_time, new_axes
+
+
+def retrieval(
+    curves: Any, measured: Any = None, *, draw: bool = False, ax: Axes | None = None
+) -> Axes:
+    """Predicted retrieval curves, and measured ones on top.
+
+    Args:
+        curves: predicted `RetrievalCurves`, or an `AIRAnalysis`, which brings both.
+        measured: measured `RetrievalCurves` of a network, shown as points.
+        draw: show the curves exact for this draw of the noise (with f_0 and cross terms).
+        ax: axes to draw on; default new ones.
+
+    Returns:
+        The axes.
+    """
+    ax = new_axes(ax)
+    if hasattr(curves, "measured"):
+        measured = curves.measured
+        draw = measured is not None
+        curves = curves.predicted if draw else curves.curves
+    times = np.asarray(curves.times)
+    signal = curves.draw_signal if draw else curves.signal
+    noise = curves.draw_noise if draw else curves.noise
+    ax.plot(times, np.asarray(signal), color=SIGNAL, linewidth=2, label="signal, predicted")
+    ax.plot(times, np.asarray(noise), color=NOISE, linewidth=2, label="noise, predicted")
+    if measured is not None:
+        dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "alpha": 0.8}
+        at = np.asarray(measured.times)
+        ax.plot(at, np.asarray(measured.signal), color=SIGNAL, label="signal, network", **dots)
+        ax.plot(at, np.asarray(measured.noise), color=NOISE, label="noise, network", **dots)
+    log_time(ax, times)
+    ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, ax.get_ylim()[1]))
+    return finish(
+        ax,
+        title="Signal is retrieved before noise",
+        xlabel="training time (learning rate × step)",
+        ylabel="fraction retrieved",
+    )

@@ -1,0 +1,53 @@
+"""Colours and axes that all figures share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+SIGNAL = "#1f6fb4"
+NOISE = "#c8553d"
+DISTILLED = "#2a8f6d"
+REFERENCE = "#777777"
+
+
+def new_axes(ax: Axes | None) -> Axes:
+    """The axes given, or those of a new figure of the current backend."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(6.0, 4.0), layout="constrained")[1]
+
+
+def standalone(draw: Any, *args: Any, **kwargs: Any) -> Figure:
+    """A figure drawn by ``draw(*args, ax=ax)`` outside pyplot, for files: nothing to close."""
+    figure = Figure(figsize=(6.4, 4.2), dpi=130, layout="constrained")
+    draw(*args, ax=figure.add_subplot(), **kwargs)
+    return figure
+
+
+def finish(ax: Axes, *, title: str, xlabel: str, ylabel: str, legend: bool = True) -> Axes:
+    """Titles, a light grid and a legend."""
+    ax.set_title(title, fontsize=11)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    if legend:
+        ax.legend(frameon=False, fontsize=9)
+    return ax
+
+
+def log_time(ax: Axes, times: Any) -> None:
+    """Logarithmic time that still shows a record at time 0."""
+    positive = [float(t) for t in times if t > 0]
+    if not positive:
+        return
+    if float(times[0]) > 0:
+        ax.set_xscale("log")
+        return
+    ax.set_xscale("symlog", linthresh=min(positive), linscale=0.4)
+    ax.set_xlim(left=0)

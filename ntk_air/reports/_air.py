@@ -1,0 +1,178 @@
+"""The main job's report: a folder with the page, the figures, the numbers and the result."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .._results import save
+from ..analysis import AIRAnalysis, summary
+from ._figures import ReportFigure, air_figures
+from ._html import heading, image, page, paragraph, percent, table
+
+
+def check_writable(directory: str | os.PathLike[str]) -> Path:
+    """Makes the folder where needed and proves that it takes files, before hours of work.
+
+    Raises:
+        ValueError: if it cannot be made or written, with the system's reason.
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {directory}: {error.strerror or error}; choose another folder."
+        ) from error
+    return directory
+
+
+def write_air_report(analysis: AIRAnalysis, directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Writes ``report.html``, ``figures/*.png``, ``summary.json`` and ``analysis.ntkair``.
+
+    Everything is written beside its place first and moved there at the end, so that a run that is
+    interrupted leaves an earlier report whole.
+
+    Args:
+        analysis: the result of `ntk_air.analysis.air`.
+        directory: the folder, made where needed.
+
+    Returns:
+        The summary that was written.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+    """
+    directory = check_writable(directory)
+    numbers = summary(analysis)
+    figures = air_figures(analysis)
+    staging = Path(tempfile.mkdtemp(dir=directory, prefix=".writing-"))
+    try:
+        (staging / "figures").mkdir()
+        pictures = [(figure, _png(figure)) for figure in figures]
+        for figure, data in pictures:
+            (staging / "figures" / f"{figure.name}.png").write_bytes(data)
+        (staging / "summary.json").write_text(json.dumps(numbers, indent=1, allow_nan=False))
+        save(analysis, staging / "analysis.ntkair")
+        (staging / "report.html").write_text(_page(numbers, pictures), encoding="utf-8")
+        _publish(staging, directory)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return numbers
+
+
+def _png(figure: ReportFigure) -> bytes:
+    buffer = io.BytesIO()
+    # No creation date or software version: the same run gives the same file.
+    figure.figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _publish(staging: Path, directory: Path) -> None:
+    for path in sorted(staging.iterdir()):
+        target = directory / path.name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        os.replace(path, target)
+
+
+def _page(numbers: dict[str, Any], pictures: list[tuple[ReportFigure, bytes]]) -> str:
+    title = f"Signal and noise retrieved: {numbers['dataset']}, {numbers['noise']}"
+    parts = [paragraph(_lead(numbers), "lead")]
+    parts += [image(data, figure.caption) for figure, data in pictures[:2]]
+    parts += [heading("Anisotropy of the spectrum"), _air_table(numbers)]
+    parts += [heading("When to stop (kernel gradient flow)"), _stopping_table(numbers)]
+    if numbers["networks"]["plain"] is not None:
+        parts += [heading("The network itself"), _network_table(numbers)]
+        parts.append(paragraph(_agreement(numbers)))
+    parts += [image(data, figure.caption) for figure, data in pictures[2:]]
+    parts.append(_footer(numbers))
+    return page(title, parts)
+
+
+def _lead(numbers: dict[str, Any]) -> str:
+    air = numbers["air"]
+    held = [k for k in air["ranks"] if air["cumulative_signal"][str(k)] is not None]
+    k = max((k for k in held if k <= 100), default=held[0])
+    signal, noise = air["cumulative_signal"][str(k)], air["cumulative_noise"][str(k)]
+    text = (
+        f"{numbers['num_points']} training points, {percent(numbers['noise_rate'])} of the labels "
+        f"wrong. The first {k} eigendirections of the network's Neural Tangent Kernel hold "
+        f"{percent(signal)} of the clean signal"
+    )
+    if numbers["noise_rate"]:
+        text += f" and {percent(noise)} of the label noise"
+    accuracy = numbers["stopping"]["test_accuracy"]
+    if accuracy["oracle"] is None:
+        return text + "."
+    return text + (
+        f". Stopped at its best time the kernel reaches {percent(accuracy['oracle'])} test "
+        f"accuracy, at the time chosen from the noisy labels alone {percent(accuracy['gcv'])}, "
+        f"trained to the end {percent(accuracy['converged'])}."
+    )
+
+
+def _air_table(numbers: dict[str, Any]) -> str:
+    air = numbers["air"]
+    rows = []
+    for k in air["ranks"]:
+        signal, noise = air["cumulative_signal"][str(k)], air["cumulative_noise"][str(k)]
+        ratio = signal / noise if signal is not None and noise else None
+        even = percent(k / numbers["num_points"])
+        rows.append([str(k), percent(signal), percent(noise), even, ratio])
+    return table(["first k", "signal", "noise", "k / n", "ratio"], rows)
+
+
+def _stopping_table(numbers: dict[str, Any]) -> str:
+    stop = numbers["stopping"]
+    accuracy = stop["test_accuracy"]
+    return table(
+        ["rule", "time", "test accuracy"],
+        [
+            ["best on the test points", stop["oracle_time"], percent(accuracy["oracle"])],
+            ["GCV, noisy labels alone", stop["gcv_time"], percent(accuracy["gcv"])],
+            ["never", "∞", percent(accuracy["converged"])],
+        ],
+    )
+
+
+def _network_table(numbers: dict[str, Any]) -> str:
+    rows = []
+    for name, label in (("plain", "plain training"), ("self_distilled", "self-distillation")):
+        one = numbers["networks"][name]
+        rows.append(
+            [
+                label,
+                percent(one["best_test_accuracy"]),
+                percent(one["last_test_accuracy"]),
+                one["best_l2_to_clean"],
+                one["l2_to_clean"],
+                one["margin"],
+            ]
+        )
+    return table(["", "best", "last", "least ℓ2", "last ℓ2", "margin"], rows)
+
+
+def _agreement(numbers: dict[str, Any]) -> str:
+    training = numbers["training"]
+    return (
+        "Best and last test accuracy; ℓ2 is ‖f − y‖/√n, the distance of the outputs to the clean "
+        "labels. Predicted and measured retrieval differ by at most "
+        f"{numbers['retrieval']['largest_deviation']:.3f} at any recorded time. Self-distillation "
+        f"weights the given labels by exp(−step/{training['time_constant']:.4g}) and its own hard "
+        f"labels by the rest; learning rate {training['learning_rate']:.3g}, momentum "
+        f"{training['momentum']:g}."
+    )
+
+
+def _footer(numbers: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in numbers["versions"].items())
+    text = f"{numbers['architecture']}, seed {numbers['seed']}. {versions}."
+    return f"<footer>{paragraph(text)}</footer>"

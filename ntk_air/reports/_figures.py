@@ -1,0 +1,70 @@
+"""The figures of the main job's report: drawn from the result, nothing computed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from matplotlib.figure import Figure
+
+from .. import plots
+from ..analysis import AIRAnalysis
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportFigure:
+    """A drawn figure, its file name, and what it says in one sentence."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def air_figures(analysis: AIRAnalysis) -> list[ReportFigure]:
+    """Every figure of the report, in reading order."""
+    figures = [
+        ReportFigure(
+            "air_profile",
+            "Share of the clean labels' energy and of the label noise's energy in the first k "
+            "eigendirections of the NTK. The gap is anisotropic information retrieval; noise that "
+            "falls on the dashed line is spread evenly.",
+            plots.standalone(plots.air_profile, analysis),
+        ),
+        ReportFigure(
+            "retrieval",
+            "How much of the signal and of the noise is fitted at each training time: lines from "
+            "the kernel's spectrum in closed form, points measured on the trained network.",
+            plots.standalone(plots.retrieval, analysis),
+        ),
+        ReportFigure(
+            "spectrum",
+            "Eigenvalues of the NTK: direction k is fitted at rate λ_k.",
+            plots.standalone(plots.spectrum, analysis),
+        ),
+    ]
+    if analysis.num_test:
+        figures.append(
+            ReportFigure(
+                "stopping",
+                "Accuracy of kernel gradient flow stopped at each time: on test points, and on the "
+                "training points against their clean labels.",
+                plots.standalone(plots.stopping, analysis),
+            )
+        )
+    if analysis.plain is None:
+        return figures
+    histories = [
+        (
+            "l2_to_clean",
+            "Distance of the network's outputs to the clean labels: plain training passes the "
+            "signal and turns to the noise, self-distillation goes on towards the clean labels.",
+        )
+    ]
+    if analysis.num_test:
+        histories.insert(
+            0,
+            ("test_accuracy", "Test accuracy of the network, plainly trained and self-distilled."),
+        )
+    for field, caption in histories:
+        drawn = plots.standalone(plots.history, analysis, field=field)
+        figures.append(ReportFigure(field, caption, drawn))
+    return figures
