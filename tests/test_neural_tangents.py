@@ -29,7 +29,11 @@ def run(code: str) -> None:
 def test_install_is_light_and_load_leaves_nothing_behind():
     run(
         """
-        import sys, time
+        import importlib.util, sys, time, types
+        # The private package on its own, without what else `import ntk_air` brings.
+        spec = importlib.util.find_spec("ntk_air")
+        sys.modules["ntk_air"] = types.ModuleType("ntk_air")
+        sys.modules["ntk_air"].__path__ = list(spec.submodule_search_locations)
         from ntk_air._neural_tangents import install, load
         start = time.perf_counter()
         install()
@@ -178,11 +182,12 @@ def test_eight_threads_get_one_working_module():
 def test_repair_that_does_not_fit_says_so(damage, named):
     run(
         f"""
-        import sys, types
+        import sys
         import jax
         import ntk_air._neural_tangents as private
-        from ntk_air._neural_tangents._repairs import apply_repairs
         from ntk_air._neural_tangents._standins import standins
+        # `import ntk_air` has installed the hook; here the package comes unrepaired.
+        sys.meta_path = [f for f in sys.meta_path if not hasattr(f, "ntk_air_finder")]
         with standins():
             import neural_tangents
         from neural_tangents._src import empirical, predict
@@ -205,8 +210,11 @@ def test_repair_that_does_not_fit_says_so(damage, named):
 def test_complete_module_is_repaired_in_place():
     run(
         """
+        import sys
         import ntk_air._neural_tangents as private
         from ntk_air._neural_tangents._standins import standins
+        # `import ntk_air` has installed the hook; here the package comes unrepaired.
+        sys.meta_path = [f for f in sys.meta_path if not hasattr(f, "ntk_air_finder")]
         with standins():
             import neural_tangents
         unrepaired = neural_tangents._src.empirical._get_flops

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.tree_util import tree_leaves
 
 
@@ -81,20 +82,20 @@ class _TracedError(Exception):
 
 def _is_traced(tree: Any) -> bool:
     # Inside `jit` even a constant is staged out, hence a tracer.
-    return _holds_tracer(tree) or isinstance(jnp.zeros(()), jax.core.Tracer)
+    return _holds_tracer(tree) or isinstance(jnp.zeros(()), Tracer)
 
 
 def _holds_tracer(tree: Any, seen: set[int] | None = None) -> bool:
     """Whether a pytree has a tracer among its leaves, or in their closures."""
     seen = set() if seen is None else seen
     for leaf in tree_leaves(tree):
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, Tracer):
             return True
         if id(leaf) in seen or not callable(leaf):
             continue
         seen.add(id(leaf))
         inner = [_contents(cell) for cell in getattr(leaf, "__closure__", None) or ()]
-        inner += list(getattr(leaf, "args", ())) + [getattr(leaf, "__wrapped__", None)]
+        inner += [*list(getattr(leaf, "args", ())), getattr(leaf, "__wrapped__", None)]
         if any(_holds_tracer(x, seen) for x in inner):
             return True
     return False

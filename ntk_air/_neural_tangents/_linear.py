@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -183,7 +184,7 @@ def _split(eqn: Any, operands: list[Any]) -> Callable[..., Any]:
     def function(x: jax.Array) -> list[jax.Array]:
         return [
             lax.slice_in_dim(x, start, stop, axis=axis)
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+            for start, stop in itertools.pairwise(bounds)
         ]
 
     return function

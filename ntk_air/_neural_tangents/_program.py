@@ -86,9 +86,7 @@ def prune(program: Program) -> Program:
         if eqn.outvars[0] in live:
             kept.append(eqn)
             live.update(eqn.invars)
-    pairs = [
-        (v, c) for v, c in zip(program.constvars, program.consts, strict=True) if v in live
-    ]
+    pairs = [(v, c) for v, c in zip(program.constvars, program.consts, strict=True) if v in live]
     return Program(
         invars=program.invars,
         constvars=[v for v, _ in pairs],

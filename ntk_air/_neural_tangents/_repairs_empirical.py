@@ -79,9 +79,7 @@ def _rule_lookup(patch: Patcher, rules: ModuleType) -> Callable[[Equation, int],
         if eqn.primitive not in jacobian_rules:
             return False
         try:
-            get_structure(
-                eqn=eqn, invals=[v.aval for v in eqn.invars], idx=position, _s_rules=True
-            )
+            get_structure(eqn=eqn, invals=[v.aval for v in eqn.invars], idx=position, _s_rules=True)
         except (NotImplementedError, ValueError, AssertionError):
             return False  # for instance a parameter convolved by a constant
         return True

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+from jax.core import Tracer
 
 from ntk_air._neural_tangents import _caching
 from ntk_air._neural_tangents._repairs import Patcher
@@ -59,7 +60,7 @@ def largest_eigenvalue(patch: Patcher) -> None:
     ) -> Any:
         kernel = make_2d(ntk_train_train)
         n = kernel.shape[0]
-        if isinstance(kernel, jax.core.Tracer) or jax.default_backend() != "cpu":
+        if isinstance(kernel, Tracer) or jax.default_backend() != "cpu":
             largest = jnp.linalg.eigvalsh(kernel)[-1]
         else:
             largest = scipy.linalg.eigvalsh(np.asarray(kernel), subset_by_index=(n - 1, n - 1))[-1]

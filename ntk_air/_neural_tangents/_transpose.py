@@ -64,9 +64,7 @@ def _by_rule(eqn: Equation, cotangent: jax.Array, operands: Sequence[Any]) -> li
     return result
 
 
-def _by_linear_transpose(
-    eqn: Equation, cotangent: jax.Array, operands: Sequence[Any]
-) -> list[Any]:
+def _by_linear_transpose(eqn: Equation, cotangent: jax.Array, operands: Sequence[Any]) -> list[Any]:
     positions = [i for i, x in enumerate(operands) if is_linear(x)]
 
     def function(*values: Any) -> Any:

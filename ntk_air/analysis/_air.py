@@ -22,6 +22,7 @@ from ._result import AIRAnalysis
 from ._settings import Settings
 
 _NUM_RECORDS = 40
+_NETWORK_FIELDS = ("plain", "self_distilled", "measured", "predicted", "predicted_infinite")
 # The kernel, its eigenvectors and LAPACK's workspace of dsyevd.
 _DENSE_COPIES = 5
 
@@ -218,44 +219,76 @@ def _networks(
 ) -> dict[str, Any]:
     """Trains the network twice, plainly and by self-distillation, and measures retrieval on it."""
     if settings.steps == 0:
-        return dict.fromkeys(("plain", "self_distilled", "measured", "predicted"))
+        return dict.fromkeys(_NETWORK_FIELDS)
     rate, beta = settings.learning_rate, settings.momentum
     assert rate is not None
     assert settings.time_constant is not None
     shape = (-1, *dataset.train_inputs.shape[1:])
     _, params = architecture.init_fn(jax.random.key(settings.seed), shape)
-    has_test = len(dataset.test_labels) > 0
+    train = _with_initial_outputs(architecture, params, dataset.train_inputs)
+    test = None
+    if len(dataset.test_labels):
+        inputs = _with_initial_outputs(architecture, params, dataset.test_inputs)
+        test = (inputs, dataset.test_labels)
     common: dict[str, Any] = {
         "optimizer": optax.sgd(rate, momentum=beta) if beta else rate,
         "learning_rate": rate / (1 - beta) if beta else None,
         "num_steps": settings.steps,
         "label_fn": distillation.hard,
         "clean": clean,
-        "test": (dataset.test_inputs, dataset.test_labels) if has_test else None,
+        "test": test,
         "record_every": _record_steps(settings.steps),
         "progress": progress,
     }
-    arguments = (architecture.apply_fn, params, dataset.train_inputs, observed)
+    arguments = (_centred(architecture, clean.shape[1]), params, train, observed)
     plain = distillation.self_distill(*arguments, alpha=1.0, record_outputs=True, **common).history
     alpha = distillation.exponential(settings.time_constant)
     refined = distillation.self_distill(*arguments, alpha=alpha, **common).history
+    own = spectral.eigendecompose(
+        kernels.empirical_ntk(
+            architecture.apply_fn,
+            params,
+            dataset.train_inputs,
+            implementation="structured_derivatives",
+            memory_budget=settings.memory_budget,
+            progress=progress,
+        ),
+        rank=settings.rank,
+    )
     assert plain.outputs is not None
     steps = [int(s) for s in plain.step]
-    times = [rate / (1 - beta) * s for s in steps]
-    kappa = noisy.retention
+    curves: dict[str, Any] = {
+        "clean": clean,
+        "observed": observed,
+        "times": [rate / (1 - beta) * s for s in steps],
+        "retention": noisy.retention,
+    }
+    filters = [dynamics.heavy_ball(rate, s, beta) for s in steps]
     return {
-        "measured": dynamics.measured_retrieval(
-            plain.outputs, clean, observed, times, retention=kappa, eigensystem=es
-        ),
-        "predicted": dynamics.retrieval(
-            es,
-            clean,
-            observed,
-            times,
-            retention=kappa,
-            initial=plain.outputs[0],
-            filters=[dynamics.heavy_ball(rate, s, beta) for s in steps],
-        ),
+        "measured": dynamics.measured_retrieval(plain.outputs, eigensystem=own, **curves),
+        "predicted": dynamics.retrieval(own, filters=filters, **curves),
+        "predicted_infinite": dynamics.retrieval(es, filters=filters, **curves),
         "plain": dataclasses.replace(plain, outputs=None, test_outputs=None),
         "self_distilled": refined,
     }
+
+
+def _with_initial_outputs(
+    architecture: kernels.Architecture, params: Any, inputs: Array
+) -> Array:
+    """Inputs (n, d) with the untrained network's outputs (n, C) beside them."""
+    return jnp.concatenate([inputs, jax.jit(architecture.apply_fn)(params, inputs)], axis=1)
+
+
+def _centred(architecture: kernels.Architecture, num_outputs: int) -> Any:
+    """The network minus its own initial outputs, which come with the inputs.
+
+    In NTK parameterisation f_0 is as large as the labels, and what of it training does not remove
+    stays in every prediction as noise; subtracting it is the usual remedy (Chizat, Oyallon, Bach,
+    arXiv:1812.07956, section 1). The gradients, and so the NTK, are unchanged.
+    """
+
+    def apply_fn(params: Any, inputs: Array) -> Array:
+        return architecture.apply_fn(params, inputs[:, :-num_outputs]) - inputs[:, -num_outputs:]
+
+    return apply_fn

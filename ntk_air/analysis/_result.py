@@ -17,9 +17,10 @@ class AIRAnalysis:
         eigenvalues: (r,) of the infinite-width NTK over the training points, descending.
         profile: energy of signal and noise in each eigendirection.
         curves: predicted retrieval on a fine grid of times (gradient flow, f_0 = 0, expectation).
-        predicted: predicted retrieval at the network's recorded times, exact for this draw: its
-            f_0, its noise and its discrete steps.
-        measured: retrieval of the trained network at those times; None if none was trained.
+        measured: retrieval of the trained network at its recorded times, per direction in the
+            eigenbasis of its own NTK at initialisation; None if none was trained.
+        predicted: predicted retrieval at those times from that NTK, for the same discrete steps.
+        predicted_infinite: the same from the infinite-width NTK.
         stopping: stopping time chosen without clean labels.
         times: (T,) the grid of ``curves`` and of the next two.
         test_accuracy: (T,) of kernel gradient flow stopped at each time.
@@ -39,8 +40,9 @@ class AIRAnalysis:
     eigenvalues: Float[Array, " r"]
     profile: AIRProfile
     curves: RetrievalCurves
-    predicted: RetrievalCurves | None
     measured: RetrievalCurves | None
+    predicted: RetrievalCurves | None
+    predicted_infinite: RetrievalCurves | None
     stopping: StoppingTime
     times: Float[Array, " T"]
     test_accuracy: Float[Array, " T"]

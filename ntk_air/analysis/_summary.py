@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..distillation import History
+from ..dynamics import RetrievalCurves
 from ._result import AIRAnalysis
 
 RANKS = (1, 5, 10, 50, 100, 500)
@@ -66,29 +67,33 @@ def _air(analysis: AIRAnalysis) -> dict[str, Any]:
 
 
 def _retrieval(analysis: AIRAnalysis) -> dict[str, Any]:
-    predicted, measured = analysis.predicted, analysis.measured
-    if predicted is None or measured is None:
+    """Measured curves beside the two predictions; the predictions are exact for this draw."""
+    measured = analysis.measured
+    if measured is None or analysis.predicted is None or analysis.predicted_infinite is None:
         curves = analysis.curves
         return {
             "times": _numbers(curves.times),
-            "predicted_signal": _numbers(curves.signal),
-            "predicted_noise": _numbers(curves.noise),
+            "predicted_signal": _numbers(curves.draw_signal),
+            "predicted_noise": _numbers(curves.draw_noise),
             "measured_signal": None,
             "measured_noise": None,
-            "largest_deviation": None,
         }
-    deviation = max(
-        float(np.abs(np.asarray(measured.signal) - np.asarray(predicted.draw_signal)).max()),
-        float(np.abs(np.asarray(measured.noise) - np.asarray(predicted.draw_noise)).max()),
-    )
     return {
         "times": _numbers(measured.times),
-        "predicted_signal": _numbers(predicted.draw_signal),
-        "predicted_noise": _numbers(predicted.draw_noise),
         "measured_signal": _numbers(measured.signal),
         "measured_noise": _numbers(measured.noise),
-        "largest_deviation": deviation,
+        "predicted_signal": _numbers(analysis.predicted.draw_signal),
+        "predicted_noise": _numbers(analysis.predicted.draw_noise),
+        "infinite_width_signal": _numbers(analysis.predicted_infinite.draw_signal),
+        "infinite_width_noise": _numbers(analysis.predicted_infinite.draw_noise),
+        "largest_deviation": _deviation(measured, analysis.predicted),
+        "largest_deviation_infinite_width": _deviation(measured, analysis.predicted_infinite),
     }
+
+
+def _deviation(measured: RetrievalCurves, predicted: RetrievalCurves) -> float:
+    pairs = ((measured.signal, predicted.draw_signal), (measured.noise, predicted.draw_noise))
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
 
 
 def stopping(analysis: AIRAnalysis) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .._typing import Array, ArrayLike, Float
 from . import _objective
 from ._alpha import as_schedule
 from ._history import History, Reference, check_finite_losses, measure
-from ._label_fn import bind
+from ._label_fn import bind, hard
 from ._records import (
     check_label_fn,
     check_learning_rate,
@@ -44,7 +44,7 @@ def kernel_self_distill(
     learning_rate: float,
     num_steps: int,
     alpha: Any,
-    label_fn: Any,
+    label_fn: Any = hard,
     clean: Float[ArrayLike, "n C"] | None = None,
     initial: Float[ArrayLike, "n C"] | None = None,
     record_every: int | Sequence[int] = 1,

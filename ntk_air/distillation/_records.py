@@ -82,6 +82,16 @@ def check_pair(observed: ArrayLike, clean: ArrayLike | None, loss: str) -> None:
         )
 
 
+def check_probabilities(label_fn: Any, loss: str) -> None:
+    """Raises ValueError if cross-entropy would be given labels that are no probabilities."""
+    kind = getattr(label_fn, "kind", None)
+    if loss == "cross_entropy" and kind not in (None, "hard", "softmax"):
+        raise ValueError(
+            f"label_fn {kind!r} does not give probabilities, which cross_entropy needs; use hard "
+            'or softmax(temperature), or loss="mse".'
+        )
+
+
 def check_label_fn(label_fn: Any, shape: tuple[int, ...], dtype: Any) -> None:
     """Raises ValueError unless ``label_fn`` keeps the shape (n, C)."""
     returned = jax.eval_shape(label_fn, jax.ShapeDtypeStruct(shape, dtype))

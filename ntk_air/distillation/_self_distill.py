@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,11 +18,12 @@ from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from . import _checkpoint, _engine
 from ._alpha import as_schedule, tabulate
 from ._history import DistillationResult, History, Reference, check_finite_losses
-from ._label_fn import bind
+from ._label_fn import bind, hard
 from ._records import (
     check_label_fn,
     check_learning_rate,
     check_pair,
+    check_probabilities,
     record_steps,
     test_classes,
     times,
@@ -38,7 +39,7 @@ def self_distill(
     optimizer: float | optax.GradientTransformation | Callable[[Any], optax.GradientTransformation],
     num_steps: int,
     alpha: Any,
-    label_fn: Any,
+    label_fn: Any = hard,
     loss: str = "mse",
     reduction: str | None = None,
     batch_size: int | None = None,
@@ -73,7 +74,8 @@ def self_distill(
         label_fn: `hard`, `sign`, `softmax(T)`, `tanh(slope)`, `identity`, `nearest(levels)`, bound
             to the coding of ``observed``; or a function of yours ``(n, C) -> (n, C)``, used as is.
         loss: "mse", half the squared distance summed over outputs, or "cross_entropy" between
-            softmax of the outputs and the target, which needs one-hot targets.
+            softmax of the outputs and the target, which needs one-hot targets and labels that are
+            probabilities: `hard`, `softmax(T)` or a function of yours.
         reduction: "sum" or "mean" over the points of a batch; None is "sum" for "mse", the
             convention in which the kernel's eigenvalues are learning speeds, and "mean" for
             "cross_entropy". A mean divides the speeds by the number of points.
@@ -117,15 +119,15 @@ def self_distill(
     make, rate = _optimizer(optimizer, learning_rate, int(num_steps))
     schedule = as_schedule(alpha, int(num_steps))
     bound = bind(label_fn, observed)
+    check_probabilities(bound, loss)
     params = jax.tree.map(as_float, params)
     inputs = jnp.asarray(inputs)
     dtype = _output_dtype(apply_fn, params, inputs, np.shape(observed))
     check_label_fn(bound, np.shape(observed), dtype)
     test_inputs, wanted = _test_part(apply_fn, params, test, np.shape(observed)[1])
-    apply_fn = apply_fn if isinstance(apply_fn, Hashable) else _by_identity(apply_fn)
     traced = None if rate is None or not callable(make) else jnp.asarray(rate, dtype)
     settings = _engine.Settings(
-        apply_fn, make, (loss, reduction), batch_size, teacher, bool(record_outputs)
+        _hashable(apply_fn), make, (loss, reduction), batch_size, teacher, bool(record_outputs)
     )
     problem = _engine.Problem(
         inputs=inputs,
@@ -246,6 +248,10 @@ def _test_part(
     return inputs, test_classes(labels, len(inputs), num_outputs)
 
 
-def _by_identity(apply_fn: ApplyFn) -> ApplyFn:
-    """A hashable stand-in for a function object that has no hash; compiled anew per call."""
-    return lambda params, inputs: apply_fn(params, inputs)
+def _hashable(apply_fn: ApplyFn) -> ApplyFn:
+    """The function itself, or a stand-in that compiles anew where it has no hash to be found by."""
+    try:
+        hash(apply_fn)
+    except TypeError:
+        return lambda params, inputs: apply_fn(params, inputs)
+    return apply_fn

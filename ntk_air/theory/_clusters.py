@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_same_length, check_same_shape
-from .._results import result
+from .._results import result, static
 from ._report import Check
 
 
@@ -16,6 +16,7 @@ class ClusterGeometry:
     """Numbers of the (epsilon_0, delta) clusterable, rho-corrupted model (arXiv:1903.11680).
 
     Attributes:
+        num_clusters: K, how many clusters hold points.
         radius: epsilon_0, the largest distance of a point to the centre of its cluster.
         separation: the smallest distance between centres of different classes; infinite with one.
         noise_rate: fraction of wrong labels, over all points.
@@ -29,6 +30,7 @@ class ClusterGeometry:
         max_input_norm: the largest input norm; the model asks for 1.
     """
 
+    num_clusters: int = static()
     radius: float
     separation: float
     noise_rate: float
@@ -70,6 +72,7 @@ def measure_clusters(data: Any) -> ClusterGeometry:
     for cluster in used:
         average[clusters == cluster] = observed[clusters == cluster].mean()
     return ClusterGeometry(
+        num_clusters=len(used),
         radius=float(np.linalg.norm(inputs - centers[clusters], axis=1).max()),
         separation=float(apart[other].min(initial=np.inf)),
         noise_rate=float(wrong.mean()),

@@ -172,12 +172,14 @@ def test_kernel_is_the_linear_network(x64, classes, alpha):
     assert_same(network, picked)
 
 
-@pytest.mark.parametrize(("teacher", "reduction"), [("step", "mean"), ("epoch", "sum")])
-def test_minibatches(x64, teacher, reduction):
+@pytest.mark.parametrize(
+    ("teacher", "reduction", "size"), [("step", "mean", 4), ("epoch", "sum", 5)]
+)
+def test_minibatches(x64, teacher, reduction, size):
     """The order of an epoch is read off the gradient of a model with one weight per point."""
     import jax
 
-    size, epochs = 5, 3
+    epochs = 3
     per_epoch = -(-N // size)
     _, _, clean, observed = problem()
     inputs = np.eye(N)
@@ -193,7 +195,14 @@ def test_minibatches(x64, teacher, reduction):
         assert sorted(order) == list(range(N))
         stored = f.copy()
         for batch in range(per_epoch):
-            np.testing.assert_allclose(history.outputs[epoch * per_epoch + batch], f, atol=1e-12)
+            step = epoch * per_epoch + batch
+            np.testing.assert_allclose(history.outputs[step], f, atol=1e-12)
+            source = f if teacher == "step" else stored
+            a = 1 - np.mean(classes_of(source) == classes_of(observed))
+            target = a * observed + (1 - a) * np_hard(1 / C)(source)
+            loss = 0.5 * np.sum((f - target) ** 2) / (1 if reduction == "sum" else N)
+            np.testing.assert_allclose(history.alpha[step], a, atol=1e-12)
+            np.testing.assert_allclose(history.loss[step], loss, atol=1e-12)
             rows = order[batch * size : (batch + 1) * size]
             source = f[rows] if teacher == "step" else stored[rows]
             a = 1 - np.mean(classes_of(source) == classes_of(observed[rows]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,6 +108,30 @@ def test_second_call_compiles_nothing():
     table = train(optax.adam, lambda s: 0.5, 0, learning_rate=1e-2)
     other = train(optax.adam, optax.linear_schedule(1, 0, 3), 0, learning_rate=3e-2)
     assert other == table
+
+
+def test_flax_apply_compiles_once():
+    """`module.apply` is a new object every time it is read, and still the same function."""
+    traces = []
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            traces.append(1)
+            return nn.Dense(2)(inputs)
+
+    _, inputs, codes = network()
+    module = Net()
+    params = module.init(jax.random.key(0), inputs)
+    counts = []
+    for rate in (0.1, 0.2):
+        result = d.self_distill(
+            module.apply, params, inputs, codes, optimizer=rate, num_steps=5, alpha=d.agreement(),
+            label_fn=d.hard, loss="cross_entropy",
+        )  # fmt: skip
+        counts.append(len(traces))
+    assert counts[0] == counts[1]
+    assert result.history.loss[-1] != result.history.loss[0]
 
 
 def test_kernel_run_compiles_once():
@@ -253,6 +278,7 @@ def bad_calls():
         call("at step 2", alpha=lambda s: 1.0 if s < 2 else -0.5),
         call("loss is 'l1'", loss="l1"),
         call("probabilities", loss="cross_entropy", observed=codes - 0.5),
+        call("does not give prob", loss="cross_entropy", label_fn=d.identity),
         call("coded as", clean=codes - 0.5),
         call("clean has shape", clean=codes[:, :1]),
         call("same shape .n, C.", label_fn=lambda f: f.argmax(-1)),

@@ -112,6 +112,13 @@ def test_too_large_a_step_is_reported():
     assert "at step" in report.conclusions[0].measured
 
 
+def test_too_few_steps_are_not_a_violation():
+    report = run(num_steps=5)
+    assert report.verdict == "not applicable"
+    names = {c.name for c in report.assumptions if not c.holds}
+    assert names == {"enough steps", "initial outputs are forgotten"}
+
+
 def test_three_levels_of_labels():
     data = na.datasets.clusterable(
         num_points=80, num_clusters=3, dimension=10, radius=0.02, num_classes=3, noise_rate=0.1,
