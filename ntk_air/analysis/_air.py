@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 import platform
 from typing import Any
 
@@ -43,8 +44,8 @@ def air(
     records the same quantities on it.
 
     Args:
-        dataset: training and test points; images are standardised, flattened, and scaled to norm
-            sqrt(d), unless the inputs are (n, d) already, which are used as they are.
+        dataset: training and test points. Images lose their own mean and the training set's mean
+            image, and are flattened and scaled to norm sqrt(d); inputs (n, d) are used as they are.
         noisy: observed labels of the training points, from `ntk_air.noise`.
         settings: `Settings`; fields may also be given as keywords.
         progress: show progress bars on a terminal.
@@ -126,7 +127,7 @@ def versions() -> tuple[tuple[str, str], ...]:
 def _prepare(dataset: Dataset) -> Dataset:
     if dataset.train_inputs.ndim == 2:
         return dataset
-    return dataset.standardized().flattened(unit_norm="sqrt_d")
+    return dataset.standardized(per_image=True).flattened(unit_norm="sqrt_d")
 
 
 def _targets(dataset: Dataset, noisy: NoisyLabels) -> tuple[Array, Array]:
@@ -242,7 +243,10 @@ def _networks(
     }
     arguments = (_centred(architecture, clean.shape[1]), params, train, observed)
     plain = distillation.self_distill(*arguments, alpha=1.0, record_outputs=True, **common).history
-    alpha = distillation.exponential(settings.time_constant)
+    # Trusting the network before it has retrieved the signal would lock its early errors in.
+    alpha = optax.exponential_decay(
+        1.0, settings.time_constant, math.exp(-1), transition_begin=round(settings.time_constant)
+    )
     refined = distillation.self_distill(*arguments, alpha=alpha, **common).history
     own = spectral.eigendecompose(
         kernels.empirical_ntk(
@@ -273,9 +277,7 @@ def _networks(
     }
 
 
-def _with_initial_outputs(
-    architecture: kernels.Architecture, params: Any, inputs: Array
-) -> Array:
+def _with_initial_outputs(architecture: kernels.Architecture, params: Any, inputs: Array) -> Array:
     """Inputs (n, d) with the untrained network's outputs (n, C) beside them."""
     return jnp.concatenate([inputs, jax.jit(architecture.apply_fn)(params, inputs)], axis=1)
 

@@ -22,8 +22,9 @@ class Settings:
         learning_rate: for the loss summed over points; None is 1/λ_1 of the kernel.
         momentum: β of heavy-ball gradient descent in [0, 1); one step then advances the time by
             about learning_rate / (1 − β).
-        time_constant: of the self-distillation's α_s = exp(−s/τ), in steps; None is the stopping
-            time that generalised cross-validation chooses from the noisy labels.
+        time_constant: τ of the self-distillation, in steps: the given labels have weight 1 for the
+            first τ steps and exp(−(s − τ)/τ) after them; None is the stopping time that
+            generalised cross-validation chooses from the noisy labels.
         memory_budget: bytes for the kernel and its eigensystem; None is half of what is free.
         seed: of the network's initial parameters.
     """

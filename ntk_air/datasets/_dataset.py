@@ -46,12 +46,16 @@ class Dataset:
     class_names: tuple[str, ...] = static()
     name: str = static()
 
-    def standardized(self) -> Dataset:
+    def standardized(self, *, per_image: bool = False) -> Dataset:
         """Centres each pixel on the training set and divides by one overall deviation.
 
         The mean is taken over training images, separately at each pixel and channel; the standard
         deviation is one number, over all entries of the centred training images. The same two are
         applied to the test images.
+
+        Args:
+            per_image: first subtract from each image its own mean over pixels and channels, so
+                that brightness, which says little about the class, does not lead the spectrum.
 
         Returns:
             A new dataset.
@@ -60,6 +64,8 @@ class Dataset:
             ValueError: if all training images are equal, so that nothing is left to scale.
         """
         train, test = np.asarray(self.train_inputs), np.asarray(self.test_inputs)
+        if per_image:
+            train, test = _without_own_mean(train), _without_own_mean(test)
         # Sums over 1e8 float32 pixels lose digits: accumulate in float64, keep float32.
         mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = train - mean
@@ -267,3 +273,8 @@ def _positions(name: str, index: ArrayLike, length: int) -> np.ndarray:
             f"{name} spans {array.min()}..{array.max()}, expected positions in 0..{length - 1}."
         )
     return array
+
+
+def _without_own_mean(inputs: np.ndarray) -> np.ndarray:
+    axes = tuple(range(1, inputs.ndim))
+    return inputs - inputs.mean(axis=axes, keepdims=True)

@@ -42,12 +42,6 @@ def finish(ax: Axes, *, title: str, xlabel: str, ylabel: str, legend: bool = Tru
 
 
 def log_time(ax: Axes, times: Any) -> None:
-    """Logarithmic time that still shows a record at time 0."""
-    positive = [float(t) for t in times if t > 0]
-    if not positive:
-        return
-    if float(times[0]) > 0:
+    """Logarithmic time; a record at time 0, where nothing is learned yet, falls off the axis."""
+    if any(float(t) > 0 for t in times):
         ax.set_xscale("log")
-        return
-    ax.set_xscale("symlog", linthresh=min(positive), linscale=0.4)
-    ax.set_xlim(left=0)

@@ -166,8 +166,9 @@ def _agreement(numbers: dict[str, Any]) -> str:
         "Best and last test accuracy; ℓ2 is ‖f − y‖/√n, the distance of the outputs to the clean "
         "labels. Predicted and measured retrieval differ by at most "
         f"{numbers['retrieval']['largest_deviation']:.3f} at any recorded time. Self-distillation "
-        f"weights the given labels by exp(−step/{training['time_constant']:.4g}) and its own hard "
-        f"labels by the rest; learning rate {training['learning_rate']:.3g}, momentum "
+        f"takes the given labels alone for τ = {training['time_constant']:.4g} steps, then weights "
+        "them by exp(−(step − τ)/τ) and its own hard labels by the rest; learning rate "
+        f"{training['learning_rate']:.3g}, momentum "
         f"{training['momentum']:g}."
     )
 

@@ -1,0 +1,1 @@
+"""Benchmarks of ntk_air beside other tools and beside what the machine can do at most."""

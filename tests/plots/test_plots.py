@@ -1,0 +1,65 @@
+"""Figures draw the numbers they are given, into the axes they are given."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import ntk_air as na
+
+mpl.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def parts():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 5))
+    es = na.spectral.eigendecompose(x @ x.T + np.eye(30))
+    clean = np.sign(x[:, :1])
+    observed = clean * np.where(rng.random((30, 1)) < 0.2, -1, 1)
+    return es, clean, observed
+
+
+def axes():
+    return Figure().add_subplot()
+
+
+def test_lines_are_the_results_numbers(parts):
+    es, clean, observed = parts
+    profile = na.spectral.air_profile(es, clean, observed)
+    ax = na.plots.air_profile(profile, ax=axes())
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), profile.cumulative_signal)
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), profile.cumulative_noise)
+    curves = na.dynamics.retrieval(es, clean, observed, [0.01, 0.1, 1.0])
+    ax = na.plots.retrieval(curves, curves, ax=axes())
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), curves.signal)
+    assert len(ax.lines) == 4
+    ax = na.plots.spectrum(es, ax=axes())
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), es.eigenvalues)
+    ax = na.plots.filters({"flow": na.dynamics.gradient_flow(1.0)}, ax=axes())
+    np.testing.assert_allclose(
+        ax.lines[0].get_ydata(), 1 - np.exp(-ax.lines[0].get_xdata()), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_history_and_report(parts):
+    es, clean, observed = parts
+    kernel = np.asarray(es.eigenvectors * es.eigenvalues @ es.eigenvectors.T)
+    history = na.distillation.kernel_self_distill(
+        kernel, observed, learning_rate=0.01, num_steps=20, alpha=1.0,
+        label_fn=na.distillation.sign, clean=clean,
+    )  # fmt: skip
+    ax = na.plots.history({"a": history, "b": history}, field="l2_to_clean", ax=axes())
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), history.l2_to_clean)
+    with pytest.raises(ValueError, match="field is 'beauty'"):
+        na.plots.history(history, field="beauty", ax=axes())
+    check = na.theory.Check("name", "statement", 1.0, 2.0, False)
+    report = na.theory.TheoremReport("t", "s", (check,), (check,), {}, {})
+    texts = [text.get_text() for text in na.plots.theorem_report(report, ax=axes()).texts]
+    assert texts.count("fails") == 2
+
+
+def test_new_axes_when_none_are_given(parts):
+    assert na.plots.spectrum(parts[0]).get_title() == "Spectrum of the NTK"
