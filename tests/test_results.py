@@ -1,4 +1,4 @@
-"""Results: pytrees that survive a file; files from strangers run nothing; failures leave nothing."""
+"""Results survive a file; files from strangers run nothing; failures leave nothing."""
 
 from __future__ import annotations
 

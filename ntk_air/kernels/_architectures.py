@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
+
+import jax
 
 from .. import _neural_tangents
 from .._checks import check_choice, check_in_range
@@ -38,12 +41,15 @@ class Architecture:
         init_fn: ``init_fn(key, input_shape) -> (output_shape, params)``.
         apply_fn: ``apply_fn(params, inputs) -> outputs (n, C)``.
         kernel_fn: ``kernel_fn(x1, x2, get) -> kernel (n1, n2)``, infinite width.
+        closed_form: whether the kernel is in closed form; quadrature keeps its nodes in the
+            precision it was first used in, and has no cancellation on the diagonal.
     """
 
     name: str
     init_fn: Callable[..., Any]
     apply_fn: Callable[..., Any]
     kernel_fn: Callable[..., Any]
+    closed_form: bool = True
 
 
 def as_architecture(value: Any) -> Architecture:
@@ -70,9 +76,11 @@ def _activation(name: str) -> Any:
     check_choice("activation", name, ACTIVATIONS)
     if name in _CLOSED_FORM:
         return getattr(stax, _CLOSED_FORM[name])(*((0.1,) if name == "leaky_relu" else ()))
-    import jax
-
-    return stax.ElementwiseNumerical(getattr(jax.nn, name), deg=_QUADRATURE_DEGREE)
+    function = getattr(jax.nn, name)
+    with warnings.catch_warnings():
+        # It warns of quadrature as such, and of derivatives of functions with jnp.where.
+        warnings.simplefilter("ignore", UserWarning)
+        return stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE)
 
 
 def _check_sizes(depth: int, width: int, num_outputs: int, w: float, b: float) -> None:
@@ -116,7 +124,8 @@ def fully_connected(
     for _ in range(depth):
         layers += [dense(width), _activation(activation)]
     name = f"fully_connected(depth={depth}, width={width}, activation={activation})"
-    return Architecture(name, *stax.serial(*layers, dense(num_outputs)))
+    network = stax.serial(*layers, dense(num_outputs))
+    return Architecture(name, *network, closed_form=activation in _CLOSED_FORM)
 
 
 @functools.lru_cache(maxsize=64)
@@ -157,7 +166,8 @@ def convolutional(
         layers += [stax.Conv(channels, shape, padding="SAME", **options), _activation(activation)]
     layers.append(stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool())
     name = f"convolutional(depth={depth}, channels={channels}, {activation}, pooling={pooling})"
-    return Architecture(name, *stax.serial(*layers, stax.Dense(num_outputs, **options)))
+    network = stax.serial(*layers, stax.Dense(num_outputs, **options))
+    return Architecture(name, *network, closed_form=activation in _CLOSED_FORM)
 
 
 _MYRTLE_LAYERS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}

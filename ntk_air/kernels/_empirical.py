@@ -171,9 +171,20 @@ def _tile(
     return kernel
 
 
+_forward = jax.jit(lambda apply_fn, params, x: apply_fn(params, x), static_argnums=0)
+
+
 def _check_params(params: PyTree) -> None:
+    if bool(_all_finite(params)):
+        return
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
+
+
+@jax.jit
+def _all_finite(params: PyTree) -> Array:
+    """One transfer for all parameters: asking each leaf apart would wait for each."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
 
 
 def _check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
@@ -186,8 +197,7 @@ def _check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
             f"apply_fn returns {came} for 2 inputs, expected outputs (2, C); flatten them, or add "
             "an axis for a single output."
         )
-    together = apply_fn(params, pair)
-    alone = apply_fn(params, pair[:1])
+    together, alone = _forward(apply_fn, params, pair), _forward(apply_fn, params, pair[:1])
     scale = float(jnp.abs(together).max()) or 1.0
     tolerance = 1e3 * float(jnp.finfo(together.dtype).eps)
     if float(jnp.abs(together[:1] - alone).max()) > tolerance * scale:

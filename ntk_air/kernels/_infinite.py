@@ -76,7 +76,7 @@ def infinite_ntk(
         dtype=a.dtype,
         progress=progress,
     )
-    if b is None:
+    if b is None and architecture.closed_form:
         diagonal = infinite_diagonal(architecture, a, kind=kind)
         kernel = _set_diagonal(kernel, diagonal.astype(kernel.dtype))
     return kernel
@@ -85,14 +85,30 @@ def infinite_ntk(
 def infinite_diagonal(
     architecture: Any, x: Float[ArrayLike, "n ..."], *, kind: str = "ntk"
 ) -> Float[Array, " n"]:
-    """The diagonal Θ(x_i, x_i) (n,) of the infinite-width kernel, exact to float64 on the way."""
+    """The diagonal Θ(x_i, x_i) (n,) of the infinite-width kernel, exact to float64 on the way.
+
+    Activations without a closed form are integrated in the precision of the inputs.
+    """
     check_choice("kind", kind, ("ntk", "nngp"))
-    kernel_fn = as_architecture(architecture).kernel_fn
+    architecture = as_architecture(architecture)
+    kernel_fn = architecture.kernel_fn
     x = as_float(x)
-    with jax.enable_x64(True):
-        # A point at a time for images: their kernels hold all pairs of positions.
-        batch = 256 if x.ndim == 2 else 1
-        value = _diagonal(kernel_fn, kind, jnp.asarray(np.asarray(x), jnp.float64), batch)
+    # A point at a time for images: their kernels hold all pairs of positions.
+    batch = 256 if x.ndim == 2 else 1
+    if not architecture.closed_form:
+        return _diagonal(kernel_fn, kind, x, batch)
+    try:
+        with jax.enable_x64(True):
+            value = _diagonal(kernel_fn, kind, jnp.asarray(np.asarray(x), jnp.float64), batch)
+    except Exception as error:
+        # Somebody else's kernel_fn may hold arrays of another precision.
+        warnings.warn(
+            f"the kernel of {architecture.name} cannot be computed in float64 "
+            f"({type(error).__name__}); its diagonal is computed in {x.dtype}, where arc-cosine "
+            "kernels are accurate to about 1e-4.",
+            stacklevel=2,
+        )
+        return _diagonal(kernel_fn, kind, x, batch)
     return jnp.asarray(np.asarray(value), x.dtype)
 
 

@@ -25,7 +25,8 @@ class Net(nn.Module):
 def setup(n=6, d=4):
     x = np.random.default_rng(0).normal(size=(n, d))
     net = Net()
-    return net, net.init(jax.random.key(0), x), x
+    params = net.init(jax.random.key(0), x)
+    return net, jax.tree.map(lambda p: p.astype(jnp.result_type(float)), params), x
 
 
 def kernels_from(jacobian1, jacobian2):
@@ -68,19 +69,19 @@ def test_symmetric_result_is_exactly_symmetric():
 
 def test_approaches_infinite_width_as_one_over_root_width():
     x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    widths = [32, 128, 512, 2048]
+    widths = [32, 128, 512]
     errors = []
     for width in widths:
         arch = na.kernels.fully_connected(2, width, num_outputs=1)
         infinite = na.kernels.infinite_ntk(arch, x)
         total = 0.0
-        for seed in range(12):
+        for seed in range(8):
             _, params = arch.init_fn(jax.random.key(seed), (-1, 6))
             finite = na.kernels.empirical_ntk(
                 arch.apply_fn, params, x, implementation="jacobian_contraction"
             )
             total += float(jnp.sum((finite - infinite) ** 2))
-        errors.append((total / 12) ** 0.5)
+        errors.append((total / 8) ** 0.5)
     slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
     assert -0.65 < slope < -0.35
 

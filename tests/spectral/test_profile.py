@@ -39,7 +39,7 @@ def test_profile_equals_numpy_sums(x64):
     np.testing.assert_allclose(profile.isotropy_deviation, deviation, atol=1e-10)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(n=st.integers(5, 40), c=st.integers(2, 6), seed=st.integers(0, 99))
 def test_energies_are_fractions(n, c, seed):
     matrix, _ = kernel_with(np.linspace(3, 1, n), seed)
