@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -16,7 +17,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 def check_finite(name: str, value: Any) -> None:
     """Raises ValueError if a concrete float array holds NaN or infinity; tracers pass."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     xp = jnp if isinstance(value, jax.Array) else np
     array = xp.asarray(value)

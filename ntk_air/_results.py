@@ -128,7 +128,7 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     ):
         fields = {
             f.name: _encode(getattr(value, f.name), arrays, f"{name}.{f.name}")
-            for f in dataclasses.fields(value)
+            for f in dataclasses.fields(value)  # pyright: ignore[reportArgumentType]
         }
         return {"result": _public_name(type(value)), "fields": fields}
     raise TypeError(

@@ -245,7 +245,10 @@ def _networks(
     plain = distillation.self_distill(*arguments, alpha=1.0, record_outputs=True, **common).history
     # Trusting the network before it has retrieved the signal would lock its early errors in.
     alpha = optax.exponential_decay(
-        1.0, settings.time_constant, math.exp(-1), transition_begin=round(settings.time_constant)
+        1.0,
+        1,
+        math.exp(-1 / settings.time_constant),
+        transition_begin=round(settings.time_constant),
     )
     refined = distillation.self_distill(*arguments, alpha=alpha, **common).history
     own = spectral.eigendecompose(

@@ -89,7 +89,7 @@ def eigendecompose(
     n = kernel.shape[0]
     if rank is None and not is_array:
         raise ValueError("an operator needs rank=, the number of eigenpairs to compute.")
-    rank = n if rank is None else rank
+    rank = int(n if rank is None else rank)
     check_in_range("rank", rank, 1, n)
     if method == "auto":
         partial = not is_array or (n > _DENSE_SMALL and rank * _PARTIAL_FRACTION <= n)

@@ -98,7 +98,8 @@ def _tridiagonalise(
     start = _complement(basis, jax.random.normal(key, (basis.shape[0],), basis.dtype))
     out = run(functools.partial(_deflated, product), start, basis, operand)
     # matfree stacks the Krylov vectors as rows (k, n).
-    return out.Q_tall.T, out.J_small, out.residual
+    tall, small = jnp.asarray(out.Q_tall), jnp.asarray(out.J_small)
+    return tall.T, small, out.residual
 
 
 def _leading(
