@@ -13,7 +13,7 @@ import scipy.linalg
 from jax.core import Tracer
 
 from ntk_air._neural_tangents import _caching
-from ntk_air._neural_tangents._repairs import Patcher
+from ntk_air._neural_tangents._patcher import Patcher
 from ntk_air._neural_tangents._views import View
 
 

@@ -50,7 +50,9 @@ def history(
         known = bool(np.isfinite(np.asarray(one.time)).all())
         at = np.asarray(one.time if known else one.step)
         color = colors[index % len(colors)]
-        ax.plot(at, np.asarray(getattr(one, field)), color=color, linewidth=2, label=name)
+        values = np.asarray(getattr(one, field))
+        shown = at > 0 if (at > 0).any() else at >= 0
+        ax.plot(at[shown], values[shown], color=color, linewidth=2, label=name)
         log_time(ax, at)
     return finish(
         ax,

@@ -52,7 +52,7 @@ def test_history_and_report(parts):
         label_fn=na.distillation.sign, clean=clean,
     )  # fmt: skip
     ax = na.plots.history({"a": history, "b": history}, field="l2_to_clean", ax=axes())
-    np.testing.assert_array_equal(ax.lines[0].get_ydata(), history.l2_to_clean)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), history.l2_to_clean[1:])
     with pytest.raises(ValueError, match="field is 'beauty'"):
         na.plots.history(history, field="beauty", ax=axes())
     check = na.theory.Check("name", "statement", 1.0, 2.0, False)
