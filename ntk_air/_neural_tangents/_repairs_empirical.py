@@ -15,8 +15,8 @@ from jax.interpreters import ad
 from jax.tree_util import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from ntk_air._neural_tangents import _auto, _linear, _transpose
-from ntk_air._neural_tangents._program import Equation, shield
 from ntk_air._neural_tangents._patcher import Patcher
+from ntk_air._neural_tangents._program import Equation, shield
 from ntk_air._neural_tangents._views import View
 
 
