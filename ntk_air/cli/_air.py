@@ -9,7 +9,10 @@ import sys
 import time
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..analysis import AIRAnalysis
 
 _DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
@@ -65,13 +68,23 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the main job and writes its report."""
+    """Runs the main job and writes its report, or prints the summary as JSON."""
     options = _options(arguments)
-    from .. import analysis, datasets, noise, reports
+    from .. import analysis, reports
 
-    if options["out"] is not None:
-        reports.check_writable(options["out"])
+    if options["out"] is None:
+        print(json.dumps(analysis.summary(_analyse(options)), indent=1))
+        return 0
     began = time.perf_counter()
+    with reports.output_folder(options["out"]) as out:
+        numbers = reports.write_air_report(_analyse(options), out)
+    _tell(numbers, out, time.perf_counter() - began)
+    return 0
+
+
+def _analyse(options: dict[str, Any]) -> AIRAnalysis:
+    from .. import analysis, datasets, noise
+
     names = {field.name for field in dataclasses.fields(analysis.Settings)}
     settings = analysis.Settings(**{k: v for k, v in options.items() if k in names})
     dataset = datasets.load(
@@ -90,14 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         inputs=dataset.train_inputs,
         extra_labels=dataset.extra_labels,
     )
-    result = analysis.air(dataset, noisy, settings, progress=True)
-    if options["out"] is None:
-        numbers = analysis.summary(result)
-        print(json.dumps(numbers, indent=1))
-        return 0
-    numbers = reports.write_air_report(result, options["out"])
-    _tell(numbers, Path(options["out"]), time.perf_counter() - began)
-    return 0
+    return analysis.air(dataset, noisy, settings, progress=True)
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:

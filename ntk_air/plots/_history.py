@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ._style import DISTILLED, NOISE, REFERENCE, SIGNAL, finish, log_time, new_axes
+from ._style import DISTILLED, NOISE, REFERENCE, SIGNAL, finish, new_axes, on_log_time
 
 _LABELS = {
     "test_accuracy": "test accuracy",
@@ -51,9 +51,8 @@ def history(
         at = np.asarray(one.time if known else one.step)
         color = colors[index % len(colors)]
         values = np.asarray(getattr(one, field))
-        shown = at > 0 if (at > 0).any() else at >= 0
+        shown = on_log_time(ax, at)
         ax.plot(at[shown], values[shown], color=color, linewidth=2, label=name)
-        log_time(ax, at)
     return finish(
         ax,
         title=title or _LABELS[field],

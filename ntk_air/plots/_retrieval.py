@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ._style import NOISE, SIGNAL, finish, log_time, new_axes
+from ._style import NOISE, SIGNAL, finish, new_axes, on_log_time
 
 
 def retrieval(
@@ -30,16 +30,18 @@ def retrieval(
         draw = measured is not None
         curves = curves.predicted if draw else curves.curves
     times = np.asarray(curves.times)
-    signal = curves.draw_signal if draw else curves.signal
-    noise = curves.draw_noise if draw else curves.noise
-    ax.plot(times, np.asarray(signal), color=SIGNAL, linewidth=2, label="signal, predicted")
-    ax.plot(times, np.asarray(noise), color=NOISE, linewidth=2, label="noise, predicted")
+    shown = on_log_time(ax, times)
+    signal = np.asarray(curves.draw_signal if draw else curves.signal)
+    noise = np.asarray(curves.draw_noise if draw else curves.noise)
+    ax.plot(times[shown], signal[shown], color=SIGNAL, linewidth=2, label="signal, predicted")
+    ax.plot(times[shown], noise[shown], color=NOISE, linewidth=2, label="noise, predicted")
     if measured is not None:
         dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "alpha": 0.8}
         at = np.asarray(measured.times)
-        ax.plot(at, np.asarray(measured.signal), color=SIGNAL, label="signal, network", **dots)
-        ax.plot(at, np.asarray(measured.noise), color=NOISE, label="noise, network", **dots)
-    log_time(ax, times)
+        shown = on_log_time(ax, at)
+        signal, noise = np.asarray(measured.signal), np.asarray(measured.noise)
+        ax.plot(at[shown], signal[shown], color=SIGNAL, label="signal, network", **dots)
+        ax.plot(at[shown], noise[shown], color=NOISE, label="noise, network", **dots)
     ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, ax.get_ylim()[1]))
     return finish(
         ax,

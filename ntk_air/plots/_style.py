@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -41,7 +42,10 @@ def finish(ax: Axes, *, title: str, xlabel: str, ylabel: str, legend: bool = Tru
     return ax
 
 
-def log_time(ax: Axes, times: Any) -> None:
-    """Logarithmic time; a record at time 0, where nothing is learned yet, falls off the axis."""
-    if any(float(t) > 0 for t in times):
-        ax.set_xscale("log")
+def on_log_time(ax: Axes, times: Any) -> Any:
+    """Makes time logarithmic and says which records it can show: all after time 0."""
+    shown = np.asarray(times) > 0
+    if not shown.any():
+        return ~shown
+    ax.set_xscale("log")
+    return shown

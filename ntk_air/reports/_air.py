@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,20 @@ def check_writable(directory: str | os.PathLike[str]) -> Path:
             f"cannot write to {directory}: {error.strerror or error}; choose another folder."
         ) from error
     return directory
+
+
+@contextlib.contextmanager
+def output_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """`check_writable` around work: if it fails, a folder made for it does not stay behind."""
+    existed = Path(directory).exists()
+    path = check_writable(directory)
+    try:
+        yield path
+    except BaseException:
+        if not existed:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def write_air_report(analysis: AIRAnalysis, directory: str | os.PathLike[str]) -> dict[str, Any]:
