@@ -11,17 +11,15 @@ import pytest
 
 from ntk_air._neural_tangents import _transpose, load
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("neural_tangents") is None,
+        reason="neural-tangents is not installed",
+    ),
+    pytest.mark.usefixtures("x64"),
+]
 
 STRUCTURED = 3
-
-
-@pytest.fixture(autouse=True)
-def x64():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,13 @@ import pytest
 
 from ntk_air._neural_tangents import load
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("neural_tangents") is None, reason="neural-tangents is not installed"
-)
-
-
-@pytest.fixture(autouse=True)
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("neural_tangents") is None,
+        reason="neural-tangents is not installed",
+    ),
+    pytest.mark.usefixtures("x64"),
+]
 
 
 @pytest.fixture(scope="module")

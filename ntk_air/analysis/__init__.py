@@ -3,6 +3,6 @@
 from ._air import air, versions
 from ._result import AIRAnalysis
 from ._settings import Settings
-from ._summary import summary
+from ._summary import headline_rank, summary
 
-__all__ = ["air", "AIRAnalysis", "Settings", "summary", "versions"]
+__all__ = ["air", "AIRAnalysis", "Settings", "summary", "headline_rank", "versions"]

@@ -66,6 +66,13 @@ def _air(analysis: AIRAnalysis) -> dict[str, Any]:
     }
 
 
+def headline_rank(numbers: dict[str, Any]) -> int:
+    """The rank of a `summary` to quote: the largest up to 100 that the eigensystem holds."""
+    air = numbers["air"]
+    held = [k for k in air["ranks"] if air["cumulative_signal"][str(k)] is not None]
+    return max((k for k in held if k <= 100), default=held[0])
+
+
 def _retrieval(analysis: AIRAnalysis) -> dict[str, Any]:
     """Measured curves beside the two predictions; the predictions are exact for this draw."""
     measured = analysis.measured

@@ -144,9 +144,10 @@ def _read_config(path: str | None) -> dict[str, Any]:
 
 def _tell(numbers: dict[str, Any], out: Path, seconds: float) -> None:
     """The findings in a few lines on standard output."""
+    from ..analysis import headline_rank
+
     air, accuracy = numbers["air"], numbers["stopping"]["test_accuracy"]
-    held = [k for k in air["ranks"] if air["cumulative_signal"][str(k)] is not None]
-    k = max((k for k in held if k <= 100), default=held[0])
+    k = headline_rank(numbers)
     print(
         f"{numbers['dataset']}: {numbers['num_points']} points, "
         f"{numbers['noise_rate']:.1%} wrong labels ({numbers['noise']})"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._checks import check_finite, check_ndim, check_same_length, check_same_shape
 from .._numerics import as_float
@@ -142,11 +143,7 @@ def _like(filter: Filters, out: Array) -> Array:
 
 def check_times(times: Sequence[float] | ArrayLike) -> list[float]:
     """Returns times as floats; ValueError unless non-negative and increasing."""
-    values = (
-        [float(t) for t in jnp.ravel(jnp.asarray(times))]
-        if not isinstance(times, Sequence)
-        else [float(t) for t in times]
-    )
+    values = np.ravel(np.asarray(times, np.float64)).tolist()
     if not values:
         raise ValueError("times is empty, expected at least one time.")
     for before, after in zip([-0.0, *values[:-1]], values, strict=True):

@@ -11,7 +11,7 @@ from .._checks import check_finite, check_same_length
 from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, ArrayLike, Filter, Float
-from ..spectral import Eigensystem, project, retention_of
+from ..spectral import Eigensystem, project, resolve_retention
 from ._filters import gradient_flow
 from ._fit import check_times, filter_values, matching
 
@@ -76,7 +76,7 @@ def retrieval(
     filters = [gradient_flow(t) for t in times] if filters is None else list(filters)
     check_same_length("times", times, "filters", [0.0] * len(filters))
     fitted = filter_values(eigensystem, filters)
-    kappa = retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    kappa = resolve_retention(retention, clean, observed)
     clean, observed = as_float(clean), as_float(observed)
     noise = observed - kappa * clean
     start = jnp.zeros_like(observed) if initial is None else as_float(initial)
@@ -125,7 +125,7 @@ def measured_retrieval(
     check_finite("outputs", outputs)
     check_same_length("outputs", outputs, "times", times)
     times = check_times(times)
-    kappa = retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    kappa = resolve_retention(retention, clean, observed)
     outputs, clean, observed = as_float(outputs), as_float(clean), as_float(observed)
     if outputs.shape[1:] != clean.shape or clean.shape != observed.shape:
         raise ValueError(

@@ -10,7 +10,7 @@ from .._checks import check_choice
 from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, ArrayLike, Filter, Float
-from ..spectral import Eigensystem, project, retention_of
+from ..spectral import Eigensystem, project, resolve_retention
 from ._filters import gradient_flow
 from ._fit import check_times, filter_values, matching
 
@@ -87,7 +87,7 @@ def risk(
     """
     matching(eigensystem, clean=clean, observed=observed)
     fitted = filter_values(eigensystem, [filter])[0][:, None]
-    kappa = retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    kappa = resolve_retention(retention, clean, observed)
     clean, observed = as_float(clean), as_float(observed)
     n = len(clean)
     y, z = project(eigensystem, clean), project(eigensystem, observed)

@@ -106,35 +106,26 @@ def cheapest_implementation(
     differentiate this network is passed over.
     """
     probe = jax.ShapeDtypeStruct((min(_PROBE, len(x)), *x.shape[1:]), x.dtype)
-    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)), params)
-    key = (apply_fn, outputs, probe.shape, probe.dtype, jax.tree.structure(shapes))
-    key = (*key, tuple((s.shape, s.dtype) for s in jax.tree.leaves(shapes)))
-    return _cheapest(key, _Opaque(shapes), _Opaque(probe))
-
-
-class _Opaque:
-    """Carries an argument that the cache key already stands for."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Opaque)
+    leaves, structure = jax.tree.flatten(params)
+    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
+    return _cheapest(apply_fn, outputs, structure, shapes, probe)
 
 
 @functools.lru_cache(maxsize=128)
-def _cheapest(key: tuple, shapes: _Opaque, probe: _Opaque) -> str:
-    apply_fn, outputs = key[:2]
+def _cheapest(
+    apply_fn: ApplyFn,
+    outputs: str,
+    structure: Any,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    x: jax.ShapeDtypeStruct,
+) -> str:
+    params = jax.tree.unflatten(structure, shapes)
     costs: dict[str, float] = {}
     errors: list[Exception] = []
     # Structured derivatives first: they win ties and the case in which XLA counts nothing.
     for name in reversed(IMPLEMENTATIONS[1:]):
         try:
-            x = probe.value
-            compiled = _tile.lower(apply_fn, outputs, name, shapes.value, x, x).compile()
+            compiled = _tile.lower(apply_fn, outputs, name, params, x, x).compile()
             analysis = compiled.cost_analysis() or {}
             costs[name] = float(analysis.get("flops", math.inf))
         except Exception as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._results import save
-from ..analysis import AIRAnalysis, summary
+from ..analysis import AIRAnalysis, headline_rank, summary
 from ._figures import ReportFigure, air_figures
 from ._html import heading, image, page, paragraph, percent, table
 
@@ -115,8 +115,7 @@ def _page(numbers: dict[str, Any], pictures: list[tuple[ReportFigure, bytes]]) -
 
 def _lead(numbers: dict[str, Any]) -> str:
     air = numbers["air"]
-    held = [k for k in air["ranks"] if air["cumulative_signal"][str(k)] is not None]
-    k = max((k for k in held if k <= 100), default=held[0])
+    k = headline_rank(numbers)
     signal, noise = air["cumulative_signal"][str(k)], air["cumulative_noise"][str(k)]
     text = (
         f"{numbers['num_points']} training points, {percent(numbers['noise_rate'])} of the labels "

@@ -7,7 +7,7 @@ from ._measures import (
     subspace_overlap,
     supervision_complexity,
 )
-from ._profile import AIRProfile, air_profile, project, retention_of
+from ._profile import AIRProfile, air_profile, project, resolve_retention, retention_of
 
 __all__ = [
     # eigensystems
@@ -19,6 +19,7 @@ __all__ = [
     "air_profile",
     "project",
     "retention_of",
+    "resolve_retention",
     # measures
     "effective_dimension",
     "kernel_target_alignment",

@@ -85,7 +85,6 @@ def eigendecompose(
     check_choice("method", method, ("auto", "dense", "lanczos"))
     is_array = isinstance(kernel_or_operator, jax.Array | np.ndarray)
     kernel = _check_kernel(kernel_or_operator) if is_array else kernel_or_operator
-    check_square("kernel", kernel) if is_array else None
     n = kernel.shape[0]
     if rank is None and not is_array:
         raise ValueError("an operator needs rank=, the number of eigenpairs to compute.")

@@ -72,6 +72,13 @@ def retention_of(
     return jnp.where(energy > 0, jnp.sum(clean * observed) / energy, 1.0)
 
 
+def resolve_retention(
+    retention: float | None, clean: Float[ArrayLike, "n C"], observed: Float[ArrayLike, "n C"]
+) -> Float[Array, ""]:
+    """The κ given, or that of the draw where none is."""
+    return retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+
+
 def air_profile(
     eigensystem: Eigensystem,
     clean: Float[ArrayLike, "n C"],
@@ -97,7 +104,7 @@ def air_profile(
     """
     check_same_shape("clean", clean, "observed", observed)
     y = project(eigensystem, clean)
-    kappa = retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    kappa = resolve_retention(retention, clean, observed)
     noise = as_float(observed) - kappa * as_float(clean)
     xi = project(eigensystem, noise)
     # Tiny noise is rounding of ỹ − κy, not noise.
