@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 
 import jax
@@ -53,9 +52,16 @@ def human(num_bytes: float) -> str:
     return f"{num_bytes:.4g} TiB"
 
 
-def check_fits(shape: tuple[int, ...], itemsize: int, workspace: int, budget: int) -> None:
-    """Raises ValueError naming the bytes a kernel needs when they exceed the budget."""
-    needed = itemsize * math.prod(shape) + workspace
+def check_fits(shape: tuple[int, ...], held: int, workspace: int, budget: int) -> None:
+    """Raises ValueError naming the bytes a kernel needs when they exceed the budget.
+
+    Args:
+        shape: of the kernel, for the message.
+        held: bytes of it that are in memory at once.
+        workspace: bytes beside them.
+        budget: bytes there are.
+    """
+    needed = held + workspace
     if needed > budget:
         raise ValueError(
             f"a kernel of shape {shape} needs {needed} bytes ({human(needed)}) with its smallest "

@@ -8,9 +8,10 @@ from ._architectures import (
     fully_connected,
     myrtle,
 )
-from ._empirical import IMPLEMENTATIONS, cheapest_implementation, empirical_ntk
+from ._empirical import empirical_ntk
 from ._functional import functional
-from ._infinite import infinite_diagonal, infinite_ntk
+from ._implementations import IMPLEMENTATIONS, cheapest_implementation
+from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
 
 __all__ = [
     # architectures
@@ -22,6 +23,7 @@ __all__ = [
     "functional",
     # kernels
     "infinite_ntk",
+    "InfiniteKernels",
     "infinite_diagonal",
     "empirical_ntk",
     "cheapest_implementation",

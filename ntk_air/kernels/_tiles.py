@@ -2,18 +2,68 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from .._typing import Array
+from .._typing import Array, PyTree
 
-TileFn = Callable[[slice, slice], Array]
-"""``tile(rows, columns)`` -> (..., rows·block, columns·block)."""
+
+class Program(Protocol):
+    """WHAT is tiled: features of each point, and the kernel between two blocks of points.
+
+    Hashable, and equal programs compute the same: it is a static argument of the jitted loops.
+    What changes from call to call (parameters) is an operand.
+    """
+
+    @property
+    def cheap_features(self) -> bool:
+        """Whether computing features again costs about as much as keeping them."""
+        ...
+
+    def features(self, operands: PyTree, points: PyTree) -> PyTree:
+        """What a point contributes to all its kernel entries: leaves have points on axis 0."""
+        ...
+
+    def tile(self, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
+        """The kernel (*leading, rows·block, columns·block) between two blocks of features."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Shape of a kernel and how it is cut.
+
+    Attributes:
+        points: number of points (n1, n2).
+        tile_size: rows and columns of a tile, in points; an upper bound.
+        symmetric: compute the tiles on and above the diagonal only and mirror them.
+        dtype: of the result.
+        block: entries per pair of points along each of the last two axes (C for a full kernel).
+        leading: axes in front, e.g. ``(C,)`` for one kernel per output.
+        cached_tiles: how many tiles' features are kept at a time, at least 2.
+    """
+
+    points: tuple[int, int]
+    tile_size: int
+    symmetric: bool
+    dtype: jnp.dtype
+    block: int = 1
+    leading: tuple[int, ...] = ()
+    cached_tiles: int = 2
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole kernel."""
+        return (*self.leading, self.points[0] * self.block, self.points[1] * self.block)
 
 
 def starts(n: int, tile_size: int) -> tuple[int, list[int]]:
@@ -31,62 +81,110 @@ def starts(n: int, tile_size: int) -> tuple[int, list[int]]:
 
 
 def assemble(
-    tile: TileFn,
-    shape: tuple[int, int],
+    program: Program,
+    operands: PyTree,
+    points1: PyTree,
+    points2: PyTree | None,
+    layout: Layout,
     *,
-    tile_size: int,
-    symmetric: bool,
-    block: int = 1,
-    leading: tuple[int, ...] = (),
-    dtype: jnp.dtype,
     progress: bool = False,
 ) -> Array:
     """Computes a kernel tile by tile into one array.
 
     Args:
-        tile: computes one tile.
-        shape: number of points (n1, n2).
-        tile_size: rows and columns of a tile, an upper bound.
-        symmetric: compute the tiles on and above the diagonal only and mirror them.
-        block: entries per pair of points along each of the last two axes (C for a full kernel).
-        leading: axes in front, e.g. ``(C,)`` for one kernel per output.
-        dtype: of the result.
+        program: what is computed.
+        operands: its parameters.
+        points1: pytree of arrays (n1, ...).
+        points2: pytree of arrays (n2, ...), or None for the symmetric kernel of ``points1``.
+        layout: shape and tiles.
         progress: show a bar on a terminal.
 
     Returns:
-        The kernel, (*leading, n1·block, n2·block).
+        The kernel, ``layout.shape``.
     """
-    size1, rows = starts(shape[0], tile_size)
-    size2, columns = starts(shape[1], tile_size)
-    pairs = [
-        (i, j) for a, i in enumerate(rows) for b, j in enumerate(columns) if not symmetric or b >= a
-    ]
-    out = jnp.zeros((*leading, shape[0] * block, shape[1] * block), dtype)
-    for i, j in with_progress(pairs, "kernel tiles", progress):
-        value = tile(slice(i, i + size1), slice(j, j + size2)).astype(dtype)
-        out = _place(
-            out, value, jnp.int32(i * block), jnp.int32(j * block), _mirror(symmetric, i, j)
-        )
+    size1, rows = starts(layout.points[0], layout.tile_size)
+    size2, columns = starts(layout.points[1], layout.tile_size)
+    left = Blocks(program, operands, points1, size1, layout.cached_tiles)
+    right = left
+    if points2 is not None:
+        right = Blocks(program, operands, points2, size2, layout.cached_tiles)
+    if len(rows) == len(columns) == 1:
+        tile = tile_of(program, operands, left[0], right[0]).astype(layout.dtype)
+        return symmetrised(tile) if layout.symmetric else tile
+    out = jnp.zeros(layout.shape, layout.dtype)
+    pairs = tile_order(len(rows), len(columns), layout)
+    block = layout.block
+    for a, b in with_progress(pairs, "kernel tiles", progress):
+        i, j = left.starts[a] * block, right.starts[b] * block
+        value = tile_of(program, operands, left[a], right[b]).astype(layout.dtype)
+        mirror = "no" if not layout.symmetric else "diagonal" if a == b else "yes"
+        out = _place(out, value, np.int32(i), np.int32(j), mirror)
     return out
 
 
-def _mirror(symmetric: bool, i: int, j: int) -> str:
-    if not symmetric:
-        return "no"
-    return "diagonal" if i == j else "yes"
+class Blocks:
+    """Features of each tile's points, computed when first asked for; the last few are kept."""
+
+    def __init__(
+        self, program: Program, operands: PyTree, points: PyTree, size: int, capacity: int
+    ) -> None:
+        self._program, self._operands, self._points = program, operands, points
+        n = jax.tree.leaves(points)[0].shape[0]
+        self._size, self.starts = starts(n, size)
+        self._capacity = max(2, capacity)
+        self._kept: collections.OrderedDict[int, PyTree] = collections.OrderedDict()
+
+    def __getitem__(self, index: int) -> PyTree:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        while len(self._kept) >= self._capacity:
+            self._kept.popitem(last=False)
+        start = np.int32(self.starts[index])
+        features = features_of(self._program, self._size, self._operands, self._points, start)
+        self._kept[index] = features
+        return features
+
+
+def tile_order(rows: int, columns: int, layout: Layout) -> list[tuple[int, int]]:
+    """Tile indices in square groups, so that the features of few blocks serve many tiles."""
+    side = max(1, layout.cached_tiles // 2)
+    return sorted(
+        ((i, j) for i in range(rows) for j in range(columns) if j >= i or not layout.symmetric),
+        key=lambda pair: (pair[0] // side, pair[1] // side, pair),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def features_of(
+    program: Program, size: int, operands: PyTree, points: PyTree, start: Array | np.int32
+) -> PyTree:
+    """``program.features`` of ``size`` points from ``start``; compiled once for all of them."""
+    block = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), points)
+    return program.features(operands, block)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def tile_of(program: Program, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
+    """``program.tile``, compiled once per program and shape."""
+    return program.tile(operands, rows, columns)
+
+
+@jax.jit
+def symmetrised(tile: Array) -> Array:
+    """Round-off of a matrix product is not symmetric; the kernel is."""
+    return (tile + jnp.swapaxes(tile, -1, -2)) / 2
 
 
 @functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
-def _place(out: Array, tile: Array, i: Array, j: Array, mirror: str) -> Array:
+def _place(out: Array, tile: Array, i: Array | np.int32, j: Array | np.int32, mirror: str) -> Array:
     """Writes a tile in place (``out`` is donated), and its transpose if the kernel is symmetric."""
-    zeros = (jnp.int32(0),) * (out.ndim - 2)
-    transposed = jnp.swapaxes(tile, -1, -2)
+    zeros = (np.int32(0),) * (out.ndim - 2)
     if mirror == "diagonal":
-        # Round-off of a matrix product is not symmetric; the kernel is.
-        tile = (tile + transposed) / 2
+        tile = symmetrised(tile)
     out = lax.dynamic_update_slice(out, tile, (*zeros, i, j))
     if mirror == "yes":
-        out = lax.dynamic_update_slice(out, transposed, (*zeros, j, i))
+        out = lax.dynamic_update_slice(out, jnp.swapaxes(tile, -1, -2), (*zeros, j, i))
     return out
 
 
