@@ -1,0 +1,79 @@
+"""A network function as a flat list of steps that can be run again with changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from ntk_air._neural_tangents._linear import CALLS, _body
+from ntk_air._neural_tangents._program import Variable, shaped
+
+# A rule of the user's for derivatives is kept whole.
+_INLINED = CALLS - {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """One application of a primitive; operands are variables or known values."""
+
+    primitive: Any
+    params: dict[str, Any]
+    operands: tuple[Any, ...]
+    results: tuple[Variable, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the primitive."""
+        return self.primitive.name
+
+    def run(self, operands: Sequence[Any]) -> list[Any]:
+        """Evaluates the step on arrays."""
+        params = self.primitive.get_bind_params(self.params)
+        results = self.primitive.bind(*operands, **params)
+        return list(results) if self.primitive.multiple_results else [results]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class FlatFunction:
+    """Steps from ``inputs`` to ``outputs``, without those that no output needs."""
+
+    inputs: list[Variable]
+    steps: list[Step]
+    outputs: list[Any]
+
+
+def flatten(closed: ClosedJaxpr) -> FlatFunction:
+    """Inlines the calls of a jaxpr, except rules for derivatives, and drops dead steps."""
+    steps: list[Step] = []
+
+    def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+        env.update(zip(jaxpr.invars, args, strict=True))
+
+        def read(atom: Any) -> Any:
+            return atom.val if isinstance(atom, Literal) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            operands = [read(atom) for atom in eqn.invars]
+            body = _body(eqn) if eqn.primitive.name in _INLINED else None
+            if body is not None:
+                results = run(*body, operands)
+            else:
+                results = [Variable(shaped(v.aval)) for v in eqn.outvars]
+                step = Step(eqn.primitive, dict(eqn.params), tuple(operands), tuple(results))
+                steps.append(step)
+            env.update(zip(eqn.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    inputs = [Variable(shaped(v.aval)) for v in closed.jaxpr.invars]
+    outputs = run(closed.jaxpr, closed.consts, inputs)
+    live = {v for v in outputs if isinstance(v, Variable)}
+    kept = []
+    for step in reversed(steps):
+        if live.intersection(step.results):
+            kept.append(step)
+            live.update(v for v in step.operands if isinstance(v, Variable))
+    return FlatFunction(inputs, kept[::-1], outputs)
