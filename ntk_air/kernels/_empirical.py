@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
-
-from .._checks import check_choice, check_finite
+from .._checks import check_choice
+from .._memory import resolve_budget
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from ._implementations import IMPLEMENTATIONS, cheapest_implementation, program_of
-from ._inputs import check_inputs
+from ._implementations import IMPLEMENTATIONS, default_tile, implementation_costs, program_of
+from ._inputs import check_inputs, check_network, check_params
 from ._plan import plan
-from ._tiles import assemble
+from ._tiles import Layout, Program, assemble
 
 _OUTPUTS = ("trace", "per_output", "full")
-_DEFAULT_TILE = 128
 _log = logging.getLogger("ntk_air.kernels")
 
 
@@ -42,9 +41,11 @@ def empirical_ntk(
         outputs: ``"trace"``: mean over outputs, (n1, n2). ``"per_output"``: each output's own
             kernel, (C, n1, n2). ``"full"``: (n1·C, n2·C), entry (i·C + a, j·C + b) is the product
             of the gradients of output a at x1_i and of output b at x2_j.
-        implementation: how derivatives are contracted (Novak, Sohl-Dickstein, Schoenholz,
-            arXiv:2206.08720); ``"auto"`` takes the one that XLA says needs the fewest operations
-            and logs which (logger ``ntk_air.kernels``).
+        implementation: how derivatives are contracted. ``"layerwise"``: each point's layer inputs
+            and derivatives once, then matrix products; the others are neural-tangents' (Novak,
+            Sohl-Dickstein, Schoenholz, arXiv:2206.08720). ``"auto"`` takes the one that XLA says
+            needs the fewest operations, of those that fit the memory, and logs which (logger
+            ``ntk_air.kernels``).
         memory_budget: bytes that the result and the workspace of a tile may take together;
             default half of what is free.
         tile_size: points of a tile along each axis, an upper bound.
@@ -60,59 +61,58 @@ def empirical_ntk(
     check_choice("outputs", outputs, _OUTPUTS)
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     a, b = check_inputs(x1, x2)
-    _check_params(params)
-    num_outputs = _check_network(apply_fn, params, a)
-    if implementation == "auto":
-        implementation = cheapest_implementation(apply_fn, params, a, outputs)
-        _log.info("empirical_ntk takes implementation=%r for this network", implementation)
-    program = program_of(apply_fn, outputs, implementation)
-    layout = plan(
-        program,
-        params,
-        a,
-        b,
+    check_params(params)
+    num_outputs = check_network(apply_fn, params, a)
+    cut = functools.partial(
+        plan,
+        operands=params,
+        points1=a,
+        points2=b,
         dtype=a.dtype,
-        default_tile=_DEFAULT_TILE,
+        default_tile=default_tile(),
         leading=(num_outputs,) if outputs == "per_output" else (),
         block=num_outputs if outputs == "full" else 1,
         tile_size=tile_size,
         memory_budget=memory_budget,
     )
+    if implementation == "auto":
+        program, layout = _cheapest(apply_fn, params, a, b, outputs, memory_budget, cut)
+    else:
+        program = program_of(apply_fn, outputs, implementation)
+        layout = cut(program)
     return assemble(program, params, a, b, layout, progress=progress)
 
 
-_forward = jax.jit(lambda apply_fn, params, x: apply_fn(params, x), static_argnums=0)
-
-
-def _check_params(params: PyTree) -> None:
-    if bool(_all_finite(params)):
-        return
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
-
-
-@jax.jit
-def _all_finite(params: PyTree) -> Array:
-    """One transfer for all parameters: asking each leaf apart would wait for each."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
-
-
-def _check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
-    """Returns C; raises ValueError on outputs that are not (n, C) or that mix the batch."""
-    pair = x[:2] if len(x) > 1 else jnp.concatenate([x, x])
-    shape = jax.eval_shape(apply_fn, params, pair)
-    if not hasattr(shape, "shape") or len(shape.shape) != 2 or shape.shape[0] != 2:
-        came = getattr(shape, "shape", type(shape).__name__)
-        raise ValueError(
-            f"apply_fn returns {came} for 2 inputs, expected outputs (2, C); flatten them, or add "
-            "an axis for a single output."
+def _cheapest(
+    apply_fn: ApplyFn,
+    params: PyTree,
+    a: Array,
+    b: Array | None,
+    outputs: str,
+    memory_budget: float | None,
+    cut: Callable[[Program], Layout],
+) -> tuple[Program, Layout]:
+    """The implementation with the fewest operations of those that fit the budget."""
+    columns = None if b is None else len(b)
+    costs = implementation_costs(apply_fn, params, a, outputs, num_columns=columns)
+    *others, last = costs.ranked(resolve_budget(memory_budget))
+    for name in (*others, last):
+        program = program_of(apply_fn, outputs, name)
+        try:
+            layout = cut(program)
+        except ValueError:
+            # Another implementation may need less memory; the last one says what is missing.
+            if name == last:
+                raise
+            continue
+        _log.info(
+            "empirical_ntk takes implementation=%r: %s operations; %s",
+            name,
+            f"{costs.operations[name]:.3g}",
+            ", ".join(f"{n}: {c:.3g}" for n, c in costs.operations.items() if n != name),
         )
-    together, alone = _forward(apply_fn, params, pair), _forward(apply_fn, params, pair[:1])
-    scale = float(jnp.abs(together).max()) or 1.0
-    tolerance = 1e3 * float(jnp.finfo(together.dtype).eps)
-    if float(jnp.abs(together[:1] - alone).max()) > tolerance * scale:
-        raise ValueError(
-            "apply_fn gives a point other outputs when the batch changes, so it has no NTK per "
-            "point; put BatchNorm in evaluation mode and switch dropout off."
-        )
-    return shape.shape[1]
+        return program, layout
+    raise AssertionError("unreachable: the loop returns or raises")
+
+
+_check_network, _check_params = check_network, check_params

@@ -13,60 +13,123 @@ import jax.numpy as jnp
 
 from .. import _neural_tangents
 from .._typing import ApplyFn, Array, PyTree
-from ._tiles import Program, tile_of
+from ._layerwise import LayerwiseProgram
+from ._tiles import Program, features_of, starts, tile_of
 
 IMPLEMENTATIONS = (
     "auto",
-    "jacobian_contraction",
-    "ntk_vector_products",
+    "layerwise",
     "structured_derivatives",
+    "ntk_vector_products",
+    "jacobian_contraction",
 )
-_PROBE = 4
 _log = logging.getLogger("ntk_air.kernels")
+
+
+def program_of(apply_fn: ApplyFn, outputs: str, implementation: str) -> Program:
+    """The tiles of an implementation by name."""
+    if implementation == "layerwise":
+        return LayerwiseProgram(apply_fn, outputs)
+    return NeuralTangentsProgram(apply_fn, outputs, implementation)
+
+
+def default_tile() -> int:
+    """Points of a tile where memory does not matter."""
+    return 128 if jax.default_backend() == "cpu" else 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What each implementation needs for one kernel, as XLA counts it before optimisation.
+
+    Attributes:
+        operations: implementation -> floating-point operations of the whole kernel.
+        feature_bytes: of two tiles of one point by ``"layerwise"``, the least it can work with.
+    """
+
+    operations: dict[str, float]
+    feature_bytes: int
+
+    def ranked(self, memory_budget: float = math.inf) -> list[str]:
+        """Implementations that the memory allows, cheapest first."""
+        names = sorted(self.operations, key=lambda name: self.operations[name])
+        return [n for n in names if n != "layerwise" or self.feature_bytes <= memory_budget]
+
+
+def implementation_costs(
+    apply_fn: ApplyFn,
+    params: PyTree,
+    x: Array,
+    outputs: str = "trace",
+    *,
+    num_columns: int | None = None,
+) -> Costs:
+    """What each implementation needs for the kernel of ``x`` (n, ...).
+
+    An implementation that cannot differentiate this network is left out. Answers are kept per
+    network, shapes and number of tiles.
+
+    Args:
+        apply_fn: the network.
+        params: its parameters.
+        x: inputs (n, ...).
+        outputs: as in `empirical_ntk`.
+        num_columns: points n2 of the other side; None for the symmetric kernel.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
+    size, rows = starts(len(x), default_tile())
+    if num_columns is None:
+        tiles, blocks = len(rows) * (len(rows) + 1) // 2, len(rows)
+    else:
+        columns = len(starts(num_columns, default_tile())[1])
+        tiles, blocks = len(rows) * columns, len(rows) + columns
+    block = jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+    return _costs(apply_fn, outputs, structure, shapes, block, tiles, blocks)
 
 
 def cheapest_implementation(
     apply_fn: ApplyFn, params: PyTree, x: Array, outputs: str = "trace"
 ) -> str:
-    """The implementation whose compiled tile needs the fewest operations, by XLA's own count.
-
-    Structured derivatives are taken where XLA counts nothing; an implementation that cannot
-    differentiate this network is passed over.
-    """
-    probe = jax.ShapeDtypeStruct((min(_PROBE, len(x)), *x.shape[1:]), x.dtype)
-    leaves, structure = jax.tree.flatten(params)
-    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
-    return _cheapest(apply_fn, outputs, structure, shapes, probe)
+    """The implementation that needs the fewest operations for the kernel of ``x``."""
+    return implementation_costs(apply_fn, params, x, outputs).ranked()[0]
 
 
 @functools.lru_cache(maxsize=128)
-def _cheapest(
+def _costs(
     apply_fn: ApplyFn,
     outputs: str,
     structure: Any,
     shapes: tuple[jax.ShapeDtypeStruct, ...],
-    x: jax.ShapeDtypeStruct,
-) -> str:
+    block: jax.ShapeDtypeStruct,
+    tiles: int,
+    blocks: int,
+) -> Costs:
     params = jax.tree.unflatten(structure, shapes)
-    costs: dict[str, float] = {}
+    operations: dict[str, float] = {}
     errors: list[Exception] = []
-    # Structured derivatives first: they win ties and the case in which XLA counts nothing.
-    for name in reversed(IMPLEMENTATIONS[1:]):
+    feature_bytes = 0
+    for name in IMPLEMENTATIONS[1:]:
+        program = program_of(apply_fn, outputs, name)
         try:
-            compiled = tile_of.lower(program_of(apply_fn, outputs, name), params, x, x)
-            analysis = compiled.cost_analysis() or {}
-            costs[name] = float(analysis.get("flops", math.inf))
+            # Lowered, not compiled: the count is all that is asked of three of the four.
+            features = jax.eval_shape(features_of, program, params, block)
+            count = tiles * _operations(tile_of.lower(program, params, features, features))
+            if not program.cheap_features:
+                count += blocks * _operations(features_of.lower(program, params, block))
+                held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(features))
+                feature_bytes = 2 * held // block.shape[0]
+            operations[name] = count
         except Exception as error:
             _log.debug("implementation %s does not take this network: %s", name, error)
             errors.append(error)
-    if not costs:
+    if not operations:
         raise errors[-1]
-    return min(costs, key=lambda name: costs[name])
+    return Costs(operations, feature_bytes)
 
 
-def program_of(apply_fn: ApplyFn, outputs: str, implementation: str) -> Program:
-    """The tiles of an implementation by name."""
-    return NeuralTangentsProgram(apply_fn, outputs, implementation)
+def _operations(lowered: Any) -> float:
+    return float((lowered.cost_analysis() or {}).get("flops", math.inf))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite
 from .._numerics import as_float
-from .._typing import Array, ArrayLike
+from .._typing import ApplyFn, Array, ArrayLike, PyTree
 
 
 def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | None]:
@@ -38,3 +39,41 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
         )
     dtype = jnp.promote_types(a.dtype, b.dtype)
     return a.astype(dtype), b.astype(dtype)
+
+
+_forward = jax.jit(lambda apply_fn, params, x: apply_fn(params, x), static_argnums=0)
+
+
+def check_params(params: PyTree) -> None:
+    """Raises ValueError naming the parameter that is not finite."""
+    if bool(_all_finite(params)):
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
+
+
+@jax.jit
+def _all_finite(params: PyTree) -> Array:
+    """One transfer for all parameters: asking each leaf apart would wait for each."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
+
+
+def check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
+    """Returns C; raises ValueError on outputs that are not (n, C) or that mix the batch."""
+    pair = x[:2] if len(x) > 1 else jnp.concatenate([x, x])
+    shape = jax.eval_shape(apply_fn, params, pair)
+    if not hasattr(shape, "shape") or len(shape.shape) != 2 or shape.shape[0] != 2:
+        came = getattr(shape, "shape", type(shape).__name__)
+        raise ValueError(
+            f"apply_fn returns {came} for 2 inputs, expected outputs (2, C); flatten them, or add "
+            "an axis for a single output."
+        )
+    together, alone = _forward(apply_fn, params, pair), _forward(apply_fn, params, pair[:1])
+    scale = float(jnp.abs(together).max()) or 1.0
+    tolerance = 1e3 * float(jnp.finfo(together.dtype).eps)
+    if float(jnp.abs(together[:1] - alone).max()) > tolerance * scale:
+        raise ValueError(
+            "apply_fn gives a point other outputs when the batch changes, so it has no NTK per "
+            "point; put BatchNorm in evaluation mode and switch dropout off."
+        )
+    return shape.shape[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -191,9 +190,7 @@ def _with_bias(site: Site, h: Array, b: Array) -> tuple[Array, Array]:
     return h, b.reshape(b.shape[0], -1)
 
 
-def by_group_and_position(
-    network: Network, site: Site, h: Array, b: Array
-) -> tuple[Array, Array]:
+def by_group_and_position(network: Network, site: Site, h: Array, b: Array) -> tuple[Array, Array]:
     """A product's input (groups, P, k) and derivative (groups, P, C, q)."""
     step = network.function.steps[site.step]
     if site.kind == "conv":

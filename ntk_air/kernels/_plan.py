@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._memory import check_fits, human, resolve_budget
 from .._typing import PyTree
@@ -92,18 +91,22 @@ def _tile_bytes(
     program: Program, size: int, operands: PyTree, points1: PyTree, points2: PyTree | None
 ) -> tuple[int, int]:
     """Bytes beside the features of two tiles while one is computed, and of a tile's features."""
-    start = jax.ShapeDtypeStruct((), np.int32)
-    sides = []
-    for points in (points1, points1 if points2 is None else points2):
-        block = min(size, len(jax.tree.leaves(points)[0]))
-        sides.append((program, block, operands, points, start))
-    features = [jax.eval_shape(features_of, *side) for side in sides]
+    blocks = [
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                (min(size, leaf.shape[0]), *leaf.shape[1:]), leaf.dtype
+            ),
+            points,
+        )
+        for points in (points1, points1 if points2 is None else points2)
+    ]
+    features = [jax.eval_shape(program.features, operands, block) for block in blocks]
     feature_bytes = max(
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(f)) for f in features
     )
     lowered = [tile_of.lower(program, operands, *features)]
     if not program.cheap_features:
-        lowered.append(features_of.lower(*sides[0]))
+        lowered.append(features_of.lower(program, operands, blocks[0]))
     work = 0
     for low in lowered:
         analysis = low.compile().memory_analysis()

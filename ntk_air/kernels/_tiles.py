@@ -140,10 +140,9 @@ class Blocks:
             return self._kept[index]
         while len(self._kept) >= self._capacity:
             self._kept.popitem(last=False)
-        start = np.int32(self.starts[index])
-        features = features_of(self._program, self._size, self._operands, self._points, start)
-        self._kept[index] = features
-        return features
+        block = _block(self._points, np.int32(self.starts[index]), self._size)
+        self._kept[index] = features_of(self._program, self._operands, block)
+        return self._kept[index]
 
 
 def tile_order(rows: int, columns: int, layout: Layout) -> list[tuple[int, int]]:
@@ -155,13 +154,15 @@ def tile_order(rows: int, columns: int, layout: Layout) -> list[tuple[int, int]]
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def features_of(
-    program: Program, size: int, operands: PyTree, points: PyTree, start: Array | np.int32
-) -> PyTree:
-    """``program.features`` of ``size`` points from ``start``; compiled once for all of them."""
-    block = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), points)
-    return program.features(operands, block)
+@functools.partial(jax.jit, static_argnums=2)
+def _block(points: PyTree, start: Array | np.int32, size: int) -> PyTree:
+    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), points)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def features_of(program: Program, operands: PyTree, points: PyTree) -> PyTree:
+    """``program.features``, compiled once per program and shape."""
+    return program.features(operands, points)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,0 +1,130 @@
+"""Where a kernel lives when it is spread over many devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .._typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Ring:
+    """Devices in a row: the axes of a mesh that rows of a kernel are spread over.
+
+    Attributes:
+        mesh: the devices.
+        axes: names of the axes, the first one outermost.
+    """
+
+    mesh: Mesh
+    axes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of devices that hold different rows."""
+        return math.prod(self.mesh.shape[axis] for axis in self.axes)
+
+    def sharding(self, spread: int | None, ndim: int = 1) -> NamedSharding:
+        """Axis ``spread`` over the ring, or a copy everywhere for None."""
+        names: list[Any] = [None] * ndim
+        if spread is not None:
+            names[spread] = self.axes
+        return NamedSharding(self.mesh, PartitionSpec(*names))
+
+
+def as_ring(mesh: Any, mesh_axes: str | Sequence[str] | None) -> Ring:
+    """Checks a mesh and the names of its axes (None: all of them).
+
+    Raises:
+        ValueError: not a mesh, or an axis that it does not have.
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"mesh is a {type(mesh).__name__}, expected a jax.sharding.Mesh, for example "
+            "jax.make_mesh((jax.device_count(),), ('data',))."
+        )
+    names = tuple(mesh.axis_names)
+    axes = (
+        (mesh_axes,)
+        if isinstance(mesh_axes, str)
+        else tuple(names if mesh_axes is None else mesh_axes)
+    )
+    unknown = [axis for axis in axes if axis not in names]
+    if unknown or not axes or len(set(axes)) != len(axes):
+        raise ValueError(
+            f"mesh_axes is {mesh_axes!r}, expected distinct names of axes that the mesh has: "
+            f"{names}."
+        )
+    # Whatever the types of the caller's axes, the compiler may place what it likes in here.
+    return Ring(Mesh(mesh.devices, names), axes)
+
+
+class ShardedKernel:
+    """A kernel whose rows do not divide evenly over the devices, kept with rows to spare.
+
+    JAX arrays are cut evenly only. Products, the diagonal and conversion leave the spare rows out.
+
+    Attributes:
+        padded: the sharded array, (..., ≥ n1, n2).
+        shape: (..., n1, n2).
+    """
+
+    def __init__(self, padded: Array, shape: tuple[int, ...]) -> None:
+        self.padded, self.shape = padded, shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """Of the entries."""
+        return self.padded.dtype
+
+    def __matmul__(self, v: Any) -> Array:
+        """K v for v (n2,) or (n2, r)."""
+        v = jnp.asarray(v)
+        columns = v[:, None] if v.ndim == 1 else v
+        product = _padded_product(self.padded, columns)[..., : self.shape[-2], :]
+        return product[..., 0] if v.ndim == 1 else product
+
+    def diagonal(self) -> Array:
+        """(n,)."""
+        return jnp.diagonal(self.padded, axis1=-2, axis2=-1)[..., : min(self.shape[-2:])]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(gather(self), dtype)
+
+    def __jax_array__(self) -> Array:
+        return self.padded[..., : self.shape[-2], :]
+
+    def __repr__(self) -> str:
+        return f"ShardedKernel(shape={self.shape}, dtype={self.dtype})"
+
+
+@jax.jit
+def _padded_product(kernel: Array, v: Array) -> Array:
+    return jnp.matmul(kernel, v, precision="highest")
+
+
+def gather(kernel: Any) -> np.ndarray:
+    """The whole kernel as a NumPy array, on every process.
+
+    With several processes this is a collective: all of them have to call it.
+    """
+    array = kernel.padded if isinstance(kernel, ShardedKernel) else kernel
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        from jax.experimental import multihost_utils
+
+        array = multihost_utils.process_allgather(array, tiled=True)
+    host = np.asarray(array)
+    return host[..., : kernel.shape[-2], :] if isinstance(kernel, ShardedKernel) else host
