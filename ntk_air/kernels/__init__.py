@@ -10,8 +10,15 @@ from ._architectures import (
 )
 from ._empirical import empirical_ntk
 from ._functional import functional
-from ._implementations import IMPLEMENTATIONS, cheapest_implementation
+from ._implementations import (
+    IMPLEMENTATIONS,
+    Costs,
+    cheapest_implementation,
+    implementation_costs,
+)
 from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
+from ._ring import ShardedKernel, gather
+from ._stored import StoredKernel, open_kernel
 
 __all__ = [
     # architectures
@@ -27,6 +34,13 @@ __all__ = [
     "infinite_diagonal",
     "empirical_ntk",
     "cheapest_implementation",
+    "implementation_costs",
+    "Costs",
+    # kernels on disk and on many devices
+    "StoredKernel",
+    "open_kernel",
+    "ShardedKernel",
+    "gather",
     # choices
     "ACTIVATIONS",
     "IMPLEMENTATIONS",

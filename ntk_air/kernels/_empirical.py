@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Sequence
+
+from jax.sharding import Mesh
 
 from .._checks import check_choice
 from .._memory import resolve_budget
-from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from .._typing import ApplyFn, ArrayLike, Float, PyTree
+from ._compute import Kernel, compute
 from ._implementations import IMPLEMENTATIONS, default_tile, implementation_costs, program_of
 from ._inputs import check_inputs, check_network, check_params
 from ._plan import plan
-from ._tiles import Layout, Program, assemble
+from ._task import Options, Task
 
 _OUTPUTS = ("trace", "per_output", "full")
 _log = logging.getLogger("ntk_air.kernels")
@@ -28,8 +32,11 @@ def empirical_ntk(
     implementation: str = "auto",
     memory_budget: float | None = None,
     tile_size: int | None = None,
+    mesh: Mesh | None = None,
+    mesh_axes: str | Sequence[str] | None = None,
+    store: str | os.PathLike[str] | None = None,
     progress: bool = False,
-) -> Float[Array, ...]:
+) -> Kernel:
     """The NTK of a network at its current parameters, J(x1) J(x2)ᵀ.
 
     Args:
@@ -49,70 +56,70 @@ def empirical_ntk(
         memory_budget: bytes that the result and the workspace of a tile may take together;
             default half of what is free.
         tile_size: points of a tile along each axis, an upper bound.
+        mesh: devices to spread the rows of the kernel over; each keeps its own, nothing is
+            gathered (`gather` does). Rows that do not divide evenly come as a `ShardedKernel`.
+        mesh_axes: names of the axes of the mesh to use; default all.
+        store: folder to write the tiles to, for kernels larger than the memory; a call that was
+            interrupted resumes there. Several processes (``jax.distributed.initialize``) share
+            the work.
         progress: show a bar on a terminal.
 
     Returns:
-        The kernel, in the shape that ``outputs`` says and the dtype of the inputs.
+        The kernel, in the shape that ``outputs`` says and the dtype of the inputs; with ``store``
+        a `StoredKernel`.
 
     Raises:
         ValueError: inputs or parameters that are not finite, outputs that are not (n, C), a
-            network whose rows depend on each other, or a kernel that exceeds the budget.
+            network whose rows depend on each other, a kernel that exceeds the budget, a mesh
+            without the axes named, or a store of another kernel.
+        OSError: a full disk.
     """
     check_choice("outputs", outputs, _OUTPUTS)
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     a, b = check_inputs(x1, x2)
     check_params(params)
+    options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     num_outputs = check_network(apply_fn, params, a)
-    cut = functools.partial(
-        plan,
+    task = Task(
         operands=params,
         points1=a,
         points2=b,
         dtype=a.dtype,
-        default_tile=default_tile(),
         leading=(num_outputs,) if outputs == "per_output" else (),
         block=num_outputs if outputs == "full" else 1,
-        tile_size=tile_size,
-        memory_budget=memory_budget,
+        description={"kernel": "empirical_ntk", "outputs": outputs},
     )
     if implementation == "auto":
-        program, layout = _cheapest(apply_fn, params, a, b, outputs, memory_budget, cut)
-    else:
-        program = program_of(apply_fn, outputs, implementation)
-        layout = cut(program)
-    return assemble(program, params, a, b, layout, progress=progress)
+        implementation = _cheapest(apply_fn, task, outputs, options)
+    program = program_of(apply_fn, outputs, implementation)
+    task = dataclasses.replace(
+        task, description=task.description | {"implementation": implementation}
+    )
+    return compute(program, task, plan(program, task, default_tile(), options), options)
 
 
-def _cheapest(
-    apply_fn: ApplyFn,
-    params: PyTree,
-    a: Array,
-    b: Array | None,
-    outputs: str,
-    memory_budget: float | None,
-    cut: Callable[[Program], Layout],
-) -> tuple[Program, Layout]:
+def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> str:
     """The implementation with the fewest operations of those that fit the budget."""
-    columns = None if b is None else len(b)
-    costs = implementation_costs(apply_fn, params, a, outputs, num_columns=columns)
-    *others, last = costs.ranked(resolve_budget(memory_budget))
-    for name in (*others, last):
-        program = program_of(apply_fn, outputs, name)
+    columns = None if task.points2 is None else len(task.points2)
+    costs = implementation_costs(
+        apply_fn, task.operands, task.points1, outputs, num_columns=columns
+    )
+    *others, last = costs.ranked(resolve_budget(options.memory_budget))
+    for name in others:
         try:
-            layout = cut(program)
+            plan(program_of(apply_fn, outputs, name), task, default_tile(), options)
         except ValueError:
-            # Another implementation may need less memory; the last one says what is missing.
-            if name == last:
-                raise
+            # Another one may need less memory; the last one says what is missing.
             continue
-        _log.info(
-            "empirical_ntk takes implementation=%r: %s operations; %s",
-            name,
-            f"{costs.operations[name]:.3g}",
-            ", ".join(f"{n}: {c:.3g}" for n, c in costs.operations.items() if n != name),
-        )
-        return program, layout
-    raise AssertionError("unreachable: the loop returns or raises")
+        break
+    else:
+        name = last
+    _log.info(
+        "empirical_ntk takes implementation=%r; operations: %s",
+        name,
+        ", ".join(f"{n} {c:.3g}" for n, c in costs.operations.items()),
+    )
+    return name
 
 
 _check_network, _check_params = check_network, check_params

@@ -4,23 +4,80 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import os
 import warnings
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from .._checks import check_choice
-from .._numerics import as_float
 from .._typing import Array, ArrayLike, Float, PyTree
 from ._architectures import Architecture, as_architecture
+from ._compute import Kernel, compute
 from ._inputs import check_inputs
 from ._plan import plan
-from ._tiles import assemble
+from ._task import Options, Task
 
 KINDS = ("nngp", "ntk")
-_DEFAULT_TILE = {"cpu": 512}
+# Points of a tile, and entries of its largest array: a CPU wants them in its cache.
+_DEFAULT_TILE, _TILE_ENTRIES = {"cpu": 512}, {"cpu": 2**18}
+
+
+class InfiniteKernels(NamedTuple):
+    """Both infinite-width kernels, (n1, n2) each, from one pass over the points."""
+
+    nngp: Kernel
+    ntk: Kernel
+
+
+@overload
+def infinite_ntk(
+    architecture: Any,
+    x1: Float[ArrayLike, "n1 ..."],
+    x2: Float[ArrayLike, "n2 ..."] | None = None,
+    *,
+    kind: str = "ntk",
+    memory_budget: float | None = None,
+    tile_size: int | None = None,
+    progress: bool = False,
+) -> Float[Array, "n1 n2"]: ...
+
+
+@overload
+def infinite_ntk(
+    architecture: Any,
+    x1: Float[ArrayLike, "n1 ..."],
+    x2: Float[ArrayLike, "n2 ..."] | None = None,
+    *,
+    kind: tuple[str, str],
+    memory_budget: float | None = None,
+    tile_size: int | None = None,
+    mesh: Mesh | None = None,
+    mesh_axes: str | Sequence[str] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> InfiniteKernels: ...
+
+
+@overload
+def infinite_ntk(
+    architecture: Any,
+    x1: Float[ArrayLike, "n1 ..."],
+    x2: Float[ArrayLike, "n2 ..."] | None = None,
+    *,
+    kind: str = "ntk",
+    memory_budget: float | None = None,
+    tile_size: int | None = None,
+    mesh: Mesh | None = None,
+    mesh_axes: str | Sequence[str] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Kernel: ...
 
 
 def infinite_ntk(
@@ -31,8 +88,11 @@ def infinite_ntk(
     kind: str | tuple[str, str] = "ntk",
     memory_budget: float | None = None,
     tile_size: int | None = None,
+    mesh: Mesh | None = None,
+    mesh_axes: str | Sequence[str] | None = None,
+    store: str | os.PathLike[str] | None = None,
     progress: bool = False,
-) -> Float[Array, "n1 n2"] | InfiniteKernels:
+) -> Kernel | InfiniteKernels:
     """The infinite-width NTK or NNGP kernel between two sets of points.
 
     With ``x2=None`` only the tiles on and above the diagonal are computed, the result is exactly
@@ -47,43 +107,52 @@ def infinite_ntk(
         memory_budget: bytes that the result and the workspace of a tile may take together;
             default half of what is free.
         tile_size: rows of a tile; default as large as helps and the budget allows.
+        mesh: devices to spread the rows of the kernel over; each keeps its own, nothing is
+            gathered (`gather` does). Rows that do not divide evenly come as a `ShardedKernel`.
+        mesh_axes: names of the axes of the mesh to use; default all.
+        store: folder to write the tiles to, for kernels larger than the memory; a call that was
+            interrupted resumes there. Several processes (``jax.distributed.initialize``) share
+            the work.
         progress: show a bar on a terminal.
 
     Returns:
-        The kernel (n1, n2), in the dtype of the inputs, or `InfiniteKernels` of both. It is
-        shared by all outputs.
+        The kernel (n1, n2), or `InfiniteKernels` of both, in the dtype of the inputs, half
+        precision widened to float32 first; with ``store`` a `StoredKernel`. It is shared by all
+        outputs.
 
     Raises:
-        ValueError: inputs of different shapes or not finite, or a kernel that exceeds the budget
-            (the message names the bytes).
+        ValueError: inputs of different shapes or not finite, a kernel that exceeds the budget
+            (the message names the bytes), a mesh without the axes named, or a store of another
+            kernel.
+        OSError: a full disk.
 
     Source: Jacot, Gabriel, Hongler (arXiv:1806.07572); computed by neural-tangents.
     """
     kinds = _check_kind(kind)
     architecture = as_architecture(architecture)
     a, b = check_inputs(x1, x2)
-    program = InfiniteProgram(architecture.kernel_fn, kinds)
+    a, b = _at_least_float32(a), None if b is None else _at_least_float32(b)
+    options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     points1, points2 = _points(architecture, kinds, a, b)
-    layout = plan(
-        program,
-        None,
-        points1,
-        points2,
+    task = Task(
+        operands=None,
+        points1=points1,
+        points2=points2,
         dtype=a.dtype,
-        default_tile=_DEFAULT_TILE.get(jax.default_backend(), 2048),
         leading=(len(kinds),) if len(kinds) > 1 else (),
-        tile_size=tile_size,
-        memory_budget=memory_budget,
+        block=1,
+        description={"kernel": "infinite_ntk", "kind": " and ".join(kinds)},
     )
-    kernel = assemble(program, None, points1, points2, layout, progress=progress)
-    return kernel if len(kinds) == 1 else InfiniteKernels(kernel[0], kernel[1])
+    program = InfiniteProgram(architecture.kernel_fn, kinds)
+    default_tile = _default_tile(architecture.kernel_fn, kinds, a)
+    kernel = compute(program, task, plan(program, task, default_tile, options), options)
+    return kernel if len(kinds) == 1 else _split(kernel)
 
 
-class InfiniteKernels(NamedTuple):
-    """Both infinite-width kernels, (n1, n2) each, from one pass over the points."""
-
-    nngp: Array
-    ntk: Array
+def _split(kernel: Kernel) -> InfiniteKernels:
+    if isinstance(kernel, jax.Array):
+        return InfiniteKernels(kernel[0], kernel[1])
+    return InfiniteKernels(kernel.select(0), kernel.select(1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +197,7 @@ def _points(
         return {"x": a}, {"x": b}
     if not architecture.closed_form:
         return {"x": a}, None
-    diagonals = [infinite_diagonal(architecture, a, kind=kind) for kind in kinds]
-    diagonal = jnp.stack(diagonals, axis=1).astype(a.dtype)
+    diagonal = _diagonals(architecture, kinds, a)
     return {"x": a, "index": jnp.arange(len(a)), "diagonal": diagonal}, None
 
 
@@ -138,31 +206,70 @@ def infinite_diagonal(
 ) -> Float[Array, " n"]:
     """The diagonal Θ(x_i, x_i) (n,) of the infinite-width kernel, exact to float64 on the way.
 
-    Activations without a closed form are integrated in the precision of the inputs.
+    Activations without a closed form are integrated in the precision of the inputs. The result is
+    in that precision too, and at least in float32.
     """
-    check_choice("kind", kind, ("ntk", "nngp"))
-    architecture = as_architecture(architecture)
+    check_choice("kind", kind, KINDS)
+    inputs = _at_least_float32(check_inputs(x, None)[0])
+    return _diagonals(as_architecture(architecture), (kind,), inputs)[:, 0]
+
+
+def _diagonals(architecture: Architecture, kinds: tuple[str, ...], x: Array) -> Array:
+    """(n, kinds), in the dtype of the inputs, from one pass over the points."""
     kernel_fn = architecture.kernel_fn
-    x = as_float(x)
-    # A point at a time for images: their kernels hold all pairs of positions.
-    batch = 256 if x.ndim == 2 else 1
+    entries = _entries_per_pair(kernel_fn, kinds, x.shape[1:], x.dtype.name)
+    batch = max(1, min(256, 2**16 // entries))
     if not architecture.closed_form:
-        return _diagonal(kernel_fn, kind, x, batch)
+        return _diagonals_in(x.dtype, kernel_fn, kinds, batch, x)
     try:
         with jax.enable_x64(True):
-            value = _diagonal(kernel_fn, kind, jnp.asarray(np.asarray(x), jnp.float64), batch)
+            value = _diagonals_in(jnp.dtype("float64"), kernel_fn, kinds, batch, x)
     except Exception as error:
         # Somebody else's kernel_fn may hold arrays of another precision.
         warnings.warn(
             f"the kernel of {architecture.name} cannot be computed in float64 "
             f"({type(error).__name__}); its diagonal is computed in {x.dtype}, where arc-cosine "
             "kernels are accurate to about 1e-4.",
-            stacklevel=2,
+            stacklevel=4,
         )
-        return _diagonal(kernel_fn, kind, x, batch)
+        return _diagonals_in(x.dtype, kernel_fn, kinds, batch, x)
     return jnp.asarray(np.asarray(value), x.dtype)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 3))
-def _diagonal(kernel_fn: Any, kind: str, x: Array, batch: int) -> Array:
-    return jax.lax.map(lambda p: kernel_fn(p[None], None, kind)[0, 0], x, batch_size=batch)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _diagonals_in(
+    dtype: jnp.dtype, kernel_fn: Any, kinds: tuple[str, ...], batch: int, x: Array
+) -> Array:
+    def of_point(point: Array) -> Array:
+        # Widened here, so that a batch is held in float64 and not the data set.
+        return jnp.stack(kernel_fn(point.astype(dtype)[None], None, kinds))[:, 0, 0]
+
+    return jax.lax.map(of_point, x, batch_size=batch)
+
+
+def _at_least_float32(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _default_tile(kernel_fn: Any, kinds: tuple[str, ...], x: Array) -> int:
+    backend = jax.default_backend()
+    most = _DEFAULT_TILE.get(backend, 2048)
+    if x.ndim == 2:
+        return most
+    entries = _entries_per_pair(kernel_fn, kinds, x.shape[1:], x.dtype.name)
+    return max(1, min(most, math.isqrt(_TILE_ENTRIES.get(backend, 2**26) // entries)))
+
+
+@functools.lru_cache(maxsize=256)
+def _entries_per_pair(
+    kernel_fn: Any, kinds: tuple[str, ...], shape: tuple[int, ...], dtype: str
+) -> int:
+    """Entries of the largest array in the kernel of two points: images hold pairs of positions."""
+    point = jax.ShapeDtypeStruct((1, *shape), dtype)
+    return _largest(jax.make_jaxpr(lambda a, b: kernel_fn(a, b, kinds))(point, point).jaxpr)
+
+
+def _largest(jaxpr: Any) -> int:
+    inner = [getattr(value, "jaxpr", value) for eqn in jaxpr.eqns for value in eqn.params.values()]
+    sizes = [_largest(value) for value in inner if hasattr(value, "eqns")]
+    return max([1, *sizes, *(var.aval.size for eqn in jaxpr.eqns for var in eqn.outvars)])

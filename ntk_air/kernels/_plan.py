@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any
@@ -11,59 +12,40 @@ import jax.numpy as jnp
 
 from .._memory import check_fits, human, resolve_budget
 from .._typing import PyTree
+from ._task import Options, Task
 from ._tiles import Layout, Program, features_of, starts, tile_of
 
 # Enough that a tile's features serve many tiles, where computing them again costs little.
 _CHEAP_CACHED_TILES = 16
 
 
-def plan(
-    program: Program,
-    operands: PyTree,
-    points1: PyTree,
-    points2: PyTree | None,
-    *,
-    dtype: jnp.dtype,
-    default_tile: int,
-    leading: tuple[int, ...] = (),
-    block: int = 1,
-    tile_size: int | None = None,
-    memory_budget: float | None = None,
-    held: float = 1.0,
-) -> Layout:
-    """Cuts a kernel into tiles that fit the budget, by XLA's own count of what they need.
+def plan(program: Program, task: Task, default_tile: int, options: Options) -> Layout:
+    """Cuts a kernel into tiles that fit the memory, by XLA's own count of what they need.
 
     Args:
         program: what is computed.
-        operands: its parameters.
-        points1: pytree of arrays (n1, ...).
-        points2: pytree of arrays (n2, ...), or None for the symmetric kernel of ``points1``.
-        dtype: of the result.
+        task: the kernel.
         default_tile: points of a tile where memory does not matter.
-        leading: axes in front of the kernel.
-        block: entries per pair of points along each axis.
-        tile_size: an upper bound from the caller.
-        memory_budget: bytes for the part of the result that is held and the work on a tile;
-            default half of what is free.
-        held: how much of the result one device holds: 0 for a kernel on disk.
+        options: of the caller; the budget is that of one device.
 
     Raises:
-        ValueError: a tile size below 1; a budget too small for the result and tiles of one point
-            (the message names the least that works).
+        ValueError: a tile size below 1; a budget too small for the part of the result that is held
+            in memory and tiles of one point (the message names the least that works).
     """
+    tile_size = options.tile_size
     if tile_size is not None and tile_size < 1:
         raise ValueError(f"tile_size is {tile_size}, expected at least 1.")
-    budget = resolve_budget(memory_budget)
-    sizes = [len(jax.tree.leaves(p)[0]) for p in (points1, points2) if p is not None]
-    n1, n2 = sizes[0], sizes[-1]
-    shape = (*leading, n1 * block, n2 * block)
-    held_bytes = int(held * math.prod(shape)) * dtype.itemsize
+    budget = resolve_budget(options.memory_budget)
+    n1, n2 = task.num_points
+    shape = (*task.leading, n1 * task.block, n2 * task.block)
+    ring = 1 if options.ring is None else options.ring.size
+    held_bytes = 0 if options.store else math.prod(shape) * task.dtype.itemsize // ring
     check_fits(shape, held_bytes, 0, budget)
     room = budget - held_bytes
-    shapes = [jax.tree.map(_struct, p) for p in (operands, points1, points2)]
-    size = min(tile_size or default_tile, max(n1, n2))
+    largest = -(-max(n1, n2) // (1 if options.store else ring))
+    size = min(tile_size or default_tile, largest)
     while True:
-        work, features = _tile_bytes(program, size, *shapes)
+        work, features = _tile_bytes(program, size, task)
         used = work + 2 * features
         if used <= room:
             break
@@ -71,35 +53,44 @@ def plan(
             check_fits(shape, held_bytes, used, budget)
         # Between linear and quadratic in the tile: go where a quadratic one would fit, or half.
         size = max(1, min(size // 2, int(size * (room / used) ** 0.5)))
-    if tile_size is not None and size < min(tile_size, max(n1, n2)):
+    if tile_size is not None and size < min(tile_size, largest):
         warnings.warn(
             f"tile_size {tile_size} exceeds the memory budget of {human(budget)}; using {size}.",
             stacklevel=4,
         )
-    tiles = len(starts(n1, size)[1]) + (len(starts(n2, size)[1]) if points2 is not None else 0)
+    symmetric = task.points2 is None
+    tiles = len(starts(n1, size)[1]) + (0 if symmetric else len(starts(n2, size)[1]))
     cached = min(tiles, max(2, int((room - work) / max(features, 1))))
     if program.cheap_features:
         cached = min(cached, _CHEAP_CACHED_TILES)
-    return Layout((n1, n2), size, points2 is None, dtype, block, leading, cached)
+    return Layout((n1, n2), size, symmetric, task.dtype, task.block, task.leading, cached)
 
 
-def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+def block_structs(size: int, task: Task) -> list[PyTree]:
+    """Shapes of a block of points of either side."""
+
+    def cut(leaf: Any) -> jax.ShapeDtypeStruct:
+        shape = jnp.shape(leaf)
+        return jax.ShapeDtypeStruct((min(size, shape[0]), *shape[1:]), jnp.result_type(leaf))
+
+    sides = (task.points1, task.points1 if task.points2 is None else task.points2)
+    return [jax.tree.map(cut, side) for side in sides]
 
 
-def _tile_bytes(
-    program: Program, size: int, operands: PyTree, points1: PyTree, points2: PyTree | None
-) -> tuple[int, int]:
+def _tile_bytes(program: Program, size: int, task: Task) -> tuple[int, int]:
     """Bytes beside the features of two tiles while one is computed, and of a tile's features."""
-    blocks = [
-        jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                (min(size, leaf.shape[0]), *leaf.shape[1:]), leaf.dtype
-            ),
-            points,
-        )
-        for points in (points1, points1 if points2 is None else points2)
-    ]
+    structs = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), task.operands
+    )
+    leaves, structure = jax.tree.flatten((structs, *block_structs(size, task)))
+    return _counted_bytes(program, structure, tuple(leaves))
+
+
+@functools.lru_cache(maxsize=256)
+def _counted_bytes(
+    program: Program, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+) -> tuple[int, int]:
+    operands, *blocks = jax.tree.unflatten(structure, leaves)
     features = [jax.eval_shape(program.features, operands, block) for block in blocks]
     feature_bytes = max(
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(f)) for f in features

@@ -90,6 +90,10 @@ class ShardedKernel:
         """Of the entries."""
         return self.padded.dtype
 
+    def select(self, *leading_index: int) -> ShardedKernel:
+        """The kernel (n1, n2) at a full index of the axes in front."""
+        return ShardedKernel(self.padded[leading_index], self.shape[len(leading_index) :])
+
     def __matmul__(self, v: Any) -> Array:
         """K v for v (n2,) or (n2, r)."""
         v = jnp.asarray(v)
