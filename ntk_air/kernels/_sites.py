@@ -65,10 +65,6 @@ class Network:
     num_outputs: int
 
 
-class UnsupportedNetworkError(Exception):
-    """The network is not of the form that is handled here; other implementations may take it."""
-
-
 @functools.lru_cache(maxsize=128)
 def analyse(
     apply_fn: ApplyFn,
@@ -79,7 +75,7 @@ def analyse(
     """Finds the sites of ``apply_fn(params, point[None])[0]``.
 
     Raises:
-        UnsupportedNetworkError: outputs that do not depend on the point.
+        ValueError: outputs that do not depend on the point.
     """
 
     def single(leaves: tuple, point: Any) -> Any:
@@ -89,7 +85,10 @@ def analyse(
     output = function.outputs[0]
     dependence = _dependence(function, leaves)
     if not isinstance(output, Variable) or not dependence[output].data:
-        raise UnsupportedNetworkError("the outputs do not depend on the inputs")
+        raise ValueError(
+            "the outputs do not depend on the inputs, so nothing can be computed layer by layer; "
+            "expected a network of its inputs, or another implementation."
+        )
     sites = _find(function, dependence)
     used = [leaf for site, leaves_ in sites for leaf in leaves_]
     own = [s if s.leaf is not None and used.count(s.leaf) == 1 else _as_direct(s) for s, _ in sites]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from closed_form import finite_difference_jacobian
-from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 import ntk_air as na
@@ -86,28 +89,6 @@ def test_approaches_infinite_width_as_one_over_root_width():
     assert -0.65 < slope < -0.35
 
 
-def test_nnx_module_equals_its_linen_twin():
-    class Twin(nnx.Module):
-        def __init__(self, rngs):
-            self.layer = nnx.Linear(4, 6, rngs=rngs)
-            self.norm = nnx.BatchNorm(6, rngs=rngs)
-            self.drop = nnx.Dropout(0.5, rngs=rngs)
-            self.out = nnx.Linear(6, 2, rngs=rngs)
-
-        def __call__(self, x):
-            return self.out(self.drop(nnx.relu(self.norm(self.layer(x)))))
-
-    apply_fn, params = na.kernels.functional(Twin(nnx.Rngs(0)))
-    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    kernel = na.kernels.empirical_ntk(apply_fn, params, x)
-    leaves, tree = jax.tree.flatten(params)
-    jac = jax.jacobian(lambda p: apply_fn(jax.tree.unflatten(tree, p), x))(leaves)
-    flat = np.concatenate([np.asarray(j).reshape(5, 2, -1) for j in jac], axis=-1)
-    assert relative_error(kernel, kernels_from(flat, flat)["trace"]) < 1e-5
-    with pytest.raises(ValueError, match=r"pass\s+module.apply"):
-        na.kernels.functional(nn.Dense(3))
-
-
 def test_batch_dependent_network_is_refused():
     class Normed(nn.Module):
         @nn.compact
@@ -135,9 +116,92 @@ def test_bad_inputs():
         na.kernels.empirical_ntk(net.apply, params, x, memory_budget=10)
 
 
-def test_auto_takes_structured_derivatives_for_a_wide_network():
-    arch = na.kernels.fully_connected(2, 256, num_outputs=10)
+def test_auto_takes_the_fewest_operations_and_says_which(caplog):
+    arch = na.kernels.fully_connected(2, 64, num_outputs=10)
     _, params = arch.init_fn(jax.random.key(0), (-1, 32))
-    x = np.zeros((4, 32), np.float32)
-    chosen = na.kernels.cheapest_implementation(arch.apply_fn, params, x)
-    assert chosen == "structured_derivatives"
+    x = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
+    operations = na.kernels.implementation_costs(arch.apply_fn, params, x).operations
+    assert set(operations) == set(na.kernels.IMPLEMENTATIONS) - {"auto"}
+    assert min(operations, key=operations.get) == "layerwise"
+    # What Novak et al. find for wide layers and many outputs.
+    assert operations["structured_derivatives"] < operations["jacobian_contraction"]
+    with caplog.at_level("INFO", logger="ntk_air.kernels"):
+        na.kernels.empirical_ntk(arch.apply_fn, params, x)
+    assert "implementation='layerwise'" in caplog.text
+
+
+def test_auto_passes_over_what_the_memory_does_not_allow():
+    """A layer of 1500 x 1500 shared over positions: its Jacobian is 9 MB for each point."""
+
+    def network(p, x):
+        return jnp.tanh(x.reshape(len(x), 64, -1) @ p["wide"]).mean(1) @ p["out"]
+
+    keys = jax.random.split(jax.random.key(0))
+    params = {
+        "wide": jax.random.normal(keys[0], (1500, 1500)) / 40,
+        "out": jax.random.normal(keys[1], (1500, 1)) / 40,
+    }
+    x = jax.random.normal(jax.random.key(1), (3, 64 * 1500))
+    costs = na.kernels.implementation_costs(network, params, x)
+    assert costs.ranked()[0] == "layerwise"
+    assert "layerwise" not in costs.ranked(costs.feature_bytes - 1)
+    assert "layerwise" in costs.ranked(costs.feature_bytes)
+
+
+def test_integers_and_half_precision():
+    net, params, x = setup()
+    counts = np.round(4 * x).astype(np.int32)
+    kernel = na.kernels.empirical_ntk(net.apply, params, counts)
+    assert relative_error(kernel, na.kernels.empirical_ntk(net.apply, params, counts + 0.0)) < 1e-6
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    rounded = jax.tree.map(lambda p: p.astype(jnp.float32), half)
+    kernel = na.kernels.empirical_ntk(net.apply, half, x.astype(np.float32))
+    assert kernel.dtype == jnp.float32
+    exact = na.kernels.empirical_ntk(net.apply, rounded, x.astype(np.float32))
+    assert relative_error(kernel, exact) < 0.05
+    with pytest.raises(ValueError, match="complex"):
+        na.kernels.empirical_ntk(net.apply, params, x.astype(np.complex64))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    n1=st.integers(1, 9),
+    n2=st.one_of(st.none(), st.integers(1, 9)),
+    tile=st.integers(1, 10),
+    outputs=st.sampled_from(["trace", "per_output", "full"]),
+    dtype=st.sampled_from([np.float32, np.float16]),
+)
+def test_tiled_equals_whole(n1, n2, tile, outputs, dtype):
+    """Any split gives the rows and columns of one kernel computed at once."""
+    net, params, _ = setup()
+    x = np.random.default_rng(1).normal(size=(9, 4)).astype(dtype)
+    whole = whole_kernel(outputs, np.dtype(dtype).name)
+    block = 3 if outputs == "full" else 1
+    other = None if n2 is None else x[:n2]
+    tiled = na.kernels.empirical_ntk(
+        net.apply,
+        params,
+        x[:n1],
+        other,
+        outputs=outputs,
+        implementation="layerwise",
+        tile_size=tile,
+    )
+    expected = whole[..., : n1 * block, : (n1 if n2 is None else n2) * block]
+    assert tiled.shape == expected.shape
+    assert relative_error(tiled, expected) < (1e-6 if dtype == np.float32 else 5e-3)
+    if n2 is None:
+        assert np.array_equal(tiled, np.swapaxes(tiled, -1, -2))
+        least = np.linalg.eigvalsh(np.asarray(tiled, np.float64)).min()
+        assert least > -1e-2 * float(np.finfo(dtype).eps) ** 0.5 * float(jnp.abs(tiled).max())
+
+
+@functools.cache
+def whole_kernel(outputs, dtype):
+    net, params, _ = setup()
+    x = np.random.default_rng(1).normal(size=(9, 4)).astype(dtype)
+    return np.asarray(
+        na.kernels.empirical_ntk(
+            net.apply, params, x, outputs=outputs, implementation="jacobian_contraction"
+        )
+    )

@@ -1,0 +1,242 @@
+"""The finite-width NTK as a linear operator: products and diagonal, the kernel never formed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .._checks import check_choice, check_finite, check_size
+from .._memory import human, resolve_budget
+from .._numerics import as_float
+from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from ._implementations import cheapest_implementation
+from ._inputs import check_inputs, check_network, check_params
+from ._operator_products import Plan, diagonal, product, residual_bytes
+
+_OUTPUTS = ("trace", "full")
+# Where longer batches stop paying on CPU; an accelerator is filled by more.
+_DEFAULT_BATCH = {"cpu": 512}
+# Columns share one forward pass: with 16 it is 3 % of their cost.
+_MOST_COLUMNS = 16
+# Beside Jᵀv of each column: what is added to it, and what XLA copies on the way.
+_GRADIENT_COPIES = 2
+# Diagonal entries at once: more do not help on CPU.
+_MOST_POINTS = 16
+
+
+@jax.tree_util.register_pytree_node_class
+class NTKOperator:
+    """The NTK J Jᵀ of a network at its current parameters, as ``op @ v``.
+
+    A product is one vector-Jacobian and one Jacobian-vector product over the data, in batches; its
+    memory is that of ``v``, of the result, and of a bounded number of gradients. The operator is a
+    pytree: ``op @ v`` works under ``jax.jit``, where ``op`` is best an argument (what a jitted
+    function closes over becomes a constant of its program).
+
+    Attributes:
+        shape: (n, n) for ``outputs="trace"``, (n·C, n·C) for ``"full"``.
+        dtype: dtype of the inputs; what ``op @ v`` takes is cast to it.
+    """
+
+    def __init__(
+        self,
+        apply_fn: ApplyFn,
+        params: PyTree,
+        x: Float[ArrayLike, "n ..."],
+        *,
+        outputs: str = "trace",
+        batch_size: int | None = None,
+        mesh: Mesh | None = None,
+        mesh_axes: str | Sequence[str] | None = None,
+        memory_budget: float | None = None,
+    ):
+        """Checks the network, chooses the batch and places the data.
+
+        Args:
+            apply_fn: ``apply_fn(params, inputs) -> outputs (n, C)``; each output row may depend on
+                its own input row only. Operators of one function object share compilations.
+            params: parameters, any pytree of floating-point arrays.
+            x: inputs (n, ...).
+            outputs: ``"trace"``: mean over outputs, C times the work of ``"full"``, whose entry
+                i·C + a belongs to output a at x_i (as in `empirical_ntk`).
+            batch_size: points that run at once (on each device), an upper bound; default what
+                fits, up to 512 on CPU and 2048 elsewhere.
+            mesh: devices that share the points; the parameters are on each.
+            mesh_axes: axis or axes of ``mesh`` that the points are split over; default all.
+            memory_budget: bytes that a product may take on a device, result included; default
+                half of what is free.
+
+        Raises:
+            ValueError: what `empirical_ntk` refuses, parameters that are not floating-point, a
+                mesh without that axis, or a budget too small for one point (the message says the
+                least that works).
+
+        Source: Jacot, Gabriel, Hongler (arXiv:1806.07572) for the kernel; Novak, Sohl-Dickstein,
+        Schoenholz (arXiv:2206.08720, §3.2) for NTK-vector products.
+        """
+        check_choice("outputs", outputs, _OUTPUTS)
+        x, _ = check_inputs(x, None)
+        _check_float(params)
+        check_params(params)
+        num_outputs = check_network(apply_fn, params, x)
+        axes = _check_axes(mesh, mesh_axes)
+        devices = int(np.prod([mesh.shape[a] for a in axes])) if mesh is not None else 1
+        if batch_size is not None:
+            check_size("batch_size", batch_size, 1)
+        longest = batch_size or _DEFAULT_BATCH.get(jax.default_backend(), 2048)
+        self._budget = resolve_budget(memory_budget)
+        self._params, self._x = jax.tree.map(jnp.asarray, params), x
+        self._point_bytes = residual_bytes(apply_fn, self._params, x)
+        local = -(-len(x) // devices)
+        batch = min(longest, local)
+        self._plan = Plan(apply_fn, outputs, num_outputs, len(x), local, batch, mesh, axes)
+        self._fitting(1)
+        if mesh is not None:
+            self._params = jax.device_put(self._params, NamedSharding(mesh, PartitionSpec()))
+            # Uneven n: the last point again, which gets zero cotangents and is cut off.
+            rows = np.minimum(np.arange(devices * local), len(x) - 1)
+            self._x = jax.device_put(x[rows], NamedSharding(mesh, PartitionSpec(axes)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n) for the trace, (n·C, n·C) for all outputs."""
+        return self._plan.size, self._plan.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the inputs and of every product."""
+        return np.dtype(self._x.dtype)
+
+    @property
+    def T(self) -> NTKOperator:
+        """The operator itself: an NTK is symmetric."""
+        return self
+
+    def __matmul__(self, v: Float[ArrayLike, "N ..."]) -> Float[Array, "N ..."]:
+        """K v for ``v`` (N,) or (N, r), N = ``shape[0]``.
+
+        Raises:
+            ValueError: another shape, complex or non-finite entries, or more columns than the
+                budget has room for.
+        """
+        columns = self._check_operand(v)
+        shape = columns.shape
+        columns = columns.reshape(self._plan.num_points, *self._plan.entries, -1)
+        plan, group = self._fitting(columns.shape[-1])
+        return product(plan, group, self._params, self._x, columns).reshape(shape)
+
+    def diagonal(self) -> Float[Array, " N"]:
+        """The diagonal (N,): squared gradient norms, averaged over outputs for the trace."""
+        plan = self._plan
+        implementation = cheapest_implementation(
+            plan.apply_fn, self._params, self._x[:1], "per_output"
+        )
+        per_point = plan.num_outputs * (_bytes(self._params) + self._point_bytes)
+        points = max(1, min(int(self._budget // (2 * per_point)), _MOST_POINTS, plan.local))
+        return diagonal(plan, implementation, points, self._params, self._x)
+
+    def tree_flatten(self) -> tuple[tuple[PyTree, Array], tuple[Plan, int, int]]:
+        """Parameters and inputs are leaves; the rest is static."""
+        return (self._params, self._x), (self._plan, self._budget, self._point_bytes)
+
+    @classmethod
+    def tree_unflatten(
+        cls, static: tuple[Plan, int, int], leaves: tuple[PyTree, Array]
+    ) -> NTKOperator:
+        """Rebuilds without checks, for JAX."""
+        operator = object.__new__(cls)
+        operator._plan, operator._budget, operator._point_bytes = static
+        operator._params, operator._x = leaves
+        return operator
+
+    def _check_operand(self, v: ArrayLike) -> Array:
+        size = self._plan.size
+        if np.iscomplexobj(v):
+            raise ValueError(
+                "v is complex, expected real: apply the operator to v.real and v.imag."
+            )
+        if np.ndim(v) not in (1, 2) or np.shape(v)[0] != size or np.size(v) == 0:
+            raise ValueError(
+                f"v has shape {np.shape(v)}, expected ({size},) or ({size}, r); for "
+                f"outputs={self._plan.outputs!r} an entry is "
+                + ("a point." if self._plan.outputs == "trace" else "a point and output, i·C + a.")
+            )
+        v = as_float(v).astype(self.dtype)
+        check_finite("v", v)
+        mesh = self._plan.mesh
+        if mesh is None or isinstance(v, Tracer):
+            return v
+        # Rows can be split ahead only where the points divide evenly over the devices.
+        even = self._plan.num_points == len(self._x)
+        spec = PartitionSpec(self._plan.axes) if even else PartitionSpec()
+        return jax.device_put(v, NamedSharding(mesh, spec))
+
+    def _needed(self, batch: int, columns: int, width: int) -> int:
+        """Estimated bytes of a product with (N, width), ``columns`` derivatives at a time."""
+        entries = self._plan.local * self._plan.num_outputs * self.dtype.itemsize
+        result = 2 * self._plan.size * self.dtype.itemsize * width
+        gradients = (columns + _GRADIENT_COPIES) * _bytes(self._params)
+        return result + gradients + 2 * columns * entries + 2 * batch * self._point_bytes
+
+    def _fitting(self, width: int) -> tuple[Plan, int]:
+        """Batches, and derivatives at a time, that fit beside a result of ``width`` columns."""
+        least = self._needed(1, 1, width)
+        if least > self._budget:
+            self._refuse(least, width)
+        room = self._budget - least
+        per_point = self._needed(2, 1, width) - least
+        per_column = self._needed(1, 2, width) - least
+        # At most half for long batches: columns that run together save forward passes.
+        batch = min(self._plan.batch, 1 + room // (2 * per_point))
+        wanted = width * (self._plan.num_outputs if self._plan.outputs == "trace" else 1)
+        most = 1 + (room - (batch - 1) * per_point) // per_column
+        # Groups of equal size: as many groups as needed, no nearly empty one at the end.
+        groups = -(-wanted // min(most, wanted, _MOST_COLUMNS))
+        return self._plan.with_batch(batch), -(-wanted // groups)
+
+    def _refuse(self, needed: int, width: int) -> None:
+        raise ValueError(
+            f"a product of the NTK operator of shape {self.shape} with {width} column(s) needs "
+            f"{needed} bytes ({human(needed)}), the budget is {self._budget} bytes "
+            f"({human(self._budget)}); set memory_budget to at least {needed}, or use fewer "
+            "columns or points."
+        )
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _check_float(params: PyTree) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError("params holds no array, expected the parameters of apply_fn.")
+    for path, leaf in leaves:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ValueError(
+                f"params{jax.tree_util.keystr(path)} has dtype {jnp.result_type(leaf)}, expected "
+                "floating-point parameters; bind what is not trained into apply_fn "
+                "(na.kernels.functional does)."
+            )
+
+
+def _check_axes(mesh: Mesh | None, mesh_axes: str | Sequence[str] | None) -> tuple[str, ...]:
+    if mesh is None:
+        if mesh_axes is not None:
+            raise ValueError(f"mesh_axes is {mesh_axes!r} but mesh is None; pass the mesh too.")
+        return ()
+    if mesh_axes is None:
+        return tuple(mesh.axis_names)
+    axes = (mesh_axes,) if isinstance(mesh_axes, str) else tuple(mesh_axes)
+    missing = [axis for axis in axes if axis not in mesh.axis_names]
+    if missing or not axes or len(set(axes)) < len(axes):
+        raise ValueError(
+            f"mesh_axes is {mesh_axes!r}, expected distinct axes of the mesh, "
+            f"{', '.join(map(repr, mesh.axis_names))}."
+        )
+    return axes

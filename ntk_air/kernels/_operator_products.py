@@ -1,0 +1,203 @@
+"""J Jᵀ v and the diagonal of J Jᵀ, batch by batch, on one device or the devices of a mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from .._typing import ApplyFn, Array, PyTree
+from ._implementations import program_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is static about an operator: the network, and how the points are cut up.
+
+    Attributes:
+        apply_fn: the network.
+        outputs: ``"trace"`` or ``"full"``.
+        num_outputs: C.
+        num_points: n.
+        local: points on each device, n divided by the devices and rounded up.
+        batch: points that run at once on a device.
+        mesh: the devices, or None.
+        axes: axes of ``mesh`` that the points are split over.
+    """
+
+    apply_fn: ApplyFn
+    outputs: str
+    num_outputs: int
+    num_points: int
+    local: int
+    batch: int
+    mesh: Mesh | None
+    axes: tuple[str, ...]
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """Axes of a column beside its points: (C,) where outputs are apart."""
+        return (self.num_outputs,) if self.outputs == "full" else ()
+
+    @property
+    def size(self) -> int:
+        """N, rows of the kernel."""
+        return self.num_points * (self.num_outputs if self.outputs == "full" else 1)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches on each device."""
+        return -(-self.local // self.batch)
+
+    def with_batch(self, longest: int) -> Plan:
+        """Batches of equal length, at most ``longest``."""
+        count = -(-self.local // longest)
+        return dataclasses.replace(self, batch=-(-self.local // count))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def product(plan: Plan, group: int, params: PyTree, x: Array, v: Array) -> Array:
+    """K v for v (n, r) or (n, C, r), ``group`` derivatives at a time; the shape of v."""
+
+    def local(params: PyTree, x: Array, v: Array) -> Array:
+        return _local_product(plan, group, params, x, v)
+
+    with jax.default_matmul_precision("float32"):
+        return _on_devices(plan, local, params, x, v)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def diagonal(plan: Plan, implementation: str, points: int, params: PyTree, x: Array) -> Array:
+    """The diagonal (N,), ``points`` at a time."""
+    program = program_of(plan.apply_fn, "per_output", implementation)
+
+    def block(params: PyTree, point: Array) -> Array:
+        features = program.features(params, point[None])
+        return program.tile(params, features, features).reshape(plan.num_outputs)
+
+    def local(params: PyTree, x: Array) -> Array:
+        return jax.lax.map(lambda point: block(params, point), x, batch_size=points)
+
+    norms = _on_devices(plan, local, params, x)
+    return norms.mean(1) if plan.outputs == "trace" else norms.reshape(-1)
+
+
+def residual_bytes(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
+    """Bytes per point that a derivative of the network holds, by the shapes of its trace."""
+
+    def held(points: int) -> int:
+        batch = jax.ShapeDtypeStruct((points, *x.shape[1:]), x.dtype)
+        # The pullback is a pytree whose leaves are what it holds on to.
+        pullback = jax.eval_shape(
+            lambda p, b: jax.vjp(lambda q: apply_fn(q, b), p)[1], params, batch
+        )
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+
+    point = (x.size // len(x)) * x.dtype.itemsize
+    return max(held(2) - held(1), 0) + point
+
+
+def _on_devices(plan: Plan, function: Callable, params: PyTree, *split: Array) -> Array:
+    """Runs ``function(params, *split)`` with the points split over the mesh; (n, ...)."""
+    if plan.mesh is None:
+        return function(params, *split)
+    points = PartitionSpec(plan.axes)
+    total = len(split[0])
+    # Rows beyond n have zero cotangents, so they add nothing to Jᵀv.
+    split = tuple(jnp.pad(s, [(0, total - len(s))] + [(0, 0)] * (s.ndim - 1)) for s in split)
+    # Unchecked: with replication tracked, JAX would sum the gradient over devices on its own.
+    mapped = jax.shard_map(
+        function,
+        mesh=plan.mesh,
+        in_specs=(PartitionSpec(), *[points] * len(split)),
+        out_specs=points,
+        check_vma=False,
+    )
+    return mapped(params, *split)[: plan.num_points]
+
+
+def _local_product(plan: Plan, group: int, params: PyTree, x: Array, v: Array) -> Array:
+    """This device's rows of K v; the groups of derivatives run one after the other.
+
+    A derivative is a column of v, or for the trace a pair of column and output, column·C + a.
+    """
+    outputs_apart = plan.outputs == "trace"
+    width = v.shape[-1] * (plan.num_outputs if outputs_apart else 1)
+    indices = jnp.arange(-(-width // group) * group).reshape(-1, group)
+
+    def one_group(result: Array, index: Array) -> tuple[Array, None]:
+        live = (index < width).astype(v.dtype)
+        index = jnp.minimum(index, width - 1)
+        column = index // plan.num_outputs if outputs_apart else index
+        chosen = jnp.moveaxis(v[..., column] * live, -1, 0)
+        mask = jnp.ones((group, 1), v.dtype)
+        if outputs_apart:
+            mask = jax.nn.one_hot(index % plan.num_outputs, plan.num_outputs, dtype=v.dtype)
+            chosen = chosen[..., None]
+        # (group, n, C), or (group, n, 1) times the mask (group, C) that picks the output.
+        gradient = _transposed(plan, params, x, chosen, mask)
+        rows = _forward(plan, params, x, gradient, mask, chosen.shape)
+        rows = jnp.moveaxis(rows[..., 0] if outputs_apart else rows, 0, -1)
+        return result.at[..., column].add(rows), None
+
+    result, _ = jax.lax.scan(one_group, jnp.zeros_like(v), indices)
+    return result / plan.num_outputs if outputs_apart else result
+
+
+def _starts(plan: Plan) -> Array:
+    """First rows of the batches; the last batch starts early enough to be full."""
+    starts = jnp.arange(plan.num_batches) * plan.batch
+    return jnp.minimum(starts, plan.local - plan.batch)
+
+
+def _transposed(plan: Plan, params: PyTree, x: Array, chosen: Array, mask: Array) -> PyTree:
+    """Jᵀ of each cotangent: leaves (group, *parameter), summed over batches and devices."""
+
+    def one_batch(total: PyTree, batch: tuple[Array, Array]) -> tuple[PyTree, None]:
+        start, first_new = batch
+        inputs = jax.lax.dynamic_slice_in_dim(x, start, plan.batch)
+        rows = jax.lax.dynamic_slice_in_dim(chosen, start, plan.batch, axis=1)
+        # Rows that the batch before held already are counted once.
+        new = start + jnp.arange(plan.batch) >= first_new
+        rows = rows * new[:, None].astype(rows.dtype)
+        out, pull = jax.vjp(lambda p: plan.apply_fn(p, inputs), params)
+
+        # A loop, not vmap: large products gain nothing from a stack, and stacking copies.
+        def one_column(j: Array, total: PyTree) -> PyTree:
+            (gradient,) = pull((rows[j] * mask[j]).astype(out.dtype))
+            return jax.tree.map(lambda t, g: t.at[j].add(g.astype(t.dtype)), total, gradient)
+
+        return jax.lax.fori_loop(0, len(mask), one_column, total), None
+
+    def zeros(leaf: Array) -> Array:
+        # A sum over many batches is kept in at least the precision of the inputs.
+        dtype = jnp.promote_types(leaf.dtype, x.dtype)
+        return jnp.zeros((len(mask), *leaf.shape), dtype)
+
+    first_new = jnp.arange(plan.num_batches) * plan.batch
+    total, _ = jax.lax.scan(one_batch, jax.tree.map(zeros, params), (_starts(plan), first_new))
+    return jax.lax.psum(total, plan.axes) if plan.axes else total
+
+
+def _forward(
+    plan: Plan, params: PyTree, x: Array, gradient: PyTree, mask: Array, shape: tuple[int, ...]
+) -> Array:
+    """J times each gradient, (group, n, C), or (group, n, 1) of the output that the mask picks."""
+    tangents = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params)
+
+    def one_batch(result: Array, start: Array) -> tuple[Array, None]:
+        inputs = jax.lax.dynamic_slice_in_dim(x, start, plan.batch)
+        _, push = jax.linearize(lambda p: plan.apply_fn(p, inputs), params)
+
+        def one_column(column: tuple[PyTree, Array]) -> Array:
+            rows = push(column[0]).astype(x.dtype) * column[1]
+            return rows.sum(-1, keepdims=True) if plan.outputs == "trace" else rows
+
+        rows = jax.lax.map(one_column, (tangents, mask))
+        return jax.lax.dynamic_update_slice_in_dim(result, rows, start, axis=1), None
+
+    return jax.lax.scan(one_batch, jnp.zeros(shape, x.dtype), _starts(plan))[0]
