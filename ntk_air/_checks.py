@@ -19,18 +19,29 @@ def check_finite(name: str, value: Any) -> None:
     """Raises ValueError if a concrete float array holds NaN or infinity; tracers pass."""
     if isinstance(value, Tracer):
         return
-    xp = jnp if isinstance(value, jax.Array) else np
-    array = xp.asarray(value)
-    if not xp.issubdtype(array.dtype, np.inexact) or array.size == 0:
+    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.inexact) or array.size == 0:
         return
-    # One reduction instead of a mask as large as the array: a NaN or inf survives min and max.
-    if bool(xp.isfinite(array.min()) & xp.isfinite(array.max())):
+    if isinstance(array, jax.Array):
+        finite = _all_finite(array)
+    elif array.dtype.kind == "f":
+        # Two reductions instead of a mask as large as the array: NumPy's min keeps a NaN (that of
+        # JAX, compiled for CPU, does not).
+        finite = np.isfinite(array.min()) & np.isfinite(array.max())
+    else:
+        finite = np.isfinite(array).all()
+    if bool(finite):
         return
     bad = np.argwhere(~np.isfinite(np.asarray(array)))
     raise ValueError(
         f"{name} holds {len(bad)} value(s) that are NaN or infinite, the first at index "
         f"{tuple(int(i) for i in bad[0])}; expected finite numbers: drop or repair those points."
     )
+
+
+@jax.jit
+def _all_finite(array: jax.Array) -> jax.Array:
+    return jnp.all(jnp.isfinite(array))
 
 
 def check_ndim(name: str, value: Any, ndim: int, meaning: str) -> None:

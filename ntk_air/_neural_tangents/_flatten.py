@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from ntk_air._neural_tangents._linear import CALLS, _body
@@ -13,6 +15,7 @@ from ntk_air._neural_tangents._program import Variable, shaped
 
 # A rule of the user's for derivatives is kept whole.
 _INLINED = CALLS - {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+_SMALL = 1024
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -64,7 +67,11 @@ def flatten(closed: ClosedJaxpr) -> FlatFunction:
             else:
                 results = [Variable(shaped(v.aval)) for v in eqn.outvars]
                 step = Step(eqn.primitive, dict(eqn.params), tuple(operands), tuple(results))
-                steps.append(step)
+                if _is_small_constant(step):
+                    with jax.ensure_compile_time_eval():
+                        results = step.run(operands)
+                else:
+                    steps.append(step)
             env.update(zip(eqn.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
@@ -77,3 +84,9 @@ def flatten(closed: ClosedJaxpr) -> FlatFunction:
             kept.append(step)
             live.update(v for v in step.operands if isinstance(v, Variable))
     return FlatFunction(inputs, kept[::-1], outputs)
+
+
+def _is_small_constant(step: Step) -> bool:
+    """Whether a step can be done once and for all, such as the square root of a fan-in."""
+    known = not any(isinstance(v, Variable | Tracer) for v in step.operands)
+    return known and all(v.aval.size <= _SMALL for v in step.results)

@@ -71,7 +71,7 @@ class _Worker:
         self,
         program: Program,
         task: Task,
-        device: jax.Device | None,
+        device: Any,
         size1: int,
         size2: int,
         layout: Layout,
@@ -117,5 +117,5 @@ def digest(tree: PyTree) -> str:
     for leaf in leaves:
         array = np.ascontiguousarray(leaf)
         found.update(f"{array.dtype} {array.shape}".encode())
-        found.update(array.reshape(-1).view(np.uint8))
+        found.update(array.reshape(-1).view(np.uint8).data)
     return found.hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,17 +47,28 @@ _forward = jax.jit(lambda apply_fn, params, x: apply_fn(params, x), static_argnu
 
 
 def check_params(params: PyTree) -> None:
-    """Raises ValueError naming the parameter that is not finite."""
-    if bool(_all_finite(params)):
+    """Raises ValueError naming the parameter that is not finite, or if there are none."""
+    leaves = [p for p in jax.tree.leaves(params) if _is_inexact(p)]
+    if not leaves:
+        raise ValueError(
+            "params holds no floating-point parameters, expected at least one: their gradients "
+            "make the kernel."
+        )
+    if bool(_all_finite(leaves)):
         return
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
+        if _is_inexact(leaf):
+            check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
+
+
+def _is_inexact(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 @jax.jit
-def _all_finite(params: PyTree) -> Array:
+def _all_finite(leaves: list[Array]) -> Array:
     """One transfer for all parameters: asking each leaf apart would wait for each."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
 def check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:

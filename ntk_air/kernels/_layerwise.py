@@ -43,7 +43,7 @@ class LayerwiseProgram:
         """The network's sites, from shapes alone."""
         leaves, structure = jax.tree.flatten(params)
         shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
-        return analyse(self.apply_fn, structure, shapes, point)
+        return analyse(self.apply_fn, structure, shapes, point, jnp.result_type(float))
 
     def features(self, operands: PyTree, points: Array) -> PyTree:
         """Factors of each point.
@@ -64,7 +64,7 @@ class LayerwiseProgram:
         inputs, derivatives = differentiate(network, leaves, point, weight)
         dense, shared, jacobian = [], [], []
         for site in network.sites:
-            b = derivatives.get(site)
+            b = derivatives[site]
             if site.kind == "direct":
                 if site.leaf is not None:
                     jacobian.append(self._jacobian(site.scale * b.reshape(b.shape[0], -1)))

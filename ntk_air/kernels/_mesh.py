@@ -109,7 +109,11 @@ def _spread(ring: Ring, points: PyTree, each: int) -> PyTree:
         index = np.minimum(np.arange(total), len(host) - 1)
         shape = (total, *host.shape[1:])
         sharding = ring.sharding(0, host.ndim)
-        return jax.make_array_from_callback(shape, sharding, lambda cut: host[index[cut[0]]])
+
+        def part(cut: Any) -> np.ndarray:
+            return host[index[cut[0]]]
+
+        return jax.make_array_from_callback(shape, sharding, part)
 
     return jax.tree.map(place, points)
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .._neural_tangents._flatten import FlatFunction, Step, flatten
 from .._neural_tangents._program import Variable
@@ -71,8 +72,11 @@ def analyse(
     structure: Any,
     leaves: tuple[jax.ShapeDtypeStruct, ...],
     point: jax.ShapeDtypeStruct,
+    default_dtype: Any,
 ) -> Network:
     """Finds the sites of ``apply_fn(params, point[None])[0]``.
+
+    ``default_dtype`` is that of Python numbers: it changes how the network is traced.
 
     Raises:
         ValueError: outputs that do not depend on the point.
@@ -81,7 +85,9 @@ def analyse(
     def single(leaves: tuple, point: Any) -> Any:
         return apply_fn(jax.tree.unflatten(structure, leaves), point[None])[0]
 
-    function = flatten(jax.make_jaxpr(single)(leaves, point))
+    # A step keeps the precision that it was traced with.
+    with jax.default_matmul_precision("float32"):
+        function = flatten(jax.make_jaxpr(single)(leaves, point))
     output = function.outputs[0]
     dependence = _dependence(function, leaves)
     if not isinstance(output, Variable) or not dependence[output].data:
@@ -158,15 +164,18 @@ def _entrywise(step: Step) -> tuple[int | None, float]:
     if step.name in ("mul", "div"):
         a, b = step.operands
         if _is_number(b) and isinstance(a, Variable) and a.aval.size == size:
-            return 0, float(b) if step.name == "mul" else 1.0 / float(b)
+            number = float(np.asarray(b).item())
+            return 0, number if step.name == "mul" else 1.0 / number
         if step.name == "mul" and _is_number(a) and isinstance(b, Variable) and b.aval.size == size:
-            return 1, float(a)
+            return 1, float(np.asarray(a).item())
     return None, 1.0
 
 
 def _is_number(value: Any) -> bool:
-    known = isinstance(value, int | float | np.ndarray | np.generic)
-    return known and np.size(value) == 1 and bool(np.isfinite(value)) and float(value) != 0.0
+    known = isinstance(value, int | float | np.ndarray | np.generic | jax.Array)
+    if not known or isinstance(value, Tracer) or np.size(value) != 1:
+        return False
+    return bool(np.isfinite(value)) and np.asarray(value).item() != 0.0
 
 
 def _find(

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +24,8 @@ class Program(Protocol):
     What changes from call to call (parameters) is an operand.
     """
 
-    @property
-    def cheap_features(self) -> bool:
-        """Whether computing features again costs about as much as keeping them."""
-        ...
+    cheap_features: ClassVar[bool]
+    """Whether computing features again costs about as much as keeping them."""
 
     def features(self, operands: PyTree, points: PyTree) -> PyTree:
         """What a point contributes to all its kernel entries: leaves have points on axis 0."""

@@ -14,9 +14,19 @@ from .._typing import Array
 _CUDA_LIMIT_BYTES = 2**31
 
 
+def platform_of(kernel: Array) -> str:
+    """``"cpu"``, ``"gpu"`` or ``"tpu"``: where the kernel lies."""
+    return next(iter(kernel.devices())).platform
+
+
+def past_cuda_limit(kernel: Array) -> bool:
+    """Whether CUDA's dense eigensolver is known to fail at this size (n ≥ 23 171 in float32)."""
+    return platform_of(kernel) == "gpu" and kernel.nbytes >= _CUDA_LIMIT_BYTES
+
+
 def dense_eigh(kernel: Array, rank: int) -> tuple[Array, Array]:
     """The ``rank`` largest eigenvalues (rank,), descending, and eigenvectors (n, rank)."""
-    if jax.default_backend() == "gpu" and kernel.nbytes >= _CUDA_LIMIT_BYTES:
+    if past_cuda_limit(kernel):
         warnings.warn(
             f"a kernel of {kernel.nbytes} bytes is past the size at which CUDA's dense "
             "eigensolver is known to fail; using the host's. method='lanczos' with a rank stays "

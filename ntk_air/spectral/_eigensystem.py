@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import jax
@@ -12,13 +14,17 @@ from .._checks import check_choice, check_finite, check_in_range, check_square
 from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, Float, PRNGKeyArray
-from ._dense import dense_eigh
-from ._lanczos import lanczos_eigh
+from ._dense import dense_eigh, past_cuda_limit, platform_of
+from ._lanczos import default_tolerance, lanczos_eigh
+from ._products import product_with
 
 # Above this size the partial solver wins when few directions are asked for.
 _DENSE_SMALL = 1024
 _PARTIAL_FRACTION = 8
 _SYMMETRY_TOLERANCE = 100
+# Two tiles of 128 x 128 float32 stay in a core's own cache while one is read transposed.
+_TILE = 128
+_State = tuple[Array, Array, Array]
 
 
 @result
@@ -65,56 +71,101 @@ def eigendecompose(
     """Leading eigenpairs of a kernel, each with its measured residual.
 
     Args:
-        kernel_or_operator: symmetric kernel (n, n), or an object with ``.shape`` and ``op @ v``
-            (and ``.diagonal()``, for the trace).
+        kernel_or_operator: symmetric kernel (n, n), or an object with ``.shape``, ``.diagonal()``
+            (for the trace) and ``op @ v`` on vectors (n,) or, better, also on blocks (n, b) of at
+            most 32 columns; it may compute on the host and return NumPy arrays.
         rank: how many eigenpairs; default all n (an operator needs it).
-        method: ``"dense"`` (LAPACK or cuSOLVER), ``"lanczos"`` (matfree, full
-            reorthogonalisation), or ``"auto"``: Lanczos for an operator, and for a kernel of more
-            than 1024 points when at most n/8 eigenpairs are asked for.
+        method: ``"dense"`` (LAPACK or cuSOLVER), ``"lanczos"`` (block Lanczos with full
+            reorthogonalisation and thick restarts, O(n · rank) memory), or ``"auto"``: Lanczos
+            for an operator, for a kernel of more than 1024 points when at most n/8 eigenpairs are
+            asked for, and for a kernel too large for CUDA's dense solver.
         tolerance: Lanczos stops when every residual is below ``tolerance · λ_1``; default
             100 · eps.
-        key: start vector of Lanczos; default ``jax.random.key(0)``.
+        key: random blocks of Lanczos; default ``jax.random.key(0)``.
 
     Returns:
         An `Eigensystem` with ``rank`` eigenpairs.
 
     Raises:
-        ValueError: kernel not square, not symmetric, not finite, or zero; rank out of range.
-        RuntimeError: a solver whose residuals show that it failed.
+        ValueError: kernel not square, not symmetric, not finite, or zero; rank or tolerance out of
+            range; an operator without rank or ``.diagonal()``, or with bad products.
+        RuntimeError: a solver whose residuals show that it failed, or Lanczos short of the
+            tolerance.
     """
     check_choice("method", method, ("auto", "dense", "lanczos"))
     is_array = isinstance(kernel_or_operator, jax.Array | np.ndarray)
     kernel = _check_kernel(kernel_or_operator) if is_array else kernel_or_operator
+    if not is_array:
+        _check_operator(kernel, rank, method)
     n = kernel.shape[0]
-    if rank is None and not is_array:
-        raise ValueError("an operator needs rank=, the number of eigenpairs to compute.")
     rank = int(n if rank is None else rank)
     check_in_range("rank", rank, 1, n)
+    tolerance = default_tolerance(kernel) if tolerance is None else tolerance
+    check_in_range("tolerance", tolerance, 0.0, low_open=True)
     if method == "auto":
-        partial = not is_array or (n > _DENSE_SMALL and rank * _PARTIAL_FRACTION <= n)
-        method = "lanczos" if partial else "dense"
+        method = _choose(kernel, rank) if is_array else "lanczos"
     if method == "dense":
-        if not is_array:
-            raise ValueError("method='dense' needs the kernel as an array, got an operator.")
         values, vectors = dense_eigh(kernel, rank)
+        residuals = residual_norms(kernel, values, vectors)
     else:
         key = jax.random.key(0) if key is None else key
-        values, vectors = lanczos_eigh(kernel, rank, tolerance=tolerance, key=key)
-    diagonal = jnp.diagonal(kernel) if is_array else kernel.diagonal()
-    return _finish(kernel, values, vectors, jnp.sum(diagonal), method)
+        values, vectors, residuals = lanczos_eigh(kernel, rank, tolerance=tolerance, key=key)
+    _check_result(values, vectors, residuals, method, tolerance)
+    trace = _trace(kernel) if is_array else jnp.sum(jnp.asarray(kernel.diagonal()))
+    magnitudes = np.asarray(values, np.float64)
+    trusted = int((magnitudes > n * jnp.finfo(values.dtype).eps * magnitudes.max()).sum())
+    return Eigensystem(values, vectors, trace, residuals, trusted, method)
+
+
+@jax.jit
+def _trace(kernel: Array) -> Array:
+    return jnp.trace(kernel)
+
+
+def _choose(kernel: Array, rank: int) -> str:
+    n = kernel.shape[0]
+    if n > _DENSE_SMALL and rank * _PARTIAL_FRACTION <= n:
+        return "lanczos"
+    if rank < n and past_cuda_limit(kernel):
+        warnings.warn(
+            f"a kernel of {kernel.nbytes} bytes is past the size at which CUDA's dense "
+            f"eigensolver is known to fail; using method='lanczos' for {rank} of {n} eigenpairs.",
+            stacklevel=3,
+        )
+        return "lanczos"
+    return "dense"
+
+
+def _check_operator(operator: Any, rank: int | None, method: str) -> None:
+    if rank is None:
+        raise ValueError("an operator needs rank=, the number of eigenpairs to compute.")
+    if method == "dense":
+        raise ValueError("method='dense' needs the kernel as an array, got an operator.")
+    check_square("operator", operator)
+    if not hasattr(operator, "diagonal"):
+        raise ValueError(
+            f"an operator needs .diagonal(), for the trace; {type(operator).__name__} has none."
+        )
 
 
 def _check_kernel(kernel: Any) -> Array:
     check_square("kernel", kernel)
-    kernel = as_float(kernel)
-    check_finite("kernel", kernel)
-    scale = float(jnp.abs(kernel).max(initial=0.0))
+    kernel = _automatic(as_float(kernel))
+    if kernel.size == 0:
+        raise ValueError(f"kernel has shape {kernel.shape}; expected at least one point.")
+    # Elsewhere a loop over tiles would serialise the device, or gather a sharded kernel.
+    on_one_cpu = platform_of(kernel) == "cpu" and len(kernel.devices()) == 1
+    tile = min(_TILE, kernel.shape[0])
+    extremes = _extremes(kernel, tile) if on_one_cpu else _extremes_at_once(kernel)
+    scale, asymmetry, finite = map(float, extremes)
+    if not finite:
+        # On the host, since XLA's min and max on CPUs may drop a NaN.
+        check_finite("kernel", np.asarray(kernel))
     if scale == 0.0:
         raise ValueError(
             f"kernel of shape {kernel.shape} is zero everywhere, so it has no leading direction; "
             "check what computed it."
         )
-    asymmetry = float(_asymmetry(kernel))
     if asymmetry > _SYMMETRY_TOLERANCE * float(jnp.finfo(kernel.dtype).eps) * scale:
         raise ValueError(
             f"kernel is not symmetric: entries differ from their mirror image by up to "
@@ -124,35 +175,79 @@ def _check_kernel(kernel: Any) -> Array:
     return kernel
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def _extremes(kernel: Array, tile: int) -> tuple[Array, Array, Array]:
+    """Largest |K|, largest |K - Kᵀ|, and whether all is finite, reading each entry once."""
+    n = kernel.shape[0]
+    tiles = -(-n // tile)
+
+    def pair(i: Any, j: Any, state: _State) -> _State:
+        scale, difference, finite = state
+        # The last tile overlaps the one before it instead of being ragged.
+        row, column = jnp.minimum(i * tile, n - tile), jnp.minimum(j * tile, n - tile)
+        here = jax.lax.dynamic_slice(kernel, (row, column), (tile, tile))
+        mirror = jax.lax.dynamic_slice(kernel, (column, row), (tile, tile))
+        larger = jnp.maximum(jnp.abs(here), jnp.abs(mirror))
+        both = jnp.isfinite(here) & jnp.isfinite(mirror)
+        # Column by column, since XLA's reduction of a tile to one number is scalar code.
+        return (
+            jnp.maximum(scale, larger.max(axis=0)),
+            jnp.maximum(difference, jnp.abs(here - mirror.T).max(axis=0)),
+            finite & both.all(axis=0),
+        )
+
+    def row_of_pairs(i: Any, state: _State) -> _State:
+        return jax.lax.fori_loop(i, tiles, lambda j, s: pair(i, j, s), state)
+
+    zeros = jnp.zeros(tile, kernel.dtype)
+    start = (zeros, zeros, jnp.ones(tile, bool))
+    scale, difference, finite = jax.lax.fori_loop(0, tiles, row_of_pairs, start)
+    return scale.max(), difference.max(), finite.all()
+
+
 @jax.jit
-def _asymmetry(kernel: Array) -> Array:
-    return jnp.max(jnp.abs(kernel - kernel.T))
+def _extremes_at_once(kernel: Array) -> tuple[Array, Array, Array]:
+    difference = jnp.abs(kernel - kernel.T).max()
+    return jnp.abs(kernel).max(), difference, jnp.isfinite(kernel).all()
 
 
-def _finish(kernel: Any, values: Array, vectors: Array, trace: Array, method: str) -> Eigensystem:
+def _automatic(kernel: Array) -> Array:
+    """The same shards on a mesh whose axes the compiler handles: explicit axes forbid K - Kᵀ."""
+    sharding = kernel.sharding
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return kernel
+    mesh = jax.sharding.Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names)
+    return jax.device_put(kernel, jax.sharding.NamedSharding(mesh, sharding.spec))
+
+
+def _check_result(
+    values: Array, vectors: Array, residuals: Array, method: str, tolerance: float
+) -> None:
     n = vectors.shape[0]
-    residuals = residual_norms(kernel, values, vectors)
     eps = float(jnp.finfo(values.dtype).eps)
     # Backward-stable solvers stay far below this; CUDA's has returned zeros without an error.
     limit = max(1e3 * eps * n**0.5, 1e-3)
-    largest = float(jnp.max(jnp.abs(values)))
-    worst = float(jnp.max(residuals))
-    lengths = jnp.linalg.norm(vectors, axis=0)
-    unit = bool(jnp.all(jnp.abs(lengths - 1.0) <= limit))
-    if not (worst <= limit * largest and unit and largest > 0.0):
+    largest = float(np.abs(np.asarray(values)).max())
+    worst = float(np.asarray(residuals).max())
+    unit = bool((np.abs(np.asarray(_lengths(vectors)) - 1.0) <= limit).all())
+    asked = max(limit, tolerance) if method == "lanczos" else limit
+    if not (worst <= asked * largest and unit and largest > 0.0):
         raise RuntimeError(
             f"the {method} eigensolver failed on a {n} x {n} kernel: residual {worst:.3g} at a "
             f"largest eigenvalue of {largest:.3g}; use the other method, or float64."
         )
-    trusted = int(jnp.sum(values > n * eps * largest))
-    return Eigensystem(values, vectors, trace, residuals, trusted, method)
+
+
+@jax.jit
+def _lengths(vectors: Array) -> Array:
+    return jnp.linalg.norm(vectors, axis=0)
 
 
 def residual_norms(kernel: Any, values: Array, vectors: Array) -> Float[Array, " r"]:
     """‖Θu_k − λ_k u_k‖₂ of each eigenpair (r,)."""
     if isinstance(kernel, jax.Array):
         return _residual_norms(kernel, values, vectors)
-    return jnp.linalg.norm(kernel @ vectors - values * vectors, axis=0)
+    return jnp.linalg.norm(product_with(kernel)(vectors) - values * vectors, axis=0)
 
 
 @jax.jit

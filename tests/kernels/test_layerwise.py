@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -30,7 +32,7 @@ def from_jacobians(apply_fn, params, x, outputs):
             full[i] = value
         return apply_fn(jax.tree.unflatten(tree, full), x)
 
-    jacobian = jax.jacrev(network)([leaves[i] for i in moving])
+    jacobian = jax.jit(jax.jacrev(network))([leaves[i] for i in moving])
     flat = jnp.concatenate([j.reshape(*j.shape[:2], -1) for j in jacobian], axis=-1)
     full = jnp.einsum("iap,jbp->iajb", flat, flat)
     n, c, _, _ = full.shape
@@ -70,8 +72,9 @@ class Tied(nn.Module):
         return nn.WeightNorm(nn.Dense(3))(x)
 
 
+@functools.cache
 def linen(module):
-    variables = module.init(jax.random.key(0), jnp.zeros((1, 6, 6, 2)))
+    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 6, 6, 2)))
     params = jax.tree.map(lambda p: p.astype(jnp.float64) + 0.1, variables["params"])
     return (lambda p, x: module.apply({"params": p}, x)), params
 
@@ -210,6 +213,21 @@ def test_a_bias_is_one_more_input_of_its_layer():
 
     params = {"w": jnp.ones((5, 2)), "b": jnp.ones(2)}
     assert forms(shortcut, params, jnp.zeros((1, 5))) == {"dense": 1, "shared": 0, "jacobian": 1}
+
+
+def test_scales_are_recognised_however_they_are_written():
+    """A factor of a weight is not a function of it: the layer keeps its own factors."""
+    scale = jnp.float32(0.5)
+
+    def scaled(p, x):
+        w = jnp.sqrt(2.0 / x.shape[1]) * scale * p["w"].T / 3
+        return jnp.tanh(x @ w) @ p["out"]
+
+    params = {"w": jnp.ones((2, 5)), "out": jnp.ones((2, 2))}
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32)
+    assert forms(scaled, params, x) == {"dense": 2, "shared": 0, "jacobian": 0}
+    kernel = na.kernels.empirical_ntk(scaled, params, x, implementation="layerwise")
+    assert relative_error(kernel, from_jacobians(scaled, params, x, "trace")) < 1e-5
 
 
 def test_outputs_that_ignore_the_input(x64):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.spectral import _eigensystem
+from ntk_air.spectral import _dense, _eigensystem
 
 
 def kernel_with(eigenvalues, seed=0):
@@ -103,11 +103,45 @@ def test_a_solver_that_fails_silently_is_caught(fake, monkeypatch):
         na.spectral.eigendecompose(matrix)
 
 
+def test_zeros_from_lanczos_are_caught(monkeypatch):
+    def broken(kernel, rank, **_):
+        return jnp.ones(rank), jnp.zeros((30, rank)), jnp.zeros(rank)
+
+    monkeypatch.setattr(_eigensystem, "lanczos_eigh", broken)
+    with pytest.raises(RuntimeError, match="lanczos eigensolver failed"):
+        na.spectral.eigendecompose(np.eye(30), rank=3, method="lanczos")
+
+
+def test_past_the_cuda_limit_the_partial_solver_or_the_host_takes_over(monkeypatch):
+    monkeypatch.setattr(_dense, "_CUDA_LIMIT_BYTES", 50 * 50 * 4)
+    matrix, _ = kernel_with(np.linspace(2, 1, 50))
+    matrix = matrix.astype(np.float32)
+    assert na.spectral.eigendecompose(matrix, rank=20).method == "dense"
+    monkeypatch.setattr(_dense, "platform_of", lambda kernel: "gpu")
+    with pytest.warns(UserWarning, match="using method='lanczos' for 20 of 50"):
+        es = na.spectral.eigendecompose(matrix, rank=20)
+    assert es.method == "lanczos"
+    np.testing.assert_allclose(es.eigenvalues, np.linspace(2, 1, 50)[:20], rtol=1e-5)
+    with pytest.warns(UserWarning, match="using the host's"):
+        assert na.spectral.eigendecompose(matrix).method == "dense"
+    assert na.spectral.eigendecompose(matrix[:40, :40], rank=20).method == "dense"
+
+
+@pytest.mark.parametrize("at", [(0, 299), (200, 130), (299, 298)])
+@pytest.mark.parametrize("bad", ["asymmetric", "nan"])
+def test_one_bad_entry_is_found_wherever_it_is(at, bad):
+    matrix = np.eye(300, dtype=np.float32)
+    matrix[at] = 1e-3 if bad == "asymmetric" else np.nan
+    with pytest.raises(ValueError, match="not symmetric" if bad == "asymmetric" else "NaN"):
+        na.spectral.eigendecompose(matrix, rank=3)
+
+
 @pytest.mark.parametrize(
     ("kernel", "options", "match"),
     [
         (np.zeros((3, 4)), {}, "expected a square matrix"),
         (np.zeros((3, 3)), {}, "zero everywhere"),
+        (np.zeros((0, 0)), {}, "at least one point"),
         (np.full((3, 3), np.inf), {}, "NaN or infinite"),
         (np.array([[1.0, 2.0], [0.0, 1.0]]), {}, "not symmetric"),
         (np.eye(3), {"rank": 4}, "rank is 4"),
