@@ -8,6 +8,7 @@ from ._architectures import (
     fully_connected,
     myrtle,
 )
+from ._attention import self_attention
 from ._empirical import empirical_ntk
 from ._functional import functional
 from ._implementations import (
@@ -17,6 +18,8 @@ from ._implementations import (
     implementation_costs,
 )
 from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
+from ._operator import NTKOperator
+from ._residual import residual, wide_resnet
 from ._ring import ShardedKernel, gather
 from ._stored import StoredKernel, open_kernel
 
@@ -26,6 +29,9 @@ __all__ = [
     "fully_connected",
     "convolutional",
     "myrtle",
+    "residual",
+    "wide_resnet",
+    "self_attention",
     "as_architecture",
     "functional",
     # kernels
@@ -33,6 +39,7 @@ __all__ = [
     "InfiniteKernels",
     "infinite_diagonal",
     "empirical_ntk",
+    "NTKOperator",
     "cheapest_implementation",
     "implementation_costs",
     "Costs",

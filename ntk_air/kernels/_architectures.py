@@ -13,6 +13,8 @@ import jax
 
 from .. import _neural_tangents
 from .._checks import check_choice, check_in_range
+from ._convolution import convolution
+from ._dual import fast_activation
 
 _CLOSED_FORM = {
     "relu": "Relu",
@@ -71,11 +73,17 @@ def as_architecture(value: Any) -> Architecture:
     return Architecture(str(getattr(value, "name", "custom")), *parts)  # pyright: ignore
 
 
-def _activation(name: str) -> Any:
+def activation_layer(name: str) -> Any:
+    """The neural-tangents layer of one of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: if ``name`` is none of them.
+    """
     stax = _neural_tangents.load().stax
     check_choice("activation", name, ACTIVATIONS)
     if name in _CLOSED_FORM:
-        return getattr(stax, _CLOSED_FORM[name])(*((0.1,) if name == "leaky_relu" else ()))
+        layer = getattr(stax, _CLOSED_FORM[name])(*((0.1,) if name == "leaky_relu" else ()))
+        return fast_activation(name, layer)
     function = getattr(jax.nn, name)
     with warnings.catch_warnings():
         # It warns of quadrature as such, and of derivatives of functions with jnp.where.
@@ -83,12 +91,36 @@ def _activation(name: str) -> Any:
         return stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE)
 
 
-def _check_sizes(depth: int, width: int, num_outputs: int, w: float, b: float) -> None:
+def quiet(network: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """The same triple without neural-tangents' warnings of what our docstrings say already."""
+
+    def without_warnings(function: Callable[..., Any]) -> Callable[..., Any]:
+        # The wrapper carries the attributes in which neural-tangents keeps its requirements.
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Linear scaling attention", UserWarning)
+                warnings.filterwarnings("ignore", "`FanIn` layers assume", UserWarning)
+                return function(*args, **kwargs)
+
+        return call
+
+    init_fn, apply_fn, kernel_fn = map(without_warnings, network)
+    return init_fn, apply_fn, kernel_fn
+
+
+def check_sizes(depth: int, width: int, num_outputs: int, w: float, b: float) -> None:
+    """Raises ValueError unless a network of these sizes and standard deviations exists."""
     check_in_range("depth (hidden layers)", depth, 0)
     check_in_range("width", width, 1)
     check_in_range("num_outputs", num_outputs, 1)
     check_in_range("weight_std", w, 0.0, math.inf, low_open=True, high_open=True)
     check_in_range("bias_std", b, 0.0, math.inf, high_open=True)
+
+
+def is_closed_form(activation: str) -> bool:
+    """Whether the kernel of networks with this activation is in closed form."""
+    return activation in _CLOSED_FORM
 
 
 @functools.lru_cache(maxsize=64)
@@ -117,15 +149,15 @@ def fully_connected(
     Raises:
         ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
     """
-    _check_sizes(depth, width, num_outputs, weight_std, bias_std)
+    check_sizes(depth, width, num_outputs, weight_std, bias_std)
     stax = _neural_tangents.load().stax
     dense = functools.partial(stax.Dense, W_std=weight_std, b_std=bias_std)
     layers = []
     for _ in range(depth):
-        layers += [dense(width), _activation(activation)]
+        layers += [dense(width), activation_layer(activation)]
     name = f"fully_connected(depth={depth}, width={width}, activation={activation})"
     network = stax.serial(*layers, dense(num_outputs))
-    return Architecture(name, *network, closed_form=activation in _CLOSED_FORM)
+    return Architecture(name, *network, closed_form=is_closed_form(activation))
 
 
 @functools.lru_cache(maxsize=64)
@@ -156,18 +188,17 @@ def convolutional(
     Raises:
         ValueError: on sizes below 1, an unknown activation or pooling.
     """
-    _check_sizes(depth, channels, num_outputs, weight_std, bias_std)
+    check_sizes(depth, channels, num_outputs, weight_std, bias_std)
     check_choice("pooling", pooling, ("flatten", "gap"))
     stax = _neural_tangents.load().stax
-    options = {"W_std": weight_std, "b_std": bias_std}
     layers = []
     for _ in range(depth):
-        shape = (filter_size, filter_size)
-        layers += [stax.Conv(channels, shape, padding="SAME", **options), _activation(activation)]
+        conv = convolution(channels, filter_size, weight_std=weight_std, bias_std=bias_std)
+        layers += [conv, activation_layer(activation)]
     layers.append(stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool())
     name = f"convolutional(depth={depth}, channels={channels}, {activation}, pooling={pooling})"
-    network = stax.serial(*layers, stax.Dense(num_outputs, **options))
-    return Architecture(name, *network, closed_form=activation in _CLOSED_FORM)
+    network = stax.serial(*layers, stax.Dense(num_outputs, W_std=weight_std, b_std=bias_std))
+    return Architecture(name, *network, closed_form=is_closed_form(activation))
 
 
 _MYRTLE_LAYERS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}
@@ -195,16 +226,16 @@ def myrtle(
         ValueError: if ``depth`` is not one of the three.
     """
     check_choice("depth", depth, tuple(_MYRTLE_LAYERS))
-    _check_sizes(depth, channels, num_outputs, weight_std, bias_std)
+    check_sizes(depth, channels, num_outputs, weight_std, bias_std)
     stax = _neural_tangents.load().stax
-    options = {"W_std": weight_std, "b_std": bias_std}
-    conv = functools.partial(stax.Conv, channels, (3, 3), padding="SAME", **options)
+    conv = convolution(channels, 3, weight_std=weight_std, bias_std=bias_std)
+    relu = activation_layer("relu")
     layers = []
     if depth == 5:
-        layers += [conv(), stax.Relu()]
+        layers += [conv, relu]
     for repeats in _MYRTLE_LAYERS[depth]:
         for _ in range(repeats):
-            layers += [conv(), stax.Relu()]
+            layers += [conv, relu]
         layers.append(stax.AvgPool((2, 2), strides=(2, 2)))
-    layers += [stax.GlobalAvgPool(), stax.Dense(num_outputs, **options)]
+    layers += [stax.GlobalAvgPool(), stax.Dense(num_outputs, W_std=weight_std, b_std=bias_std)]
     return Architecture(f"myrtle({depth})", *stax.serial(*layers))

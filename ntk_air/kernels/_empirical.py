@@ -120,6 +120,3 @@ def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> 
         ", ".join(f"{n} {c:.3g}" for n, c in costs.operations.items()),
     )
     return name
-
-
-_check_network, _check_params = check_network, check_params
