@@ -33,7 +33,7 @@ def assemble_on_disk(
     """
     n1, n2 = layout.points
     sizes = starts(n1, layout.tile_size)[0], starts(n2, layout.tile_size)[0]
-    asked = _store.Layout(
+    asked = _store.DiskLayout(
         shape=(n1 * layout.block, n2 * layout.block),
         leading=layout.leading,
         dtype=layout.dtype,

@@ -142,6 +142,7 @@ def infinite_ntk(
         leading=(len(kinds),) if len(kinds) > 1 else (),
         block=1,
         description={"kernel": "infinite_ntk", "kind": " and ".join(kinds)},
+        copies=len(kinds),
     )
     program = InfiniteProgram(architecture.kernel_fn, kinds)
     default_tile = _default_tile(architecture.kernel_fn, kinds, a)

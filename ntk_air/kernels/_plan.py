@@ -39,7 +39,9 @@ def plan(program: Program, task: Task, default_tile: int, options: Options) -> L
     n1, n2 = task.num_points
     shape = (*task.leading, n1 * task.block, n2 * task.block)
     ring = 1 if options.ring is None else options.ring.size
-    held_bytes = 0 if options.store else math.prod(shape) * task.dtype.itemsize // ring
+    held_bytes = (
+        0 if options.store else task.copies * math.prod(shape) * task.dtype.itemsize // ring
+    )
     check_fits(shape, held_bytes, 0, budget)
     room = budget - held_bytes
     largest = -(-max(n1, n2) // (1 if options.store else ring))

@@ -21,7 +21,7 @@ from .._memory import human
 from .._typing import Array
 from ._store_format import (
     MANIFEST,
-    Layout,
+    DiskLayout,
     Tile,
     ahead,
     differences,
@@ -34,7 +34,7 @@ from ._store_format import (
 from ._stored import StoredKernel, open_kernel
 from ._tiles import with_progress
 
-__all__ = ["KernelStore", "Layout", "StoredKernel", "fill", "open_kernel", "open_store"]
+__all__ = ["KernelStore", "DiskLayout", "StoredKernel", "fill", "open_kernel", "open_store"]
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What tensorstore calls a tile whose bytes are wrong; any other failure to read deletes nothing.
@@ -49,7 +49,7 @@ class KernelStore:
         layout: of the tiles on disk; its chunk wins over the one that was asked for.
     """
 
-    def __init__(self, path: Path, layout: Layout):
+    def __init__(self, path: Path, layout: DiskLayout):
         self.path = path
         self.layout = layout
         self._array = open_array(path, layout, writable=True)
@@ -108,7 +108,7 @@ class KernelStore:
         Args:
             i: row of the tile in the grid.
             j: column of the tile in the grid; not below the diagonal if symmetric.
-            tile: (*leading, rows, columns) of `Layout.part`; not to be changed before `finish`.
+            tile: (*leading, rows, columns) of `DiskLayout.part`; not to be changed before `finish`.
 
         Raises:
             ValueError: if the tile is not of that shape or is not stored.
@@ -118,7 +118,9 @@ class KernelStore:
         rows, columns = layout.part(i, j)
         expected = (*layout.leading, rows.stop - rows.start, columns.stop - columns.start)
         if i < 0 or j < 0 or (layout.symmetric and i > j) or min(expected) < 1:
-            raise ValueError(f"({i}, {j}) is none of the tiles of {layout}; see Layout.tiles().")
+            raise ValueError(
+                f"({i}, {j}) is none of the tiles of {layout}; see DiskLayout.tiles()."
+            )
         value = np.asarray(tile)
         if value.shape != expected:
             raise ValueError(f"tile ({i}, {j}) has shape {value.shape}, expected {expected}.")
@@ -175,7 +177,9 @@ class KernelStore:
         ) from cause
 
 
-def open_store(path: str | os.PathLike[str], *, job: dict[str, Any], layout: Layout) -> KernelStore:
+def open_store(
+    path: str | os.PathLike[str], *, job: dict[str, Any], layout: DiskLayout
+) -> KernelStore:
     """Creates a store, or opens the one that an earlier call for the same kernel left.
 
     Several processes may do so at once; one of them creates it.
@@ -276,7 +280,7 @@ def fill(
 
 
 def _compute(
-    layout: Layout, tile: Callable[[slice, slice], Array | np.ndarray], i: int, j: int
+    layout: DiskLayout, tile: Callable[[slice, slice], Array | np.ndarray], i: int, j: int
 ) -> Array | np.ndarray:
     part = layout.part(i, j)
     starts = [min(p.start, n - c) for p, n, c in zip(part, layout.shape, layout.chunk, strict=True)]

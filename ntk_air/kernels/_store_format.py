@@ -37,7 +37,7 @@ Tile = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Layout:
+class DiskLayout:
     """How a kernel is cut into tiles on disk.
 
     Attributes:
@@ -96,7 +96,7 @@ class Layout:
         return slice(i * c1, min((i + 1) * c1, n1)), slice(j * c2, min((j + 1) * c2, n2))
 
 
-def new_manifest(job: dict[str, Any], layout: Layout) -> dict[str, Any]:
+def new_manifest(job: dict[str, Any], layout: DiskLayout) -> dict[str, Any]:
     """The manifest of a new store, as JSON keeps it, with the hash of what identifies its job."""
     # The chunk follows from the memory at hand and says nothing about what is computed.
     kernel = {
@@ -129,7 +129,7 @@ def differences(stored: Any, asked: Any, name: str) -> list[str]:
     return [] if stored == asked else [f"{name} ({stored!r} in the store, {asked!r} now)"]
 
 
-def read_manifest(path: Path) -> tuple[dict[str, Any], Layout]:
+def read_manifest(path: Path) -> tuple[dict[str, Any], DiskLayout]:
     """The manifest of the store at ``path``, and the layout in it.
 
     Raises:
@@ -143,7 +143,7 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], Layout]:
         if manifest["version"] <= FORMAT_VERSION:
             if manifest["hash"] != _hash({key: manifest[key] for key in ("job", "kernel")}):
                 raise ValueError("its hash does not fit its content")
-            return manifest, Layout(**manifest["kernel"], chunk=manifest["chunk"])
+            return manifest, DiskLayout(**manifest["kernel"], chunk=manifest["chunk"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is not a kernel store: its {MANIFEST} is absent or cannot be read "
@@ -155,7 +155,7 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], Layout]:
     )
 
 
-def open_array(path: Path, layout: Layout, *, writable: bool) -> Any:
+def open_array(path: Path, layout: DiskLayout, *, writable: bool) -> Any:
     """The tensorstore of the tiles; a writable one is created if it is not there yet."""
     import tensorstore
 
@@ -200,12 +200,12 @@ def open_array(path: Path, layout: Layout, *, writable: bool) -> Any:
         ) from error
 
 
-def tile_file(path: Path, layout: Layout, i: int, j: int) -> Path:
+def tile_file(path: Path, layout: DiskLayout, i: int, j: int) -> Path:
     """Where tile (i, j) lies."""
     return path.joinpath("c", *("0" for _ in layout.leading), str(i), str(j))
 
 
-def present_tiles(path: Path, layout: Layout) -> set[Tile]:
+def present_tiles(path: Path, layout: DiskLayout) -> set[Tile]:
     """The tiles that have a file; their content is not looked at."""
     found: set[Tile] = set()
     for i in range(layout.grid[0]):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._memory import human
-from ._store_format import Layout, Tile, ahead, open_array, present_tiles, read_manifest
+from ._store_format import DiskLayout, Tile, ahead, open_array, present_tiles, read_manifest
 
 
 def open_kernel(path: str | os.PathLike[str]) -> StoredKernel:
@@ -47,7 +47,7 @@ class StoredKernel:
         dtype: of the entries.
     """
 
-    def __init__(self, path: Path, layout: Layout, array: Any):
+    def __init__(self, path: Path, layout: DiskLayout, array: Any):
         self.path = path
         self.dtype = np.dtype(layout.dtype)
         self.shape: tuple[int, ...] = tuple(array.shape)

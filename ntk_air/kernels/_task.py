@@ -61,6 +61,7 @@ class Task:
         leading: axes in front of the kernel.
         block: entries per pair of points along each axis.
         description: what a store's manifest says of it, in words.
+        copies: how often the result is in memory at once, at the end, where it is taken apart.
     """
 
     operands: PyTree
@@ -70,6 +71,7 @@ class Task:
     leading: tuple[int, ...]
     block: int
     description: dict[str, str]
+    copies: int = 1
 
     @property
     def num_points(self) -> tuple[int, int]:

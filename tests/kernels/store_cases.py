@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_air.kernels._store import Layout, fill, open_kernel, open_store
+from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
 
 JOB = {"function": "f" * 8, "inputs": "x", "versions": {"jax": "1.0", "numpy": "2.0"}}
 
@@ -19,7 +19,7 @@ def values(shape, leading=(), dtype="float32", symmetric=False, seed=0):
 
 def layout_of(kernel, chunk, symmetric=False):
     chunk = (chunk, chunk) if isinstance(chunk, int) else chunk
-    return Layout(kernel.shape[-2:], kernel.shape[:-2], kernel.dtype, chunk, symmetric)
+    return DiskLayout(kernel.shape[-2:], kernel.shape[:-2], kernel.dtype, chunk, symmetric)
 
 
 class Tiles:

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_air.kernels._store import Layout, fill, open_kernel, open_store
+from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
 
-LAYOUT = Layout((1100, 1100), (), "float32", (128, 128), True)
+LAYOUT = DiskLayout((1100, 1100), (), "float32", (128, 128), True)
 TOTAL = len(LAYOUT.tiles())
 JOB = {"function": "f", "inputs": "x"}
 
@@ -42,7 +42,7 @@ def job(path: Path, *, share=(0, 1), chunk=128, pause=0.0, before=lambda count: 
         time.sleep(pause)
         return values[rows, columns]
 
-    layout = Layout(LAYOUT.shape, (), "float32", (chunk, chunk), True)
+    layout = DiskLayout(LAYOUT.shape, (), "float32", (chunk, chunk), True)
     fill(open_store(path, job=JOB, layout=layout), tile, share=share)
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_cases import JOB, Tiles, layout_of, snapshot, stored, values
 
-from ntk_air.kernels._store import Layout, fill, open_kernel, open_store
+from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
 from ntk_air.kernels._store_format import tile_file
 
 
@@ -87,7 +87,7 @@ def test_tile_functions_may_reuse_their_memory(tmp_path):
 
 
 def test_tiles_in_flight_are_bounded(tmp_path):
-    assert Layout((10**5, 10**5), (), "float32", (8192, 8192), True).in_flight == 1
+    assert DiskLayout((10**5, 10**5), (), "float32", (8192, 8192), True).in_flight == 1
     kernel = values((40, 40))
     store = open_store(tmp_path / "k", job=JOB, layout=layout_of(kernel, 2))
     for i, j in store.layout.tiles():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from store_cases import JOB, Tiles, layout_of, snapshot, stored, values
 
-from ntk_air.kernels._store import Layout, fill, open_kernel, open_store
+from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_bad_layouts_and_tiles(tmp_path):
         (((4, 4), (), "float32", (2, 3), True), "expected both square"),
     ]:
         with pytest.raises(ValueError, match=message):
-            Layout(*arguments)
+            DiskLayout(*arguments)
     kernel = values((6, 6))
     store = open_store(tmp_path / "k", job=JOB, layout=layout_of(kernel, 4, True))
     with pytest.raises(ValueError, match=r"shape \(4, 4\), expected \(4, 2\)"):
