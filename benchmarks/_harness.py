@@ -1,18 +1,14 @@
-"""How a benchmark is timed and written down, whatever it measures."""
+"""How a benchmark is timed and its results compared, whatever it measures."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib.metadata
-import json
 import os
-import platform
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +18,7 @@ import numpy as np
 # The first is tried first; the CPU stays available beside an accelerator.
 _PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 DEVICES = tuple(_PLATFORMS)
-_MATMUL_PRECISION = "float32"
-_PACKAGES = ("ntk_air", "jax", "jaxlib", "neural-tangents", "numpy", "scipy", "torch")
+MATMUL_PRECISION = "float32"
 AGREEMENT = 1e-3
 
 Run = Callable[[], Any]
@@ -34,6 +29,19 @@ class DeviceMissing(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a case is made for.
+
+    Attributes:
+        scale: factor on its number of points.
+        folder: on a disk, for what is written; cases make folders of their own in it.
+    """
+
+    scale: float = 1.0
+    folder: Path = Path("build")
+
+
+@dataclasses.dataclass(frozen=True)
 class Contestant:
     """One way to compute what a case computes.
 
@@ -41,14 +49,23 @@ class Contestant:
         name: column of the table.
         build: ``build(inputs)`` -> the function without arguments that is timed.
         repeats: an upper bound for slow ones; default as many as asked for.
+        warm_up: False for slow ones that compile nothing: their first call is timed.
         value: picks from the result what is compared with the other contestants; None for a
             contestant that computes something else, such as a bound on the speed.
+        operations: counts floating-point operations, where their rate is of interest.
+        entries: kernel entries that it computes, where contestants compute different numbers; the
+            case then compares times per entry.
+        quality: ``quality(inputs, result)`` -> numbers that say how good the result is.
     """
 
     name: str
     build: Callable[[Any], Run]
     repeats: int | None = None
+    warm_up: bool = True
     value: Callable[[Any], Any] | None = np.asarray
+    operations: Callable[[], float] | None = None
+    entries: float | None = None
+    quality: Callable[[Any, Any], dict[str, float]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +78,6 @@ class Case:
         prepare: makes the inputs that every contestant gets.
         contestants: the first is ours, the one that ratios and deviations refer to.
         notes: what a reader of the numbers has to know.
-        rates: contestant -> floating-point operations, for those whose rate is of interest.
     """
 
     name: str
@@ -69,7 +85,6 @@ class Case:
     prepare: Callable[[], Any]
     contestants: Sequence[Contestant]
     notes: Sequence[str] = ()
-    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def select_device(device: str) -> None:
@@ -80,7 +95,7 @@ def select_device(device: str) -> None:
     """
     jax.config.update("jax_platforms", _PLATFORMS[device])
     # GPUs and TPUs would otherwise round inputs to fewer bits in some contestants and not others.
-    jax.config.update("jax_default_matmul_precision", _MATMUL_PRECISION)
+    jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION)
     try:
         found = jax.default_backend()
     except RuntimeError as error:
@@ -98,33 +113,41 @@ def seconds(run: Run) -> tuple[float, Any]:
 
 
 def time_in_turn(
-    runs: Mapping[str, Run], repeats: Mapping[str, int]
+    runs: Mapping[str, Run],
+    repeats: Mapping[str, int],
+    *,
+    cold: Collection[str] = (),
+    keep: Callable[[str, Any], Any] = lambda name, result: result,
 ) -> tuple[dict[str, list[float]], dict[str, Any], dict[str, float]]:
     """Times A B C A B C ..., so that a slow spell of the machine falls on all of them.
 
     Args:
         runs: the contestants.
         repeats: timed calls of each; a contestant with fewer than the others drops out early.
+        cold: those whose first call counts as a timed one.
+        keep: ``keep(name, result)`` -> what to return of the first result; the rest is freed.
 
     Returns:
-        The times of each contestant, its result, and the time of its first, untimed call, which
-        includes compilation.
+        The times of each contestant, what was kept of its result, and the time of its first call,
+        which includes compilation.
     """
-    first, results = {}, {}
+    first, kept = {}, {}
     for name, run in runs.items():
-        first[name], results[name] = seconds(run)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(max(repeats.values())):
+        first[name], result = seconds(run)
+        kept[name] = keep(name, result)
+        del result
+    times = {name: [first[name]] if name in cold else [] for name in runs}
+    for _ in range(max(repeats.values())):
         for name, run in runs.items():
-            if turn < repeats[name]:
+            if len(times[name]) < repeats[name]:
                 times[name].append(seconds(run)[0])
-    return times, results, first
+    return times, kept, first
 
 
-def ratios(medians: Mapping[str, float]) -> dict[str, float]:
-    """Each median over the first one's: above 1 is slower than ours."""
-    reference = next(iter(medians.values()))
-    return {name: median / reference for name, median in medians.items()}
+def ratios(costs: Mapping[str, float]) -> dict[str, float]:
+    """Each cost over the first one's: above 1 is slower than ours."""
+    reference = next(iter(costs.values()))
+    return {name: cost / reference for name, cost in costs.items()}
 
 
 def deviation(value: Any, reference: Any) -> float:
@@ -135,35 +158,58 @@ def deviation(value: Any, reference: Any) -> float:
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Times a case and compares the results; a record for the JSON file."""
-    inputs = case.prepare()
-    runs = {c.name: c.build(inputs) for c in case.contestants}
-    counts = {c.name: min(repeats, c.repeats or repeats) for c in case.contestants}
-    times, results, first = time_in_turn(runs, counts)
-    reference = case.contestants[0].value
-    assert reference is not None
-    expected = reference(results[case.contestants[0].name])
-    records: dict[str, dict[str, Any]] = {}
-    for contestant in case.contestants:
-        name = contestant.name
-        record = records[name] = {
-            "median_s": statistics.median(times[name]),
-            "min_s": min(times[name]),
-            "first_call_s": first[name],
-            "repeats": counts[name],
-        }
-        if contestant.value is not None:
-            off = deviation(contestant.value(results[name]), expected)
-            # Not `off > AGREEMENT`: NaN must count as a disagreement.
-            record |= {"deviation": off, "agrees": bool(off <= AGREEMENT)}
-        if name in case.rates:
-            record["gflops_per_s"] = case.rates[name] / record["median_s"] / 1e9
+    contestants = {c.name: c for c in case.contestants}
+    inputs = jax.block_until_ready(case.prepare())
+
+    def keep(name: str, result: Any) -> tuple[Any, dict[str, float]]:
+        value, quality = contestants[name].value, contestants[name].quality
+        return (
+            None if value is None else np.asarray(value(result)),
+            {} if quality is None else quality(inputs, result),
+        )
+
+    times, kept, first = time_in_turn(
+        {name: c.build(inputs) for name, c in contestants.items()},
+        {name: min(repeats, c.repeats or repeats) for name, c in contestants.items()},
+        cold={name for name, c in contestants.items() if not c.warm_up},
+        keep=keep,
+    )
+    expected = next(iter(kept.values()))[0]
+    records = {
+        name: _record(c, times[name], first[name], kept[name], expected)
+        for name, c in contestants.items()
+    }
+    per_entry = any(c.entries for c in case.contestants)
+    cost = "ns_per_entry" if per_entry else "median_s"
     return {
         "name": case.name,
         "sizes": dict(case.sizes),
         "notes": list(case.notes),
         "contestants": records,
-        "ratios": ratios({name: record["median_s"] for name, record in records.items()}),
+        "ratios": ratios({name: record[cost] for name, record in records.items()}),
     }
+
+
+def _record(
+    contestant: Contestant, times: list[float], first: float, kept: tuple, expected: Any
+) -> dict[str, Any]:
+    value, quality = kept
+    median = statistics.median(times)
+    record: dict[str, Any] = {
+        "median_s": median,
+        "min_s": min(times),
+        "first_call_s": first,
+        "repeats": len(times),
+    }
+    if value is not None:
+        off = deviation(value, expected)
+        # Not `off > AGREEMENT`: NaN must count as a disagreement.
+        record |= {"deviation": off, "agrees": bool(off <= AGREEMENT)}
+    if contestant.operations is not None:
+        record["gflops_per_s"] = contestant.operations() / median / 1e9
+    if contestant.entries is not None:
+        record["ns_per_entry"] = median / contestant.entries * 1e9
+    return record | ({"quality": quality} if quality else {})
 
 
 def run_alone(case: Case, name: str) -> dict[str, int | None]:
@@ -187,92 +233,17 @@ def _peak_rss() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def environment(note: str) -> dict[str, Any]:
-    """What the numbers depend on; names no host, user or path."""
-    devices = jax.devices()
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cpu_count": os.cpu_count(),
-        "load_average_1min": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "device_kind": devices[0].device_kind,
-        "device_count": len(devices),
-        "dtype": "float32",
-        "matmul_precision": _MATMUL_PRECISION,
-        "note": note,
-    }
+def gemm_rate() -> dict[str, float]:
+    """What this device multiplies float32 matrices at, the best of a few: the limit."""
+    # One that fills the device.
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    a = jax.numpy.asarray(np.random.default_rng(0).standard_normal((size, size), np.float32))
+    product = jax.jit(lambda a: a @ a)
+    seconds(lambda: product(a))
+    best = min(seconds(lambda: product(a))[0] for _ in range(5))
+    return {"size": size, "gflops_per_s": 2.0 * size**3 / best / 1e9}
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _version(name: str) -> str | None:
-    if name == "ntk_air":
-        # Run from a checkout it has no metadata.
-        import ntk_air
-
-        return ntk_air.__version__
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Writes a report, the folder included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def markdown_table(report: Mapping[str, Any]) -> str:
-    """The table of a report, one line per contestant."""
-    lines = [
-        "| case | contestant | median s | min s | repeats | first call s | ÷ ours | deviation "
-        "| peak memory MiB |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for case in report["cases"]:
-        sizes = ", ".join(f"{key}={value}" for key, value in case["sizes"].items())
-        for name, record in case["contestants"].items():
-            cells = [
-                f"{case['name']} ({sizes})",
-                name + _rate(record),
-                f"{record['median_s']:.4g}",
-                f"{record['min_s']:.4g}",
-                str(record["repeats"]),
-                f"{record['first_call_s']:.3g}",
-                f"{case['ratios'][name]:.2f}",
-                _deviation_cell(record),
-                _memory_cell(case, name),
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _rate(record: Mapping[str, Any]) -> str:
-    rate = record.get("gflops_per_s")
-    return "" if rate is None else f" ({rate:.0f} GFLOP/s)"
-
-
-def _deviation_cell(record: Mapping[str, Any]) -> str:
-    if "deviation" not in record:
-        return "–"
-    return f"{record['deviation']:.1e}" + ("" if record["agrees"] else " DISAGREES")
-
-
-def _memory_cell(case: Mapping[str, Any], name: str) -> str:
-    peaks = case.get("peak_rss_bytes", {}).get(name)
-    if not peaks:
-        return "–"
-    cell = f"{peaks['peak'] / 2**20:.0f}"
-    device = peaks["device_peak"]
-    return cell if device is None else f"{cell} + {device / 2**20:.0f} on the device"
+def load_average() -> float | None:
+    """Processes that ran or waited in the last minute, where the system counts them."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

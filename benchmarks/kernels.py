@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _harness
-from benchmarks._cases import CASES
-from benchmarks._harness import Case, DeviceMissing
+from benchmarks import _harness, _report
+from benchmarks._cases import CASES, DEFAULT, GROUPS
+from benchmarks._harness import Case, DeviceMissing, Settings
 
 _USAGE_ERROR = 2
 
@@ -22,24 +22,25 @@ _USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the cases that were asked for; returns the exit code."""
     options = _parser().parse_args(arguments)
-    chosen = options.cases.split(",") if options.cases else list(CASES)
+    asked = options.cases.split(",") if options.cases else DEFAULT
+    chosen = [name for part in asked for name in GROUPS.get(part, (part,))]
     unknown = [name for name in chosen if name not in CASES]
     if unknown:
-        print(f"unknown case {', '.join(unknown)}; there are: {', '.join(CASES)}", file=sys.stderr)
+        there_are = ", ".join((*CASES, *GROUPS))
+        print(f"unknown case {', '.join(unknown)}; there are: {there_are}", file=sys.stderr)
         return _USAGE_ERROR
+    settings = Settings(options.scale, options.tmp)
     try:
         if options.alone:
             _harness.select_device(options.device)
-            case = CASES[chosen[0]](options.scale)
+            case = CASES[chosen[0]](settings)
             print(json.dumps(_harness.run_alone(case, options.alone)))
             return 0
-        report = _report([CASES[name](options.scale) for name in chosen], options)
+        report = _measured([CASES[name](settings) for name in chosen], options)
     except DeviceMissing as error:
         print(error, file=sys.stderr)
         return _USAGE_ERROR
-    if options.out:
-        _harness.write_json(options.out, report)
-    print(_harness.markdown_table(report))
+    print(_report.markdown_table(report))
     for case in report["cases"]:
         for note in case["notes"]:
             print(f"\n{case['name']}: {note}")
@@ -55,7 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of points")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant")
-    parser.add_argument("--cases", help=f"comma-separated, of: {', '.join(CASES)}")
+    parser.add_argument(
+        "--cases",
+        help=f"comma-separated, of: {', '.join((*CASES, *GROUPS))}; default all but the last "
+        f"{len(CASES) - len(DEFAULT) + len(GROUPS)}",
+    )
+    parser.add_argument(
+        "--tmp", type=Path, default=Path("build"), help="folder on a disk, for kernel stores"
+    )
     parser.add_argument("--no-memory", action="store_true", help="leave the memory peaks out")
     parser.add_argument("--note", default="", help="kept in the JSON beside the environment")
     # Used by this module itself: one contestant in a process of its own.
@@ -63,13 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
+def _measured(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
+    load = _harness.load_average()
     # Memory first: a TPU belongs to one process at a time, and a child's peak on Linux starts at
     # what its parent holds.
     peaks = {} if options.no_memory else _memory(cases, options)
     _harness.select_device(options.device)
     report: dict[str, Any] = {
-        "environment": _harness.environment(options.note),
+        "environment": _report.environment(options.note, load),
         "scale": options.scale,
         "cases": [],
     }
@@ -79,6 +88,9 @@ def _report(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
         if peaks:
             record["peak_rss_bytes"] = peaks[case.name]
         report["cases"].append(record)
+        if options.out:
+            # After every case: a run takes long enough to be interrupted.
+            _report.write_json(options.out, report)
     return report
 
 
@@ -100,6 +112,7 @@ def _peaks(case: str, contestant: str, options: argparse.Namespace) -> dict[str,
     """The peaks of one contestant; None, with a line that says why, if it does not survive."""
     command = [sys.executable, "-m", "benchmarks.kernels", "--cases", case, "--alone", contestant]
     command += ["--device", options.device, "--scale", str(options.scale)]
+    command += ["--tmp", str(options.tmp)]
     # Otherwise the peak on a GPU is what JAX sets aside at the start.
     env = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import jax
+import numpy as np
 
 _DEFAULT_FRACTION = 0.5
 _UNKNOWN_FREE = 4 * 2**30
@@ -38,9 +40,14 @@ def resolve_budget(memory_budget: float | None) -> int:
     """
     if memory_budget is None:
         return int(_DEFAULT_FRACTION * free_memory())
-    if not memory_budget > 0:
-        raise ValueError(f"memory_budget is {memory_budget}, expected a positive number of bytes.")
-    return int(memory_budget)
+    number = isinstance(memory_budget, int | float | np.number) and not isinstance(
+        memory_budget, bool
+    )
+    if not number or not memory_budget > 0:
+        raise ValueError(
+            f"memory_budget is {memory_budget!r}, expected a positive number of bytes."
+        )
+    return int(min(memory_budget, sys.maxsize))
 
 
 def human(num_bytes: float) -> str:
@@ -52,8 +59,20 @@ def human(num_bytes: float) -> str:
     return f"{num_bytes:.4g} TiB"
 
 
+class BudgetError(ValueError):
+    """A kernel needs more memory than it may take.
+
+    Attributes:
+        needed: the least number of bytes that works.
+    """
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
 def check_fits(shape: tuple[int, ...], held: int, workspace: int, budget: int) -> None:
-    """Raises ValueError naming the bytes a kernel needs when they exceed the budget.
+    """Raises BudgetError naming the bytes a kernel needs when they exceed the budget.
 
     Args:
         shape: of the kernel, for the message.
@@ -63,8 +82,9 @@ def check_fits(shape: tuple[int, ...], held: int, workspace: int, budget: int) -
     """
     needed = held + workspace
     if needed > budget:
-        raise ValueError(
+        raise BudgetError(
             f"a kernel of shape {shape} needs {needed} bytes ({human(needed)}) with its smallest "
             f"workspace, the budget is {budget} bytes ({human(budget)}); use fewer points "
-            f"(train_size) or set memory_budget to at least {needed}."
+            f"(train_size) or set memory_budget to at least {needed}.",
+            needed,
         )

@@ -11,14 +11,13 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, given, load_dataset
+
 if TYPE_CHECKING:
     from ..analysis import AIRAnalysis
 
 _DEFAULTS: dict[str, Any] = {
-    "dataset": "digits",
-    "root": None,
-    "classes": None,
-    "train_size": None,
+    **DATASET_DEFAULTS,
     "test_size": None,
     "noise": "symmetric:0.4",
     "architecture": "fc",
@@ -37,10 +36,7 @@ def add_parser(commands: Any) -> None:
         "stopping and self-distillation make of it; writes a report.",
         argument_default=argparse.SUPPRESS,
     )
-    one.add_argument("--dataset", help="digits (default), mnist, cifar10, cifar100, or a path")
-    one.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
-    one.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
-    one.add_argument("--train-size", type=int, help="training points, class-balanced")
+    add_dataset_options(one)
     one.add_argument("--test-size", type=int, help="test points")
     one.add_argument(
         "--noise",
@@ -48,7 +44,8 @@ def add_parser(commands: Any) -> None:
         "pair_flip:RATE, instance:RATE, human:worst, human_transition:worst",
     )
     one.add_argument("--architecture", choices=sorted(_ALIASES), help=_ALIASES["fc"])
-    for flag, kind, text in (
+    add_numbers(
+        one,
         ("--depth", int, "hidden layers (default 1)"),
         ("--width", int, "units of each hidden layer of the trained network (default 2048)"),
         ("--weight-std", float, "standard deviation of weights (default 1.4)"),
@@ -60,8 +57,7 @@ def add_parser(commands: Any) -> None:
         ("--time-constant", float, "of the self-distillation schedule, in steps (default: GCV)"),
         ("--memory-budget", float, "bytes (default half of what is free)"),
         ("--seed", int, "of the draw of points, the noise and the network (default 0)"),
-    ):
-        one.add_argument(flag, type=kind, help=text)
+    )
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
     one.add_argument("--out", help="folder for report.html, figures/ and summary.json")
     one.set_defaults(run=run)
@@ -83,18 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _analyse(options: dict[str, Any]) -> AIRAnalysis:
-    from .. import analysis, datasets, noise
+    from .. import analysis, noise
 
     names = {field.name for field in dataclasses.fields(analysis.Settings)}
     settings = analysis.Settings(**{k: v for k, v in options.items() if k in names})
-    dataset = datasets.load(
-        options["dataset"],
-        root=options["root"],
-        train_size=options["train_size"],
-        test_size=options["test_size"],
-        classes=options["classes"],
-        seed=settings.seed,
-    )
+    dataset = load_dataset(options, test_size=options["test_size"], seed=settings.seed)
     noisy = noise.apply(
         options["noise"],
         dataset.train_labels,
@@ -108,15 +97,8 @@ def _analyse(options: dict[str, Any]) -> AIRAnalysis:
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Defaults, then the file, then the flags."""
-    given = {k: v for k, v in vars(arguments).items() if k not in ("run", "command", "config")}
-    options = {**_DEFAULTS, **_read_config(getattr(arguments, "config", None)), **given}
-    classes = options["classes"]
-    if isinstance(classes, str):
-        parts = [part.strip() for part in classes.split(",") if part.strip()]
-        options["classes"] = tuple(int(p) if p.isdigit() else p for p in parts)
-    elif classes is not None:
-        options["classes"] = tuple(classes)
-    return options
+    config = _read_config(getattr(arguments, "config", None))
+    return {**_DEFAULTS, **config, **given(arguments)}
 
 
 def _read_config(path: str | None) -> dict[str, Any]:

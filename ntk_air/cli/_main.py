@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import _air, _check
+from . import _air, _check, _kernel, _processes
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -22,14 +22,20 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ntk_air {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (_air, _check):
+    for module in (_air, _check, _kernel):
         module.add_parser(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``ntk-air``; returns the exit code (0 done, 1 a theorem violated, 2 bad input)."""
-    arguments = parser().parse_args(argv)
+    code = _run(parser().parse_args(argv))
+    if code:
+        _processes.abandon(code)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, ImportError, MemoryError) as error:
@@ -37,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"ntk-air: {_one_line(error)}", file=sys.stderr)
         return _BAD_INPUT
-    except KeyboardInterrupt:
-        print("ntk-air: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"ntk-air: {str(stop) or 'interrupted'}", file=sys.stderr)
         return _INTERRUPTED
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from .. import _neural_tangents
-from .._checks import check_choice, check_in_range
+from .._checks import check_choice, check_in_range, check_size
 from ._convolution import convolution
 from ._dual import fast_activation
 
@@ -30,6 +30,7 @@ _CLOSED_FORM = {
 }
 # No closed form is known; neural-tangents integrates them by Gauss-Hermite quadrature.
 _QUADRATURE = ("tanh", "softplus", "silu", "sigmoid", "elu")
+VECTORS, IMAGES = ("n", "d"), ("n", "H", "W", "channels")
 ACTIVATIONS = (*_CLOSED_FORM, *_QUADRATURE)
 _QUADRATURE_DEGREE = 25
 
@@ -45,6 +46,7 @@ class Architecture:
         kernel_fn: ``kernel_fn(x1, x2, get) -> kernel (n1, n2)``, infinite width.
         closed_form: whether the kernel is in closed form; quadrature keeps its nodes in the
             precision it was first used in, and has no cancellation on the diagonal.
+        input_axes: names of the axes of its inputs, or None if it takes others.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Architecture:
     apply_fn: Callable[..., Any]
     kernel_fn: Callable[..., Any]
     closed_form: bool = True
+    input_axes: tuple[str, ...] | None = None
 
 
 def as_architecture(value: Any) -> Architecture:
@@ -111,9 +114,9 @@ def quiet(network: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
 
 def check_sizes(depth: int, width: int, num_outputs: int, w: float, b: float) -> None:
     """Raises ValueError unless a network of these sizes and standard deviations exists."""
-    check_in_range("depth (hidden layers)", depth, 0)
-    check_in_range("width", width, 1)
-    check_in_range("num_outputs", num_outputs, 1)
+    check_size("depth (hidden layers)", depth, 0)
+    check_size("width", width, 1)
+    check_size("num_outputs", num_outputs, 1)
     check_in_range("weight_std", w, 0.0, math.inf, low_open=True, high_open=True)
     check_in_range("bias_std", b, 0.0, math.inf, high_open=True)
 
@@ -157,7 +160,7 @@ def fully_connected(
         layers += [dense(width), activation_layer(activation)]
     name = f"fully_connected(depth={depth}, width={width}, activation={activation})"
     network = stax.serial(*layers, dense(num_outputs))
-    return Architecture(name, *network, closed_form=is_closed_form(activation))
+    return Architecture(name, *network, closed_form=is_closed_form(activation), input_axes=VECTORS)
 
 
 @functools.lru_cache(maxsize=64)
@@ -189,6 +192,7 @@ def convolutional(
         ValueError: on sizes below 1, an unknown activation or pooling.
     """
     check_sizes(depth, channels, num_outputs, weight_std, bias_std)
+    check_size("filter_size", filter_size, 1)
     check_choice("pooling", pooling, ("flatten", "gap"))
     stax = _neural_tangents.load().stax
     layers = []
@@ -198,7 +202,7 @@ def convolutional(
     layers.append(stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool())
     name = f"convolutional(depth={depth}, channels={channels}, {activation}, pooling={pooling})"
     network = stax.serial(*layers, stax.Dense(num_outputs, W_std=weight_std, b_std=bias_std))
-    return Architecture(name, *network, closed_form=is_closed_form(activation))
+    return Architecture(name, *network, closed_form=is_closed_form(activation), input_axes=IMAGES)
 
 
 _MYRTLE_LAYERS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}
@@ -238,4 +242,4 @@ def myrtle(
             layers += [conv, relu]
         layers.append(stax.AvgPool((2, 2), strides=(2, 2)))
     layers += [stax.GlobalAvgPool(), stax.Dense(num_outputs, W_std=weight_std, b_std=bias_std)]
-    return Architecture(f"myrtle({depth})", *stax.serial(*layers))
+    return Architecture(f"myrtle({depth})", *stax.serial(*layers), input_axes=IMAGES)

@@ -67,4 +67,5 @@ def self_attention(
     layers += [stax.GlobalAvgPool(), stax.Dense(num_outputs, W_std=weight_std, b_std=bias_std)]
     name = f"self_attention(depth={depth}, width={width}, num_heads={num_heads}, {activation})"
     network = quiet(stax.serial(*layers))
-    return Architecture(name, *network, closed_form=is_closed_form(activation))
+    axes = ("n", "positions", "features")
+    return Architecture(name, *network, is_closed_form(activation), axes)

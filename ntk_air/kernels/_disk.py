@@ -14,6 +14,7 @@ from .._typing import Array, PyTree
 from .._version import __version__
 from . import _store
 from ._plan import block_structs
+from ._ring import no_mesh
 from ._stored import StoredKernel
 from ._task import Options, Task
 from ._tiles import Blocks, Layout, Program, features_of, starts, tile_of, tile_order
@@ -41,9 +42,36 @@ def assemble_on_disk(
         symmetric=layout.symmetric,
     )
     store = _store.open_store(options.store or "", job=describe(program, task), layout=asked)
+    devices: list[Any] = [None]
+    if options.ring is not None:
+        devices = list(options.ring.mesh.local_devices)
+    elif not jax.sharding.get_abstract_mesh().empty:
+        devices = jax.local_devices()[:1]
+    with no_mesh():
+        # At the start too: processes that have met once may drift apart for longer.
+        _meet(options.store)
+        _fill(store, program, task, layout, devices, options.progress)
+        _meet(options.store)
+    return _store.open_kernel(options.store or "")
+
+
+def _meet(store: Any) -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(f"ntk_air: kernel store {store}")
+
+
+def _fill(
+    store: _store.KernelStore,
+    program: Program,
+    task: Task,
+    layout: Layout,
+    devices: list[Any],
+    progress: bool,
+) -> None:
     # A store that is resumed keeps its tiles, whatever the memory is today.
     size1, size2 = (c // layout.block for c in store.layout.chunk)
-    devices = [None] if options.ring is None else list(options.ring.mesh.local_devices)
     workers = itertools.cycle([_Worker(program, task, d, size1, size2, layout) for d in devices])
 
     def tile(rows: slice, columns: slice) -> Array:
@@ -55,13 +83,8 @@ def assemble_on_disk(
         share=(jax.process_index(), jax.process_count()),
         order=tile_order(*store.layout.grid, layout),
         ahead_by=len(devices),
-        progress=options.progress,
+        progress=progress,
     )
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(f"ntk_air: kernel store {options.store}")
-    return _store.open_kernel(options.store or "")
 
 
 class _Worker:
@@ -78,7 +101,9 @@ class _Worker:
     ) -> None:
         points1, points2, operands = task.points1, task.points2, task.operands
         if device is not None:
-            points1, points2, operands = jax.device_put((points1, points2, operands), device)
+            # By way of the host: an array's type may name the mesh that it came from.
+            parts = jax.tree.map(np.asarray, (points1, points2, operands))
+            points1, points2, operands = jax.device_put(parts, device)
         self._program, self._operands = program, operands
         self._sizes = size1, size2
         self._left = Blocks(program, operands, points1, size1, layout.cached_tiles)
@@ -112,10 +137,10 @@ def describe(program: Program, task: Task) -> dict[str, Any]:
 
 def digest(tree: PyTree) -> str:
     """SHA-256 of the arrays of a tree: structure, types, shapes and bytes."""
-    leaves, structure = jax.tree.flatten(tree)
-    found = hashlib.sha256(str(structure).encode())
-    for leaf in leaves:
+    # Not the tree's own text: it may show functions by their address.
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
-        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         found.update(array.reshape(-1).view(np.uint8).data)
     return found.hexdigest()

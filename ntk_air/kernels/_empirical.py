@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from jax.sharding import Mesh
 
 from .._checks import check_choice
-from .._memory import resolve_budget
+from .._memory import BudgetError
 from .._typing import ApplyFn, ArrayLike, Float, PyTree
 from ._compute import Kernel, compute
 from ._implementations import IMPLEMENTATIONS, default_tile, implementation_costs, program_of
@@ -41,7 +41,9 @@ def empirical_ntk(
 
     Args:
         apply_fn: ``apply_fn(params, inputs) -> outputs (n, C)``; each output row may depend on its
-            own input row only (BatchNorm in evaluation mode, dropout off).
+            own input row only (BatchNorm in evaluation mode, dropout off). It is compiled once
+            for each function object, and what it closes over is taken as it is then: pass the same
+            object again, and a new one where that has changed.
         params: parameters, any pytree of arrays.
         x1: inputs (n1, ...).
         x2: inputs (n2, ...), or None for the symmetric kernel of ``x1``, at half the work.
@@ -104,16 +106,16 @@ def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> 
     costs = implementation_costs(
         apply_fn, task.operands, task.points1, outputs, num_columns=columns
     )
-    *others, last = costs.ranked(resolve_budget(options.memory_budget))
-    for name in others:
+    refused: list[BudgetError] = []
+    for name in costs.ranked():
         try:
             plan(program_of(apply_fn, outputs, name), task, default_tile(), options)
-        except ValueError:
-            # Another one may need less memory; the last one says what is missing.
+        except BudgetError as error:
+            refused.append(error)
             continue
         break
     else:
-        name = last
+        raise min(refused, key=lambda error: error.needed)
     _log.info(
         "empirical_ntk takes implementation=%r; operations: %s",
         name,

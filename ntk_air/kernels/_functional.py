@@ -123,7 +123,8 @@ def _nnx(module: Any, options: dict[str, Any]) -> tuple[Call, PyTree]:
     options = _evaluating(module.__call__, options)
 
     def call(params: PyTree, inputs: Array) -> Array:
-        rebuilt = nnx.merge(graph, params, rest)
+        # A copy: some modules change their state (the counters of random streams) as they run.
+        rebuilt = nnx.merge(graph, params, rest, copy=True)
         rebuilt.eval()
         return rebuilt(inputs, **options)
 

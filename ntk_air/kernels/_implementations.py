@@ -44,22 +44,19 @@ class Costs:
 
     Attributes:
         operations: implementation -> floating-point operations of the whole kernel.
-        feature_bytes: of two tiles of one point by ``"layerwise"``, the least it can work with.
     """
 
     operations: dict[str, float]
-    feature_bytes: int
 
-    def ranked(self, memory_budget: float = math.inf) -> list[str]:
-        """Implementations that the memory allows, cheapest first."""
-        names = sorted(self.operations, key=lambda name: self.operations[name])
-        return [n for n in names if n != "layerwise" or self.feature_bytes <= memory_budget]
+    def ranked(self) -> list[str]:
+        """Implementations, cheapest first."""
+        return sorted(self.operations, key=lambda name: self.operations[name])
 
 
 def implementation_costs(
     apply_fn: ApplyFn,
     params: PyTree,
-    x: Array,
+    x: Array | jax.ShapeDtypeStruct,
     outputs: str = "trace",
     *,
     num_columns: int | None = None,
@@ -72,7 +69,7 @@ def implementation_costs(
     Args:
         apply_fn: the network.
         params: its parameters.
-        x: inputs (n, ...).
+        x: inputs (n, ...), of which only shape and dtype count.
         outputs: as in `empirical_ntk`.
         num_columns: points n2 of the other side; None for the symmetric kernel.
     """
@@ -89,7 +86,7 @@ def implementation_costs(
 
 
 def cheapest_implementation(
-    apply_fn: ApplyFn, params: PyTree, x: Array, outputs: str = "trace"
+    apply_fn: ApplyFn, params: PyTree, x: Array | jax.ShapeDtypeStruct, outputs: str = "trace"
 ) -> str:
     """The implementation that needs the fewest operations for the kernel of ``x``."""
     return implementation_costs(apply_fn, params, x, outputs).ranked()[0]
@@ -108,7 +105,6 @@ def _costs(
     params = jax.tree.unflatten(structure, shapes)
     operations: dict[str, float] = {}
     errors: list[Exception] = []
-    feature_bytes = 0
     for name in IMPLEMENTATIONS[1:]:
         program = program_of(apply_fn, outputs, name)
         try:
@@ -117,15 +113,13 @@ def _costs(
             count = tiles * _operations(tile_of.lower(program, params, features, features))
             if not program.cheap_features:
                 count += blocks * _operations(features_of.lower(program, params, block))
-                held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(features))
-                feature_bytes = 2 * held // block.shape[0]
             operations[name] = count
         except Exception as error:
             _log.debug("implementation %s does not take this network: %s", name, error)
             errors.append(error)
     if not operations:
         raise errors[-1]
-    return Costs(operations, feature_bytes)
+    return Costs(operations)
 
 
 def _operations(lowered: Any) -> float:

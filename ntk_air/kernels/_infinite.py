@@ -19,7 +19,7 @@ from .._checks import check_choice
 from .._typing import Array, ArrayLike, Float, PyTree
 from ._architectures import Architecture, as_architecture
 from ._compute import Kernel, compute
-from ._inputs import check_inputs
+from ._inputs import check_inputs, check_rank
 from ._plan import plan
 from ._task import Options, Task
 
@@ -97,7 +97,9 @@ def infinite_ntk(
 
     With ``x2=None`` only the tiles on and above the diagonal are computed, the result is exactly
     symmetric, and its diagonal is computed apart in float64: arc-cosine kernels lose half the
-    digits there in float32, where the angle is the arc cosine of a number next to 1.
+    digits there in float32, where the angle is the arc cosine of a number next to 1. Between
+    ``x1`` and an ``x2`` that holds the same or almost the same points that loss remains, up to
+    4e-4 of an entry in float32; float64 inputs (`jax.enable_x64`) avoid it.
 
     Args:
         architecture: an `Architecture`, or a neural-tangents ``(init_fn, apply_fn, kernel_fn)``.
@@ -131,6 +133,7 @@ def infinite_ntk(
     kinds = _check_kind(kind)
     architecture = as_architecture(architecture)
     a, b = check_inputs(x1, x2)
+    check_rank(architecture.name, architecture.input_axes, a)
     a, b = _at_least_float32(a), None if b is None else _at_least_float32(b)
     options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     points1, points2 = _points(architecture, kinds, a, b)

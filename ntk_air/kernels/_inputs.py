@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .._checks import check_finite
 from .._numerics import as_float
@@ -29,6 +31,14 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
                 f"{name} has shape {np.shape(value)}, expected at least one point and its features "
                 "(n, ...)."
             )
+        if isinstance(value, Tracer):
+            raise ValueError(
+                f"{name} is traced by jit, grad or vmap: kernels choose their tiles from values at "
+                "hand; call this outside, it compiles what it runs."
+            )
+        if isinstance(value, jax.Array) and len(value.devices()) > 1:
+            # Tiles are cut on one device, or placed over a mesh from there.
+            value = np.asarray(value)
         array = as_float(value)
         check_finite(name, array)
         arrays.append(array)
@@ -43,12 +53,15 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
     return a.astype(dtype), b.astype(dtype)
 
 
-_forward = jax.jit(lambda apply_fn, params, x: apply_fn(params, x), static_argnums=0)
-
-
 def check_params(params: PyTree) -> None:
     """Raises ValueError naming the parameter that is not finite, or if there are none."""
     leaves = [p for p in jax.tree.leaves(params) if _is_inexact(p)]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise ValueError(
+                f"params{jax.tree_util.keystr(path)} is complex, expected real parameters: keep "
+                "real and imaginary parts apart."
+            )
     if not leaves:
         raise ValueError(
             "params holds no floating-point parameters, expected at least one: their gradients "
@@ -71,22 +84,55 @@ def _all_finite(leaves: list[Array]) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
+def check_rank(name: str, input_axes: tuple[str, ...] | None, x: Array) -> None:
+    """Raises ValueError if inputs have not the axes that an architecture takes."""
+    if input_axes is None or x.ndim == len(input_axes):
+        return
+    hint = "; .flattened() of a dataset, or x.reshape(len(x), -1)" if len(input_axes) == 2 else ""
+    raise ValueError(
+        f"{name} takes inputs ({', '.join(input_axes)}), these have shape {x.shape}{hint}."
+    )
+
+
 def check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
-    """Returns C; raises ValueError on outputs that are not (n, C) or that mix the batch."""
-    pair = x[:2] if len(x) > 1 else jnp.concatenate([x, x])
-    shape = jax.eval_shape(apply_fn, params, pair)
-    if not hasattr(shape, "shape") or len(shape.shape) != 2 or shape.shape[0] != 2:
+    """Returns C; ValueError on outputs that are not real, finite (n, C), or that mix the batch."""
+    if getattr(type(apply_fn), "__hash__", None) is None:
+        raise ValueError(
+            f"apply_fn is a {type(apply_fn).__name__}, which cannot be hashed, so it cannot be "
+            "compiled; wrap it: lambda params, x: apply_fn(params, x)."
+        )
+    point = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
+    shape = jax.eval_shape(apply_fn, params, point)
+    rank_2 = len(getattr(shape, "shape", ())) == 2
+    if not rank_2 or shape.shape[0] != 2 or shape.shape[1] == 0:
         came = getattr(shape, "shape", type(shape).__name__)
         raise ValueError(
             f"apply_fn returns {came} for 2 inputs, expected outputs (2, C); flatten them, or add "
             "an axis for a single output."
         )
-    together, alone = _forward(apply_fn, params, pair), _forward(apply_fn, params, pair[:1])
-    scale = float(jnp.abs(together).max()) or 1.0
-    tolerance = 1e3 * float(jnp.finfo(together.dtype).eps)
-    if float(jnp.abs(together[:1] - alone).max()) > tolerance * scale:
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
         raise ValueError(
-            "apply_fn gives a point other outputs when the batch changes, so it has no NTK per "
-            "point; put BatchNorm in evaluation mode and switch dropout off."
+            f"apply_fn returns outputs of dtype {shape.dtype}, expected real floating-point ones."
         )
+    alone, first, second = _in_three_batches(apply_fn, params, x[:2])
+    check_finite("the output of apply_fn at x1[0]", alone)
+    scale = float(jnp.abs(alone).max()) or 1.0
+    tolerance = 1e3 * float(jnp.finfo(alone.dtype).eps) * scale
+    for row in (first, second):
+        if not float(jnp.abs(row - alone).max()) <= tolerance:
+            raise ValueError(
+                "apply_fn gives a point other outputs when the batch changes, so it has no NTK "
+                "per point; put BatchNorm in evaluation mode and switch dropout off."
+            )
     return shape.shape[1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _in_three_batches(apply_fn: ApplyFn, params: PyTree, x: Array) -> tuple[Array, Array, Array]:
+    """Outputs (C,) of the first point alone, before another one, and after it."""
+    point, other = x[:1], x[-1:]
+    # A point that is the same, or the only one, would hide what the batch does.
+    other = jnp.where(jnp.all(other == point), other * 1.5 + 0.5, other)
+    before = apply_fn(params, jnp.concatenate([point, other]))
+    after = apply_fn(params, jnp.concatenate([other, point]))
+    return apply_fn(params, point)[0], before[0], after[1]

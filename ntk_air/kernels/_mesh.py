@@ -81,23 +81,32 @@ def assemble_on_mesh(
     ):
         program = Recomputed(program)
     job = _Job(program, ring, layout, -(-n1 // ring.size), -(-n2 // ring.size))
+    with ring.active():
+        out = _run(job, operands, points1, points2, progress)
+    out = ring.handed_over(out)
+    exact = job.rows * ring.size == n1
+    return out if exact else ShardedKernel(out, layout.shape)
+
+
+def _run(
+    job: _Job, operands: PyTree, points1: PyTree, points2: PyTree | None, progress: bool
+) -> Array:
+    ring, symmetric = job.ring, job.layout.symmetric
     operands = jax.tree.map(lambda leaf: _replicated(ring, leaf), operands)
     rows = _features(job, job.row_tiles, operands, _spread(ring, points1, job.rows))
     columns = rows
     if points2 is not None:
         columns = _features(job, job.column_tiles, operands, _spread(ring, points2, job.columns))
     out = _zeros(job)
-    last = ring.size // 2 if layout.symmetric else ring.size - 1
+    last = ring.size // 2 if symmetric else ring.size - 1
     for shift in with_progress(list(range(last + 1)), "kernel blocks", progress):
-        own = layout.symmetric and shift == 0
+        own = symmetric and shift == 0
         out = _visit(job, own, operands, out, rows, columns, np.int32(shift))
-        if layout.symmetric and shift > 0:
+        if symmetric and shift > 0:
             out = _mirror(job, shift, out)
         if shift < last:
             columns = _pass_on(job, columns)
-    out = _without_spare_columns(job, out)
-    exact = job.rows * ring.size == n1
-    return out if exact else ShardedKernel(out, layout.shape)
+    return _without_spare_columns(job, out)
 
 
 def _spread(ring: Ring, points: PyTree, each: int) -> PyTree:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from .._checks import check_choice, check_finite, check_size
 from .._memory import human, resolve_budget
@@ -17,6 +19,7 @@ from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ._implementations import cheapest_implementation
 from ._inputs import check_inputs, check_network, check_params
 from ._operator_products import Plan, diagonal, product, residual_bytes
+from ._ring import as_ring
 
 _OUTPUTS = ("trace", "full")
 # Where longer batches stop paying on CPU; an accelerator is filled by more.
@@ -84,8 +87,8 @@ class NTKOperator:
         _check_float(params)
         check_params(params)
         num_outputs = check_network(apply_fn, params, x)
-        axes = _check_axes(mesh, mesh_axes)
-        devices = int(np.prod([mesh.shape[a] for a in axes])) if mesh is not None else 1
+        ring = as_ring(mesh, mesh_axes)
+        devices = 1 if ring is None else ring.size
         if batch_size is not None:
             check_size("batch_size", batch_size, 1)
         longest = batch_size or _DEFAULT_BATCH.get(jax.default_backend(), 2048)
@@ -94,13 +97,13 @@ class NTKOperator:
         self._point_bytes = residual_bytes(apply_fn, self._params, x)
         local = -(-len(x) // devices)
         batch = min(longest, local)
-        self._plan = Plan(apply_fn, outputs, num_outputs, len(x), local, batch, mesh, axes)
+        self._plan = Plan(apply_fn, outputs, num_outputs, len(x), local, batch, ring)
         self._fitting(1)
-        if mesh is not None:
-            self._params = jax.device_put(self._params, NamedSharding(mesh, PartitionSpec()))
+        if ring is not None:
+            self._params = jax.device_put(self._params, ring.sharding(None, 0))
             # Uneven n: the last point again, which gets zero cotangents and is cut off.
             rows = np.minimum(np.arange(devices * local), len(x) - 1)
-            self._x = jax.device_put(x[rows], NamedSharding(mesh, PartitionSpec(axes)))
+            self._x = jax.device_put(np.asarray(x)[rows], ring.sharding(0))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -128,17 +131,33 @@ class NTKOperator:
         shape = columns.shape
         columns = columns.reshape(self._plan.num_points, *self._plan.entries, -1)
         plan, group = self._fitting(columns.shape[-1])
-        return product(plan, group, self._params, self._x, columns).reshape(shape)
+        with self._on_ring(columns):
+            result = product(plan, group, self._params, self._x, columns).reshape(shape)
+        return self._handed_over(result)
 
     def diagonal(self) -> Float[Array, " N"]:
         """The diagonal (N,): squared gradient norms, averaged over outputs for the trace."""
         plan = self._plan
         implementation = cheapest_implementation(
-            plan.apply_fn, self._params, self._x[:1], "per_output"
+            plan.apply_fn,
+            self._params,
+            jax.ShapeDtypeStruct((1, *self._x.shape[1:]), self._x.dtype),
+            "per_output",
         )
         per_point = plan.num_outputs * (_bytes(self._params) + self._point_bytes)
         points = max(1, min(int(self._budget // (2 * per_point)), _MOST_POINTS, plan.local))
-        return diagonal(plan, implementation, points, self._params, self._x)
+        with self._on_ring(self._x):
+            found = diagonal(plan, implementation, points, self._params, self._x)
+        return self._handed_over(found)
+
+    def _on_ring(self, operand: Array) -> AbstractContextManager:
+        ring = self._plan.ring
+        traced = isinstance(operand, Tracer) or isinstance(self._x, Tracer)
+        return contextlib.nullcontext() if ring is None or traced else ring.active()
+
+    def _handed_over(self, result: Array) -> Array:
+        ring = self._plan.ring
+        return result if ring is None or isinstance(result, Tracer) else ring.handed_over(result)
 
     def tree_flatten(self) -> tuple[tuple[PyTree, Array], tuple[Plan, int, int]]:
         """Parameters and inputs are leaves; the rest is static."""
@@ -168,13 +187,12 @@ class NTKOperator:
             )
         v = as_float(v).astype(self.dtype)
         check_finite("v", v)
-        mesh = self._plan.mesh
-        if mesh is None or isinstance(v, Tracer):
+        ring = self._plan.ring
+        if ring is None or isinstance(v, Tracer):
             return v
         # Rows can be split ahead only where the points divide evenly over the devices.
         even = self._plan.num_points == len(self._x)
-        spec = PartitionSpec(self._plan.axes) if even else PartitionSpec()
-        return jax.device_put(v, NamedSharding(mesh, spec))
+        return jax.device_put(v, ring.sharding(0 if even else None, v.ndim))
 
     def _needed(self, batch: int, columns: int, width: int) -> int:
         """Estimated bytes of a product with (N, width), ``columns`` derivatives at a time."""
@@ -223,20 +241,3 @@ def _check_float(params: PyTree) -> None:
                 "floating-point parameters; bind what is not trained into apply_fn "
                 "(na.kernels.functional does)."
             )
-
-
-def _check_axes(mesh: Mesh | None, mesh_axes: str | Sequence[str] | None) -> tuple[str, ...]:
-    if mesh is None:
-        if mesh_axes is not None:
-            raise ValueError(f"mesh_axes is {mesh_axes!r} but mesh is None; pass the mesh too.")
-        return ()
-    if mesh_axes is None:
-        return tuple(mesh.axis_names)
-    axes = (mesh_axes,) if isinstance(mesh_axes, str) else tuple(mesh_axes)
-    missing = [axis for axis in axes if axis not in mesh.axis_names]
-    if missing or not axes or len(set(axes)) < len(axes):
-        raise ValueError(
-            f"mesh_axes is {mesh_axes!r}, expected distinct axes of the mesh, "
-            f"{', '.join(map(repr, mesh.axis_names))}."
-        )
-    return axes

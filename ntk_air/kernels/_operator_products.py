@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from .._typing import ApplyFn, Array, PyTree
 from ._implementations import program_of
+from ._ring import Ring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Plan:
         num_points: n.
         local: points on each device, n divided by the devices and rounded up.
         batch: points that run at once on a device.
-        mesh: the devices, or None.
-        axes: axes of ``mesh`` that the points are split over.
+        ring: the devices that the points are split over, or None.
     """
 
     apply_fn: ApplyFn
@@ -35,8 +35,7 @@ class Plan:
     num_points: int
     local: int
     batch: int
-    mesh: Mesh | None
-    axes: tuple[str, ...]
+    ring: Ring | None
 
     @property
     def entries(self) -> tuple[int, ...]:
@@ -103,16 +102,16 @@ def residual_bytes(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
 
 def _on_devices(plan: Plan, function: Callable, params: PyTree, *split: Array) -> Array:
     """Runs ``function(params, *split)`` with the points split over the mesh; (n, ...)."""
-    if plan.mesh is None:
+    if plan.ring is None:
         return function(params, *split)
-    points = PartitionSpec(plan.axes)
+    points = PartitionSpec(plan.ring.axes)
     total = len(split[0])
     # Rows beyond n have zero cotangents, so they add nothing to Jᵀv.
     split = tuple(jnp.pad(s, [(0, total - len(s))] + [(0, 0)] * (s.ndim - 1)) for s in split)
     # Unchecked: with replication tracked, JAX would sum the gradient over devices on its own.
     mapped = jax.shard_map(
         function,
-        mesh=plan.mesh,
+        mesh=plan.ring.mesh,
         in_specs=(PartitionSpec(), *[points] * len(split)),
         out_specs=points,
         check_vma=False,
@@ -180,7 +179,7 @@ def _transposed(plan: Plan, params: PyTree, x: Array, chosen: Array, mask: Array
 
     first_new = jnp.arange(plan.num_batches) * plan.batch
     total, _ = jax.lax.scan(one_batch, jax.tree.map(zeros, params), (_starts(plan), first_new))
-    return jax.lax.psum(total, plan.axes) if plan.axes else total
+    return total if plan.ring is None else jax.lax.psum(total, plan.ring.axes)
 
 
 def _forward(

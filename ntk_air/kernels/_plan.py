@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._checks import check_size
 from .._memory import check_fits, human, resolve_budget
 from .._typing import PyTree
 from ._task import Options, Task
@@ -33,8 +34,8 @@ def plan(program: Program, task: Task, default_tile: int, options: Options) -> L
             in memory and tiles of one point (the message names the least that works).
     """
     tile_size = options.tile_size
-    if tile_size is not None and tile_size < 1:
-        raise ValueError(f"tile_size is {tile_size}, expected at least 1.")
+    if tile_size is not None:
+        tile_size = check_size("tile_size", tile_size, 1)
     budget = resolve_budget(options.memory_budget)
     n1, n2 = task.num_points
     shape = (*task.leading, n1 * task.block, n2 * task.block)
@@ -42,12 +43,16 @@ def plan(program: Program, task: Task, default_tile: int, options: Options) -> L
     held_bytes = (
         0 if options.store else task.copies * math.prod(shape) * task.dtype.itemsize // ring
     )
-    check_fits(shape, held_bytes, 0, budget)
+    if held_bytes >= budget:
+        least = _work_bytes(program, 1, task) + 2 * _feature_bytes(program, 1, task)
+        check_fits(shape, held_bytes, least, budget)
     room = budget - held_bytes
     largest = -(-max(n1, n2) // (1 if options.store else ring))
     size = min(tile_size or default_tile, largest)
     while True:
-        work, features = _tile_bytes(program, size, task)
+        features = _feature_bytes(program, size, task)
+        # Compiled only where the features alone leave room.
+        work = _work_bytes(program, size, task) if 2 * features <= room or size == 1 else 0
         used = work + 2 * features
         if used <= room:
             break
@@ -79,24 +84,41 @@ def block_structs(size: int, task: Task) -> list[PyTree]:
     return [jax.tree.map(cut, side) for side in sides]
 
 
-def _tile_bytes(program: Program, size: int, task: Task) -> tuple[int, int]:
-    """Bytes beside the features of two tiles while one is computed, and of a tile's features."""
+def _feature_bytes(program: Program, size: int, task: Task) -> int:
+    """Bytes of the features of a tile's points, from shapes alone."""
+    return max(
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(features))
+        for features in _feature_structs(program, *_key(size, task))
+    )
+
+
+def _work_bytes(program: Program, size: int, task: Task) -> int:
+    """Bytes beside the features of two tiles while one is computed."""
+    return _counted_bytes(program, *_key(size, task))
+
+
+def _key(size: int, task: Task) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     structs = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), task.operands
     )
     leaves, structure = jax.tree.flatten((structs, *block_structs(size, task)))
-    return _counted_bytes(program, structure, tuple(leaves))
+    return structure, tuple(leaves)
+
+
+@functools.lru_cache(maxsize=256)
+def _feature_structs(
+    program: Program, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+) -> list[PyTree]:
+    operands, *blocks = jax.tree.unflatten(structure, leaves)
+    return [jax.eval_shape(features_of, program, operands, block) for block in blocks]
 
 
 @functools.lru_cache(maxsize=256)
 def _counted_bytes(
     program: Program, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
-) -> tuple[int, int]:
+) -> int:
     operands, *blocks = jax.tree.unflatten(structure, leaves)
-    features = [jax.eval_shape(program.features, operands, block) for block in blocks]
-    feature_bytes = max(
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(f)) for f in features
-    )
+    features = _feature_structs(program, structure, leaves)
     lowered = [tile_of.lower(program, operands, *features)]
     if not program.cheap_features:
         lowered.append(features_of.lower(program, operands, blocks[0]))
@@ -106,4 +128,4 @@ def _counted_bytes(
         temporary = getattr(analysis, "temp_size_in_bytes", 0) if analysis is not None else 0
         output = getattr(analysis, "output_size_in_bytes", 0) if analysis is not None else 0
         work = max(work, int(temporary + output))
-    return work, feature_bytes
+    return work

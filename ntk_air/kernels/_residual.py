@@ -8,7 +8,15 @@ from typing import Any
 
 from .. import _neural_tangents
 from .._checks import check_size
-from ._architectures import Architecture, activation_layer, check_sizes, is_closed_form, quiet
+from ._architectures import (
+    IMAGES,
+    VECTORS,
+    Architecture,
+    activation_layer,
+    check_sizes,
+    is_closed_form,
+    quiet,
+)
 from ._convolution import convolution
 
 
@@ -49,7 +57,7 @@ def residual(
     layers += [activation_layer(activation), dense(num_outputs)]
     name = f"residual(depth={depth}, width={width}, activation={activation})"
     network = quiet(stax.serial(*layers))
-    return Architecture(name, *network, closed_form=is_closed_form(activation))
+    return Architecture(name, *network, is_closed_form(activation), VECTORS)
 
 
 @functools.lru_cache(maxsize=16)
@@ -99,7 +107,7 @@ def wide_resnet(
     layers += [stax.GlobalAvgPool(), stax.Dense(num_outputs, W_std=weight_std, b_std=bias_std)]
     name = f"wide_resnet(block_size={block_size}, widen_factor={widen_factor}, {activation})"
     network = quiet(stax.serial(*layers))
-    return Architecture(name, *network, closed_form=is_closed_form(activation))
+    return Architecture(name, *network, is_closed_form(activation), IMAGES)
 
 
 def _sum_of(branch: list[Any], shortcut: Any) -> Any:

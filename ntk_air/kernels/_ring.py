@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -20,17 +22,31 @@ class Ring:
     """Devices in a row: the axes of a mesh that rows of a kernel are spread over.
 
     Attributes:
-        mesh: the devices.
+        mesh: the devices; whatever the types of the caller's axes, the compiler may place what it
+            likes in here.
         axes: names of the axes, the first one outermost.
+        given: the mesh as the caller has it.
     """
 
     mesh: Mesh
     axes: tuple[str, ...]
+    given: Mesh
 
     @property
     def size(self) -> int:
         """Number of devices that hold different rows."""
         return math.prod(self.mesh.shape[axis] for axis in self.axes)
+
+    def active(self) -> AbstractContextManager:
+        """Makes this mesh the one that arrays are on, whatever `jax.set_mesh` says outside."""
+        return jax.set_mesh(self.mesh)
+
+    def handed_over(self, array: Array) -> Array:
+        """An array on the caller's mesh, where the caller works on one (`jax.set_mesh`)."""
+        if jax.sharding.get_abstract_mesh().empty:
+            return array
+        spec = array.sharding.spec  # pyright: ignore[reportAttributeAccessIssue]
+        return jax.device_put(array, NamedSharding(self.given, spec))
 
     def sharding(self, spread: int | None, ndim: int = 1) -> NamedSharding:
         """Axis ``spread`` over the ring, or a copy everywhere for None."""
@@ -40,12 +56,23 @@ class Ring:
         return NamedSharding(self.mesh, PartitionSpec(*names))
 
 
-def as_ring(mesh: Any, mesh_axes: str | Sequence[str] | None) -> Ring:
-    """Checks a mesh and the names of its axes (None: all of them).
+def no_mesh() -> AbstractContextManager:
+    """Puts aside the mesh that the caller works on (`jax.set_mesh`), if any."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return contextlib.nullcontext()
+    return jax.set_mesh(Mesh(np.empty((), dtype=object), ()))
+
+
+def as_ring(mesh: Any, mesh_axes: str | Sequence[str] | None) -> Ring | None:
+    """Checks a mesh (None: no ring) and the names of its axes (None: all of them).
 
     Raises:
         ValueError: not a mesh, or an axis that it does not have.
     """
+    if mesh is None:
+        if mesh_axes is not None:
+            raise ValueError(f"mesh_axes is {mesh_axes!r}, but there is no mesh to have them.")
+        return None
     if not isinstance(mesh, Mesh):
         raise ValueError(
             f"mesh is a {type(mesh).__name__}, expected a jax.sharding.Mesh, for example "
@@ -63,8 +90,8 @@ def as_ring(mesh: Any, mesh_axes: str | Sequence[str] | None) -> Ring:
             f"mesh_axes is {mesh_axes!r}, expected distinct names of axes that the mesh has: "
             f"{names}."
         )
-    # Whatever the types of the caller's axes, the compiler may place what it likes in here.
-    return Ring(Mesh(mesh.devices, names), axes)
+    # Collectives count devices in the order of the mesh, whatever the order of the names.
+    return Ring(Mesh(mesh.devices, names), tuple(a for a in names if a in axes), mesh)
 
 
 class ShardedKernel:
@@ -93,6 +120,13 @@ class ShardedKernel:
     def select(self, *leading_index: int) -> ShardedKernel:
         """The kernel (n1, n2) at a full index of the axes in front."""
         return ShardedKernel(self.padded[leading_index], self.shape[len(leading_index) :])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Array:
+        """Entries as of an array; what is taken is copied to every device."""
+        return self.__jax_array__()[index]
 
     def __matmul__(self, v: Any) -> Array:
         """K v for v (n2,) or (n2, r)."""

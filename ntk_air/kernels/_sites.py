@@ -79,7 +79,7 @@ def analyse(
     ``default_dtype`` is that of Python numbers: it changes how the network is traced.
 
     Raises:
-        ValueError: outputs that do not depend on the point.
+        ValueError: outputs that do not depend on the point, or complex parameters on the way.
     """
 
     def single(leaves: tuple, point: Any) -> Any:
@@ -156,7 +156,7 @@ def _entrywise(step: Step) -> tuple[int | None, float]:
     size = step.results[0].aval.size
     first = step.operands[0] if step.operands else None
     if step.name in _SAME_ENTRIES or step.name in ("broadcast_in_dim", "convert_element_type"):
-        inexact = jnp.issubdtype(step.results[0].aval.dtype, jnp.inexact)
+        inexact = jnp.issubdtype(step.results[0].aval.dtype, jnp.floating)
         same = isinstance(first, Variable) and first.aval.size == size and inexact
         return (0, 1.0) if same else (None, 1.0)
     if step.name == "neg":
@@ -188,6 +188,12 @@ def _find(
             continue
         for position, part in enumerate(parts):
             if part.leaves and not part.data:
+                values = (step.operands[position], *step.results)
+                if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in values):
+                    raise ValueError(
+                        "parameters become complex numbers in this network, which is not computed "
+                        "layer by layer; use another implementation."
+                    )
                 kind = _kind(step, position)
                 sites.append((Site(index, position, kind, part.leaf, part.scale), part.leaves))
     return sites

@@ -43,9 +43,9 @@ class Options:
         progress: bool,
     ) -> Options:
         """Raises ValueError for a mesh that is none, or axes that it does not have."""
-        if mesh is None and mesh_axes is not None:
-            raise ValueError(f"mesh_axes is {mesh_axes!r}, but there is no mesh to have them.")
-        ring = None if mesh is None else as_ring(mesh, mesh_axes)
+        ring = as_ring(mesh, mesh_axes)
+        if store is not None and not os.fspath(store):
+            raise ValueError("store is an empty path, expected a folder for the kernel's tiles.")
         return cls(memory_budget, tile_size, ring, store, progress)
 
 

@@ -12,6 +12,8 @@ from .._typing import Array
 
 # cuSOLVER counts bytes of the matrix in 32 bits in some releases (jax issue 33062).
 _CUDA_LIMIT_BYTES = 2**31
+# Negative eigenvalues up to this many times n · eps · |λ|_max come from rounding of the entries.
+_ROUND_OFF = 10
 
 
 def platform_of(kernel: Array) -> str:
@@ -37,6 +39,13 @@ def dense_eigh(kernel: Array, rank: int) -> tuple[Array, Array]:
         values, vectors = jnp.asarray(host.eigenvalues), jnp.asarray(host.eigenvectors)
     else:
         values, vectors = _eigh(kernel)
+    least, scale = float(values[0]), float(jnp.max(jnp.abs(values)))
+    if least < -_ROUND_OFF * len(values) * float(jnp.finfo(values.dtype).eps) * scale:
+        warnings.warn(
+            f"the kernel is not positive semidefinite: its least eigenvalue is {least:.3g} beside "
+            f"{scale:.3g}, more than round-off; an NTK is, so check what computed it.",
+            stacklevel=3,
+        )
     return values[::-1][:rank], vectors[:, ::-1][:, :rank]
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_in_range, check_square
+from .._checks import check_choice, check_finite, check_in_range, check_size, check_square
 from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, Float, PRNGKeyArray
@@ -98,8 +98,7 @@ def eigendecompose(
     if not is_array:
         _check_operator(kernel, rank, method)
     n = kernel.shape[0]
-    rank = int(n if rank is None else rank)
-    check_in_range("rank", rank, 1, n)
+    rank = check_size("rank", n if rank is None else rank, 1, n)
     tolerance = default_tolerance(kernel) if tolerance is None else tolerance
     check_in_range("tolerance", tolerance, 0.0, low_open=True)
     if method == "auto":
@@ -137,6 +136,11 @@ def _choose(kernel: Array, rank: int) -> str:
 
 
 def _check_operator(operator: Any, rank: int | None, method: str) -> None:
+    if not hasattr(operator, "shape") or not hasattr(operator, "__matmul__"):
+        raise ValueError(
+            f"kernel is a {type(operator).__name__}, expected an array (n, n) or an operator with "
+            ".shape, @ and .diagonal()."
+        )
     if rank is None:
         raise ValueError("an operator needs rank=, the number of eigenpairs to compute.")
     if method == "dense":
@@ -150,7 +154,11 @@ def _check_operator(operator: Any, rank: int | None, method: str) -> None:
 
 def _check_kernel(kernel: Any) -> Array:
     check_square("kernel", kernel)
-    kernel = _automatic(as_float(kernel))
+    if np.iscomplexobj(kernel):
+        raise ValueError("kernel is complex, expected a real symmetric matrix.")
+    kernel = as_float(kernel)
+    # No solver works in half precision.
+    kernel = _automatic(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
     if kernel.size == 0:
         raise ValueError(f"kernel has shape {kernel.shape}; expected at least one point.")
     # Elsewhere a loop over tiles would serialise the device, or gather a sharded kernel.

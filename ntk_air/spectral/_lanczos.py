@@ -167,7 +167,7 @@ def _whole_space(kernel: Any, product: Product, rank: int) -> Eigenpairs:
         block, identity = basis_shape(rank).block, np.eye(n, dtype=dtype)
         columns = [product(jnp.asarray(identity[:, i : i + block])) for i in range(0, n, block)]
         kernel = jnp.concatenate(columns, axis=1)
-    host = np.asarray(kernel)
+    host = np.asarray(_everywhere(kernel))
     check_finite("the operator's matrix", host)
     vectors = jnp.asarray(np.linalg.eigh(host).eigenvectors[:, ::-1][:, :rank])
     products = jnp.matmul(kernel, vectors, precision="highest")

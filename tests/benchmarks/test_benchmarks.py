@@ -1,5 +1,4 @@
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import _harness
-from benchmarks._cases import CASES
-from benchmarks._harness import Case, Contestant
+from benchmarks import _harness, _report, _torch, kernels
+from benchmarks._cases import CASES, DEFAULT, GROUPS
+from benchmarks._harness import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+TORCH = "torch.func Jacobian"
 
 
 def run(*arguments):
@@ -20,21 +20,89 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+def check_case(case):
+    records = case["contestants"]
+    assert set(case["ratios"]) == set(records)
+    ours = next(iter(records))
+    assert case["ratios"][ours] == 1.0
+    for name, record in records.items():
+        assert 0 < record["min_s"] <= record["median_s"], name
+        assert record["repeats"] >= 1
+        if "deviation" in record:
+            assert record["agrees"] == (record["deviation"] <= _harness.AGREEMENT)
+            assert record["agrees"], (case["name"], name, record["deviation"])
+
+
 def check_report(report):
-    assert {"date", "platform", "cpu_count", "packages", "device_kind", "matmul_precision"} <= set(
-        report["environment"]
-    )
+    environment = report["environment"]
+    assert {"date", "platform", "cpu_count", "packages", "device_kind"} <= set(environment)
+    assert environment["matmul_precision"] == "float32"
+    assert environment["gemm"]["gflops_per_s"] > 0
     for case in report["cases"]:
-        records = case["contestants"]
-        assert set(case["ratios"]) == set(records)
-        ours = next(iter(records))
-        assert case["ratios"][ours] == 1.0
-        for name, record in records.items():
-            assert 0 < record["min_s"] <= record["median_s"], name
-            assert record["repeats"] >= 1
-            if "deviation" in record:
-                assert record["agrees"] == (record["deviation"] <= _harness.AGREEMENT)
-                assert record["agrees"], (case["name"], name, record["deviation"])
+        check_case(case)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(scale=0.01, folder=tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_case_runs_and_its_contestants_agree(name, settings):
+    case = CASES[name](settings)
+    assert case.name == name
+    assert len({contestant.name for contestant in case.contestants}) == len(case.contestants)
+    record = _harness.measure(case, repeats=1)
+    check_case(json.loads(json.dumps(record)))
+    for contestant in record["contestants"].values():
+        assert all(value < 1e-5 for value in contestant.get("quality", {}).values())
+
+
+def test_the_cases_of_the_default_run_and_of_the_groups_are_all_there_are():
+    assert [*DEFAULT, *(name for group in GROUPS.values() for name in group)] == list(CASES)
+
+
+def test_sizes_are_those_asked_for_at_scale_1():
+    sizes = {name: CASES[name](Settings()).sizes["n"] for name in CASES}
+    assert sizes == {
+        **{"infinite_fc": 4000, "infinite_conv": 128, "infinite_conv_flatten": 512},
+        **{"finite_mlp": 96, "finite_cnn": 96},
+        **{"finite_mlp_symmetric": 512, "finite_cnn_symmetric": 512},
+        **{"store": 20_000, "eigendecompose": 8000, "operator": 5000, "operator_trace": 5000},
+        **{"full_fc": 50_000, "full_eigen": 50_000, "full_conv": 10_000},
+    }
+    assert CASES["operator"](Settings()).sizes["p"] >= 10**6
+
+
+def test_a_store_is_computed_anew_every_time_and_deleted_in_the_end(settings):
+    case = CASES["store"](settings)
+    inputs = case.prepare()
+    compute = case.contestants[1].build(inputs)
+    paths = [compute().path for _ in range(2)]
+    assert paths[0] != paths[1]
+    assert all(path.is_dir() for path in paths)
+    del compute
+    assert list(settings.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["finite_mlp", "finite_cnn"])
+def test_without_torch_its_contestant_is_skipped_with_a_line(name, settings, monkeypatch):
+    monkeypatch.setattr(_torch, "installed", lambda: False)
+    case = CASES[name](settings)
+    assert TORCH not in [contestant.name for contestant in case.contestants]
+    assert len(case.notes) == 1
+    assert "torch is not installed" in case.notes[0]
+
+
+@pytest.mark.parametrize("name", ["finite_mlp", "finite_cnn"])
+def test_torch_has_the_same_network(name, settings):
+    pytest.importorskip("torch")
+    case = CASES[name](settings)
+    ours, torch = case.contestants[0], case.contestants[-1]
+    assert torch.name == TORCH
+    inputs = case.prepare()
+    expected, found = (np.asarray(contestant.build(inputs)()) for contestant in (ours, torch))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 def test_command_line_writes_a_report_in_which_all_contestants_agree(tmp_path):
@@ -48,12 +116,25 @@ def test_command_line_writes_a_report_in_which_all_contestants_agree(tmp_path):
     check_report(report)
     assert [case["name"] for case in report["cases"]] == ["infinite_fc", "eigendecompose"]
     assert report["environment"]["note"] == "a test"
-    assert report["cases"][0]["contestants"]["X Xᵀ alone"]["gflops_per_s"] > 0
-    assert _harness.markdown_table(report) in done.stdout
+    bound = report["cases"][0]["contestants"]["X Xᵀ + one pass"]
+    assert bound["gflops_per_s"] > 0
+    assert _report.markdown_table(report) in done.stdout
+
+
+def test_a_group_stands_for_its_cases(monkeypatch):
+    measured = []
+
+    def pretend(cases, options):
+        measured.extend(case.name for case in cases)
+        return {"environment": {"gemm": {"gflops_per_s": 1.0}}, "cases": []}
+
+    monkeypatch.setattr(kernels, "_measured", pretend)
+    assert kernels.main(["--cases", "store,gpu_full"]) == 0
+    assert measured == ["store", "full_fc", "full_eigen", "full_conv"]
 
 
 def test_memory_of_one_contestant_is_measured_in_its_own_process():
-    done = run("--scale", "0.02", "--cases", "eigendecompose", "--alone", "jax.numpy eigh")
+    done = run("--scale", "0.02", "--cases", "eigendecompose", "--alone", "numpy eigh")
     assert done.returncode == 0, done.stderr
     peaks = json.loads(done.stdout)
     assert 2**20 < peaks["before"] <= peaks["peak"]
@@ -62,14 +143,16 @@ def test_memory_of_one_contestant_is_measured_in_its_own_process():
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_stored_reports_have_the_fields_of_a_new_one(path):
-    check_report(json.loads(path.read_text(encoding="utf-8")))
+    report = json.loads(path.read_text(encoding="utf-8"))
+    check_report(report)
+    _report.markdown_table(report)
 
 
 def test_unknown_case_is_exit_code_2_with_the_list():
     done = run("--cases", "infinite_fc,nonsense")
     assert done.returncode == 2
     assert "nonsense" in done.stderr
-    assert all(name in done.stderr for name in CASES)
+    assert all(name in done.stderr for name in [*CASES, *GROUPS])
 
 
 def test_unknown_device_is_exit_code_2():
@@ -83,62 +166,3 @@ def test_missing_device_is_exit_code_2_with_one_line(memory):
         pytest.skip("this machine has a TPU")
     assert "no tpu for JAX on this machine" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_contestants_run_in_turn_after_one_warm_up_each():
-    calls = []
-    runs = {name: lambda name=name: calls.append(name) or name for name in "AB"}
-    times, results, first = _harness.time_in_turn(runs, {"A": 3, "B": 1})
-    assert "".join(calls) == "AB" + "AB" + "A" + "A"
-    assert {name: len(t) for name, t in times.items()} == {"A": 3, "B": 1}
-    assert results == {"A": "A", "B": "B"}
-    assert set(first) == {"A", "B"}
-
-
-def make_case(*values):
-    contestants = [
-        Contestant(f"c{i}", lambda x, v=v: lambda: x * v, repeats=1 if i else None)
-        for i, v in enumerate(values)
-    ]
-    bound = Contestant("bound", lambda x: lambda: "something else", value=None)
-    sizes = {"n": 2}
-    return Case("toy", sizes, lambda: np.ones(2), [*contestants, bound], rates={"bound": 1e9})
-
-
-def test_measure_records_medians_ratios_rates_and_disagreement(monkeypatch):
-    times = {"c0": [3.0, 1.0, 2.0], "c1": [6.0], "c2": [1.0], "bound": [0.5, 0.5, 0.5]}
-    results = {"c0": np.ones(2), "c1": np.ones(2) * 1.0001, "c2": np.ones(2) * np.nan}
-    monkeypatch.setattr(
-        _harness,
-        "time_in_turn",
-        lambda runs, repeats: (times, results | {"bound": ""}, dict.fromkeys(times, 9.0)),
-    )
-    record = _harness.measure(make_case(1.0, 1.0001, np.nan), repeats=3)
-    contestants = record["contestants"]
-    assert contestants["c0"]["median_s"] == 2.0
-    assert contestants["c0"]["min_s"] == 1.0
-    assert contestants["c1"]["repeats"] == 1
-    assert record["ratios"] == {"c0": 1.0, "c1": 3.0, "c2": 0.5, "bound": 0.25}
-    assert contestants["c1"]["agrees"]
-    assert not contestants["c2"]["agrees"]
-    assert contestants["bound"]["gflops_per_s"] == 2.0
-    assert "deviation" not in contestants["bound"]
-
-
-def test_deviation_is_relative_to_the_largest_entry():
-    assert _harness.deviation([4.0, 0.4], [4.0, 0.0]) == pytest.approx(0.1)
-    assert math.isnan(_harness.deviation([math.nan], [1.0]))
-
-
-def test_table_has_a_line_per_contestant():
-    report = {"cases": [_harness.measure(make_case(1.0, 2.0), repeats=2)]}
-    report["cases"][0]["peak_rss_bytes"] = {
-        "c0": {"before": 2**20, "peak": 3 * 2**20, "device_peak": 2**30},
-        "c1": None,
-    }
-    header, rule, *rows = _harness.markdown_table(report).splitlines()
-    assert len(rows) == 3
-    assert {line.count("|") for line in (header, rule, *rows)} == {10}
-    assert rows[0].endswith("| 3 + 1024 on the device |")
-    assert "1.0e+00 DISAGREES | – |" in rows[1]
-    assert "GFLOP/s" in rows[2]

@@ -183,3 +183,39 @@ def test_a_mesh_of_one_device():
     mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
     kernel = na.kernels.infinite_ntk(arch, x, mesh=mesh)
     assert relative_error(kernel, na.kernels.infinite_ntk(arch, x)) < 1e-6
+
+
+CONTEXT = """
+import contextlib, jax, numpy as np, ntk_air as na, distributed_job as job
+from jax.sharding import AxisType
+arch, params = job.network()
+line = jax.make_mesh((4,), ("data",), axis_types=(AxisType.KIND,))
+close = lambda a, b: np.abs(np.asarray(a) - np.asarray(b)).max() < 1e-5 * np.abs(b).max()
+make = {
+    "infinite": lambda x, **o: na.kernels.infinite_ntk(arch, x, **o),
+    "finite": lambda x, **o: na.kernels.empirical_ntk(arch.apply_fn, params, x, **o),
+}
+expected = {(n, k): np.asarray(f(job.inputs(n))) for n in (8, 9) for k, f in make.items()}
+for context in (contextlib.nullcontext(), jax.set_mesh(line)):
+    with context:
+        for (n, name), kernel in expected.items():
+            x = job.inputs(n)
+            found = make[name](x, mesh=line)
+            assert close(na.kernels.gather(found), kernel), (n, name)
+            assert close(make[name](x), kernel)
+            store = make[name](x, mesh=line, store=f"FOLDER/{n}{name}")
+            assert close(store, kernel)
+        for n in (8, 9):
+            op = na.kernels.NTKOperator(arch.apply_fn, params, job.inputs(n), mesh=line)
+            assert close(op @ np.eye(n), expected[n, "finite"])
+            assert close(op.diagonal(), np.diagonal(expected[n, "finite"]))
+            values = na.spectral.eigendecompose(op, rank=3).eigenvalues
+            dense = np.linalg.eigvalsh(expected[n, "finite"])[::-1]
+            assert np.allclose(values, dense[:3], rtol=1e-4)
+"""
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_meshes_of_either_kind_also_as_the_current_one(kind, tmp_path):
+    code = CONTEXT.replace("KIND", kind).replace("FOLDER", str(tmp_path))
+    finished(start(["-c", code], 4))

@@ -1,0 +1,57 @@
+"""Options that several subcommands share: the data set, and the network."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..datasets import Dataset
+
+DATASET_DEFAULTS: dict[str, Any] = {
+    "dataset": "digits",
+    "root": None,
+    "classes": None,
+    "train_size": None,
+}
+
+
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """Which data set, and how much of it."""
+    parser.add_argument("--dataset", help="digits (default), mnist, cifar10, cifar100, or a path")
+    parser.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
+    parser.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
+    parser.add_argument("--train-size", type=int, help="training points, class-balanced")
+
+
+def add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, type, str]) -> None:
+    """Options that are numbers: (flag, type, help) each."""
+    for flag, kind, text in rows:
+        parser.add_argument(flag, type=kind, help=text)
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was said on the command line; parsers suppress what was not."""
+    return {k: v for k, v in vars(arguments).items() if k not in ("run", "command", "config")}
+
+
+def load_dataset(options: dict[str, Any], *, test_size: int | None, seed: int) -> Dataset:
+    """The data set that the options name."""
+    from .. import datasets
+
+    return datasets.load(
+        options["dataset"],
+        root=options["root"],
+        train_size=options["train_size"],
+        test_size=test_size,
+        classes=_classes(options["classes"]),
+        seed=seed,
+    )
+
+
+def _classes(value: Any) -> tuple[str | int, ...] | None:
+    """``cat,dog`` or a list from a file."""
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(int(p) if p.isdigit() else p for p in parts)
+    return None if value is None else tuple(value)
