@@ -17,6 +17,7 @@ from ._implementations import IMPLEMENTATIONS, default_tile, implementation_cost
 from ._inputs import check_inputs, check_network, check_params
 from ._plan import plan
 from ._task import Options, Task
+from ._tiles import Layout
 
 _OUTPUTS = ("trace", "per_output", "full")
 _log = logging.getLogger("ntk_air.kernels")
@@ -52,9 +53,9 @@ def empirical_ntk(
             of the gradients of output a at x1_i and of output b at x2_j.
         implementation: how derivatives are contracted. ``"layerwise"``: each point's layer inputs
             and derivatives once, then matrix products; the others are neural-tangents' (Novak,
-            Sohl-Dickstein, Schoenholz, arXiv:2206.08720). ``"auto"`` takes the one that XLA says
-            needs the fewest operations, of those that fit the memory, and logs which (logger
-            ``ntk_air.kernels``).
+            Sohl-Dickstein, Schoenholz, arXiv:2206.08720). ``"auto"`` counts the operations of
+            each for this network and size, takes the one with the fewest of those that fit the
+            memory, and logs which (logger ``ntk_air.kernels``).
         memory_budget: bytes that the result and the workspace of a tile may take together;
             default half of what is free.
         tile_size: points of a tile along each axis, an upper bound.
@@ -92,15 +93,18 @@ def empirical_ntk(
         description={"kernel": "empirical_ntk", "outputs": outputs},
     )
     if implementation == "auto":
-        implementation = _cheapest(apply_fn, task, outputs, options)
-    program = program_of(apply_fn, outputs, implementation)
+        implementation, layout = _cheapest(apply_fn, task, outputs, options)
+        program = program_of(apply_fn, outputs, implementation)
+    else:
+        program = program_of(apply_fn, outputs, implementation)
+        layout = plan(program, task, default_tile(), options)
     task = dataclasses.replace(
         task, description=task.description | {"implementation": implementation}
     )
-    return compute(program, task, plan(program, task, default_tile(), options), options)
+    return compute(program, task, layout, options)
 
 
-def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> str:
+def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> tuple[str, Layout]:
     """The implementation with the fewest operations of those that fit the budget."""
     columns = None if task.points2 is None else len(task.points2)
     costs = implementation_costs(
@@ -109,7 +113,7 @@ def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> 
     refused: list[BudgetError] = []
     for name in costs.ranked():
         try:
-            plan(program_of(apply_fn, outputs, name), task, default_tile(), options)
+            layout = plan(program_of(apply_fn, outputs, name), task, default_tile(), options)
         except BudgetError as error:
             refused.append(error)
             continue
@@ -121,4 +125,4 @@ def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> 
         name,
         ", ".join(f"{n} {c:.3g}" for n, c in costs.operations.items()),
     )
-    return name
+    return name, layout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 from typing import Any, ClassVar
 
 import jax
@@ -14,7 +13,8 @@ import jax.numpy as jnp
 from .. import _neural_tangents
 from .._typing import ApplyFn, Array, PyTree
 from ._layerwise import LayerwiseProgram
-from ._tiles import Program, features_of, starts, tile_of
+from ._operations import count_operations
+from ._tiles import Program, starts
 
 IMPLEMENTATIONS = (
     "auto",
@@ -40,7 +40,7 @@ def default_tile() -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What each implementation needs for one kernel, as XLA counts it before optimisation.
+    """What each implementation needs for one kernel.
 
     Attributes:
         operations: implementation -> floating-point operations of the whole kernel.
@@ -108,22 +108,16 @@ def _costs(
     for name in IMPLEMENTATIONS[1:]:
         program = program_of(apply_fn, outputs, name)
         try:
-            # Lowered, not compiled: the count is all that is asked of three of the four.
-            features = jax.eval_shape(features_of, program, params, block)
-            count = tiles * _operations(tile_of.lower(program, params, features, features))
-            if not program.cheap_features:
-                count += blocks * _operations(features_of.lower(program, params, block))
-            operations[name] = count
+            features = jax.eval_shape(program.features, params, block)
+            once = count_operations(program.features, params, block)
+            each = count_operations(program.tile, params, features, features)
+            operations[name] = blocks * once + tiles * each
         except Exception as error:
             _log.debug("implementation %s does not take this network: %s", name, error)
             errors.append(error)
     if not operations:
         raise errors[-1]
     return Costs(operations)
-
-
-def _operations(lowered: Any) -> float:
-    return float((lowered.cost_analysis() or {}).get("flops", math.inf))
 
 
 @dataclasses.dataclass(frozen=True)

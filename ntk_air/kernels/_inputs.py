@@ -95,12 +95,30 @@ def check_rank(name: str, input_axes: tuple[str, ...] | None, x: Array) -> None:
 
 
 def check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
-    """Returns C; ValueError on outputs that are not real, finite (n, C), or that mix the batch."""
+    """Returns C; ValueError on outputs that are not real, finite (n, C), or that mix the batch.
+
+    Asked of each network once: a kernel of few points would take longer to check than to compute.
+    """
     if getattr(type(apply_fn), "__hash__", None) is None:
         raise ValueError(
             f"apply_fn is a {type(apply_fn).__name__}, which cannot be hashed, so it cannot be "
             "compiled; wrap it: lambda params, x: apply_fn(params, x)."
         )
+    leaves, structure = jax.tree.flatten(params)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    network = (apply_fn, structure, shapes, x.shape[1:], x.dtype)
+    if network not in _CHECKED:
+        if len(_CHECKED) >= _MOST_CHECKED:
+            _CHECKED.pop(next(iter(_CHECKED)))
+        _CHECKED[network] = _num_outputs(apply_fn, params, x)
+    return _CHECKED[network]
+
+
+_MOST_CHECKED = 256
+_CHECKED: dict[Any, int] = {}
+
+
+def _num_outputs(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
     point = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
     shape = jax.eval_shape(apply_fn, params, point)
     rank_2 = len(getattr(shape, "shape", ())) == 2

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .._neural_tangents._flatten import Step
 from .._neural_tangents._program import Variable
@@ -17,6 +18,8 @@ from ._sites import Network, Site, analyse, positions
 
 # Operations that a pass over memory is worth, for the choice between two forms.
 _PASSES = 60
+# Length of rows that a product on CPU takes at once.
+_STRETCH = 4096
 # Entries of a Jacobian below which it is joined with others.
 _SMALL = 4096
 
@@ -96,18 +99,51 @@ class LayerwiseProgram:
         with jax.default_matmul_precision("float32"):
             for (h1, b1), (h2, b2) in zip(rows["dense"], columns["dense"], strict=True):
                 total += contract(b1, b2, h1 @ h2.T)
-            for (h1, b1), (h2, b2) in zip(rows["shared"], columns["shared"], strict=True):
-                inputs = jnp.einsum("ipk,jrk->ijpr", h1, h2)
-                total += jnp.sum(inputs * jnp.einsum("ipk,jrk->ijpr", b1, b2), axis=(2, 3))
+            for one, other in zip(rows["shared"], columns["shared"], strict=True):
+                total += _over_positions(*one, *other)
             for j1, j2 in zip(rows["jacobian"], columns["jacobian"], strict=True):
                 total += contract(j1, j2, None)
         return total
 
 
+def _over_positions(h1: Array, b1: Array, h2: Array, b2: Array) -> Array:
+    """Σ_pr (h1_ip·h2_jr)(b1_ip·b2_jr), (t1, t2), one position p at a time.
+
+    Both Gram matrices of all pairs of positions at once would be P times larger than the cache
+    needs to hold.
+    """
+    t2, count = h2.shape[:2]
+    h2, b2 = h2.reshape(t2 * count, -1), b2.reshape(t2 * count, -1)
+
+    def one(p: Array, total: Array) -> Array:
+        h = lax.dynamic_index_in_dim(h1, p, axis=1, keepdims=False)
+        b = lax.dynamic_index_in_dim(b1, p, axis=1, keepdims=False)
+        return total + (h @ h2.T) * (b @ b2.T)
+
+    start = jnp.zeros((h1.shape[0], t2 * count), jnp.result_type(h1, b1, h2, b2))
+    total = lax.fori_loop(0, h1.shape[1], one, start)
+    return total.reshape(-1, t2, count).sum(-1)
+
+
 def _trace(b1: Array, b2: Array, inputs: Array | None) -> Array:
-    flat1, flat2 = b1.reshape(len(b1), -1), b2.reshape(len(b2), -1)
-    gram = flat1 @ flat2.T
+    gram = _long_gram(b1.reshape(len(b1), -1), b2.reshape(len(b2), -1))
     return gram if inputs is None else gram * inputs
+
+
+def _long_gram(a: Array, b: Array) -> Array:
+    """Products (t1, t2) of long rows, a stretch at a time: on CPU a quarter faster, by cache."""
+    length = a.shape[1]
+    stretches = length // _STRETCH
+    if stretches < 2 or jax.default_backend() != "cpu":
+        return a @ b.T
+
+    def one(i: Array, total: Array) -> Array:
+        left = lax.dynamic_slice_in_dim(a, i * _STRETCH, _STRETCH, axis=1)
+        return total + left @ lax.dynamic_slice_in_dim(b, i * _STRETCH, _STRETCH, axis=1).T
+
+    done = stretches * _STRETCH
+    rest = a[:, done:] @ b[:, done:].T
+    return lax.fori_loop(0, stretches, one, rest)
 
 
 def _per_output(b1: Array, b2: Array, inputs: Array | None) -> Array:

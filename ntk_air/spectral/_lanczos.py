@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .._checks import check_finite
 from .._typing import Array, Float, PRNGKeyArray
@@ -173,6 +174,15 @@ def _whole_space(kernel: Any, product: Product, rank: int) -> Eigenpairs:
     products = jnp.matmul(kernel, vectors, precision="highest")
     values, norms, _, _ = _residuals(vectors, products)
     return _descending(Eigenpairs(values, vectors, norms))
+
+
+def _everywhere(kernel: Array) -> Array:
+    """The kernel on every process, where several hold parts of it."""
+    if kernel.is_fully_addressable:
+        return kernel
+    mesh = kernel.sharding.mesh  # pyright: ignore[reportAttributeAccessIssue]
+    copied = jax.jit(lambda k: k, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return copied(kernel)
 
 
 def _check_progress(worst: float, best: float, tolerance: float, eps: float, n: int) -> None:

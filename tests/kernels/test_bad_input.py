@@ -17,6 +17,8 @@ from ntk_air._numerics import relative_error
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(8, 5)).astype(np.float32)
+NEGATIVE = np.abs(X)
+NEGATIVE[3] *= -9
 PARAMS = {
     "w": jnp.asarray(RNG.normal(size=(5, 7)), jnp.float32),
     "v": jnp.asarray(RNG.normal(size=(7, 3)), jnp.float32),
@@ -54,6 +56,14 @@ REFUSED = {
     "nan": (
         lambda: finite(lambda p, x: jnp.log(x @ p["w"]) @ p["v"]),
         r"output of apply_fn at x1\[0\] holds",
+    ),
+    "nan in the derivative": (
+        lambda: finite(lambda p, x: jnp.sqrt(0.0 * x @ p["w"]) @ p["v"]),
+        "kernel is NaN or infinite at 8 of 8 rows",
+    ),
+    "nan at one point": (
+        lambda: finite(lambda p, x: jnp.log(1.0 + x[:, :1]) * (x @ p["w"]), x=NEGATIVE),
+        "NaN or infinite at 8 of 8 rows, most of all at point 3 of x1",
     ),
     "complex parameters": (
         lambda: finite(params=jax.tree.map(lambda a: a + 0j, PARAMS)),

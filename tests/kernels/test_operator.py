@@ -241,9 +241,9 @@ def test_bad_networks_and_options():
         build(lambda p, x: apply_fn(p, x - x.mean(0)))
     with pytest.raises(ValueError, match="batch_size is 0"):
         build(batch_size=0)
-    with pytest.raises(ValueError, match="axes of the mesh, 'data'"):
+    with pytest.raises(ValueError, match="expected distinct names of axes that the mesh has"):
         build(mesh=mesh, mesh_axes="model")
-    with pytest.raises(ValueError, match="mesh is None"):
+    with pytest.raises(ValueError, match="there is no mesh"):
         build(mesh_axes="data")
 
 
