@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
-import uuid
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,6 +26,7 @@ from ._store_format import (
     new_manifest,
     open_array,
     present_tiles,
+    publish,
     read_manifest,
     tile_file,
 )
@@ -199,7 +198,10 @@ def open_store(
         raise ValueError(f"{path} is a file, expected a folder; give another path for the store.")
     path.mkdir(parents=True, exist_ok=True)
     if not (path / MANIFEST).exists():
-        _publish(path, asked)
+        publish(path, asked)
+    for draft in path.glob(f".{MANIFEST}.*"):
+        # Of a process killed at that moment; one that lives sees that the manifest is there.
+        draft.unlink(missing_ok=True)
     found, layout = read_manifest(path)
     if found["hash"] != asked["hash"]:
         where = differences(found["job"], asked["job"], "job")
@@ -210,34 +212,6 @@ def open_store(
             f"Give another path, or delete {path} to compute it anew."
         )
     return KernelStore(path, layout)
-
-
-def _publish(path: Path, manifest: dict[str, Any]) -> None:
-    """Writes the manifest unless another process has; whole or not at all."""
-    foreign = [name for name in os.listdir(path) if not name.startswith(f".{MANIFEST}.")]
-    # Another process may have made the store since we looked.
-    if foreign and not (path / MANIFEST).exists():
-        raise ValueError(
-            f"{path} is not a kernel store, and it holds {len(foreign)} other file(s), such as "
-            f"{min(foreign)!r}; nothing was touched: give a new or empty folder."
-        )
-    draft = path / f".{MANIFEST}.{uuid.uuid4().hex}"
-    try:
-        with open(draft, "x") as file:
-            json.dump(manifest, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            # A link is refused where the name is taken, so all processes follow one manifest.
-            os.link(draft, path / MANIFEST)
-        except FileExistsError:
-            pass
-        except OSError:
-            # No hard links here (exFAT, some network mounts). Two processes that start at once
-            # and disagree on the chunk are then told apart by the array, which one of them made.
-            os.replace(draft, path / MANIFEST)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def fill(

@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import os
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -114,6 +115,38 @@ def new_manifest(job: dict[str, Any], layout: DiskLayout) -> dict[str, Any]:
         "chunk": list(layout.chunk),
         "written_by": {"ntk_air": __version__, "tensorstore": version("tensorstore")},
     }
+
+
+def publish(path: Path, manifest: dict[str, Any]) -> None:
+    """Writes the manifest unless another process has; whole or not at all."""
+    foreign = [name for name in os.listdir(path) if not name.startswith(f".{MANIFEST}.")]
+    # Another process may have made the store since we looked.
+    if foreign and not (path / MANIFEST).exists():
+        raise ValueError(
+            f"{path} is not a kernel store, and it holds {len(foreign)} other file(s), such as "
+            f"{min(foreign)!r}; nothing was touched: give a new or empty folder."
+        )
+    draft = path / f".{MANIFEST}.{uuid.uuid4().hex}"
+    try:
+        with open(draft, "x") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # A link is refused where the name is taken, so all processes follow one manifest.
+            os.link(draft, path / MANIFEST)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            # Whoever published the manifest has cleared the drafts away.
+            if not (path / MANIFEST).exists():
+                raise
+        except OSError:
+            # No hard links here (exFAT, some network mounts). Two processes that start at once
+            # and disagree on the chunk are then told apart by the array, which one of them made.
+            os.replace(draft, path / MANIFEST)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _hash(identity: dict[str, Any]) -> str:

@@ -133,6 +133,19 @@ def test_killed_twenty_times_ends_bit_identical(tmp_path):
     assert all(result["identical"])
 
 
+def test_a_draft_of_a_killed_process_is_cleared_away(tmp_path):
+    """Killed while it wrote the manifest, before or after another one made the store."""
+    kernel = values((6, 6))
+    for made in (False, True):
+        path = tmp_path / str(made)
+        if made:
+            stored(path, kernel, 3)
+        path.mkdir(exist_ok=True)
+        (path / ".manifest.json.0123").write_text('{"format": "ntk')
+        assert np.array_equal(np.asarray(stored(path, kernel, 3)), kernel)
+        assert not list(path.glob(".manifest*"))
+
+
 def test_two_processes_create_and_share_one_store(tmp_path):
     result = run_job("share", tmp_path)
     assert result["codes"] == [[0, 0]] * 3
