@@ -1,25 +1,18 @@
 """Training in the eigenbasis: spectral filters, closed-form outputs, retrieval, stopping."""
 
-from ._filters import (
-    gradient_descent,
-    gradient_flow,
-    heavy_ball,
-    ridge,
-    ridge_distillation,
-    teacher_student,
-    truncation,
-)
-from ._fit import filter_values, fit, predict
+from ._distillation import distilled, label_averaging, ridge_distillation, teacher_student
+from ._equivalent import EquivalentTime, equivalent_stopping_time
+from ._filters import gradient_descent, gradient_flow, heavy_ball, ridge, truncation
+from ._fit import filter_values, fit, predict, remainder_bound
+from ._leave_one_out import leave_one_out, leave_one_out_flow
+from ._noise import NoiseEstimate, estimate_noise
+from ._refine import RefinedLabels, refine_labels
 from ._retrieval import RetrievalCurves, measured_retrieval, retrieval
-from ._stopping import (
-    RULES,
-    Risk,
-    StoppingTime,
-    leave_one_out,
-    risk,
-    stopping_time,
-    time_grid,
-)
+from ._ridge_choices import optimal_teacher_weight, tolerance_strengths
+from ._risk import Risk, risk
+from ._schemes import EquivalenceTable, distillation_schemes, equivalence_table
+from ._stopping import RULES, StoppingTime, stopping_time, time_grid
+from ._time import from_neural_tangents_time, to_neural_tangents_time
 
 __all__ = [
     # filters
@@ -28,21 +21,40 @@ __all__ = [
     "heavy_ball",
     "ridge",
     "truncation",
-    "ridge_distillation",
+    # distillation as filters
+    "distilled",
     "teacher_student",
-    "filter_values",
+    "ridge_distillation",
+    "label_averaging",
+    "tolerance_strengths",
+    "optimal_teacher_weight",
     # closed-form training
     "fit",
     "predict",
+    "remainder_bound",
+    "filter_values",
     "retrieval",
     "measured_retrieval",
     "RetrievalCurves",
-    # stopping
     "risk",
     "Risk",
+    "to_neural_tangents_time",
+    "from_neural_tangents_time",
+    # distillation against early stopping
+    "equivalent_stopping_time",
+    "EquivalentTime",
+    "distillation_schemes",
+    "equivalence_table",
+    "EquivalenceTable",
+    # without clean labels
+    "estimate_noise",
+    "NoiseEstimate",
     "stopping_time",
     "StoppingTime",
-    "leave_one_out",
-    "time_grid",
     "RULES",
+    "time_grid",
+    "leave_one_out",
+    "leave_one_out_flow",
+    "refine_labels",
+    "RefinedLabels",
 ]

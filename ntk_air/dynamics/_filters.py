@@ -8,11 +8,10 @@ f = f_0 + Σ g(λ_k) u_k u_kᵀ (ỹ − f_0). Time is learning rate × step for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from .._checks import check_in_range
+from .._checks import check_in_range, check_size
 from .._typing import Array, Filter
 
 
@@ -30,22 +29,27 @@ def gradient_flow(time: float) -> Filter:
     check_in_range("time", time, 0.0)
 
     def filter_(eigenvalues: Array) -> Array:
-        values = positive(eigenvalues)
-        if math.isinf(time):
-            return jnp.where(values > 0, 1.0, 0.0).astype(values.dtype)
-        return -jnp.expm1(-values * time)
+        return flow_fractions(eigenvalues, time)
 
+    # Lets many of them be evaluated in one array operation.
+    filter_.flow_time = float(time)  # pyright: ignore[reportFunctionMemberAccess]
     return filter_
+
+
+def flow_fractions(eigenvalues: Array, times: float | Array) -> Array:
+    """1 − e^{−λt}, times broadcast against eigenvalues; 0 where λ = 0 whatever the time."""
+    values = positive(eigenvalues)
+    return -jnp.expm1(-jnp.where(values > 0, values * times, 0.0))
 
 
 def gradient_descent(learning_rate: float, steps: int) -> Filter:
     """``steps`` steps of gradient descent: 1 − (1 − ηλ)^s, exact also where it oscillates.
 
     Raises:
-        ValueError: if ``learning_rate`` is not positive or ``steps`` negative.
+        ValueError: if ``learning_rate`` is not positive, or ``steps`` negative or no whole number.
     """
     check_in_range("learning_rate", learning_rate, 0.0, math.inf, low_open=True, high_open=True)
-    check_in_range("steps", steps, 0)
+    steps = check_size("steps", steps, 0)
 
     def filter_(eigenvalues: Array) -> Array:
         rate = learning_rate * positive(eigenvalues)
@@ -68,55 +72,61 @@ def heavy_ball(learning_rate: float, steps: int, momentum: float) -> Filter:
         momentum: β in [0, 1).
 
     Raises:
-        ValueError: on values out of range.
+        ValueError: on values out of range, or steps that are no whole number.
 
     Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
     """
     check_in_range("learning_rate", learning_rate, 0.0, math.inf, low_open=True, high_open=True)
-    check_in_range("steps", steps, 0)
+    steps = check_size("steps", steps, 0)
     check_in_range("momentum", momentum, 0.0, 1.0, high_open=True)
     if momentum == 0.0:
         return gradient_descent(learning_rate, steps)
+    if steps == 0:
+        return lambda eigenvalues: jnp.zeros_like(positive(eigenvalues))
 
     def filter_(eigenvalues: Array) -> Array:
-        values = positive(eigenvalues)
-        middle = (1.0 + momentum - learning_rate * values) / 2.0
-        discriminant = middle**2 - momentum
+        rate = learning_rate * positive(eigenvalues)
+        middle = (1.0 + momentum - rate) / 2.0
+        # middle² − β in factors: no cancellation where the roots meet.
+        modulus = math.sqrt(momentum)
+        discriminant = ((1.0 - modulus) ** 2 - rate) * ((1.0 + modulus) ** 2 - rate) / 4.0
+        root = jnp.sqrt(jnp.abs(discriminant))
         # r_s = U_s − β U_{s−1}, U_s = (a^{s+1} − b^{s+1})/(a − b) for the roots a, b.
-        return 1.0 - (
-            _chebyshev_like(middle, discriminant, momentum, steps)
-            - momentum * _chebyshev_like(middle, discriminant, momentum, steps - 1)
-        )
+        residual = _power_ratio(middle, root, discriminant, modulus, steps + 1)
+        residual -= momentum * _power_ratio(middle, root, discriminant, modulus, steps)
+        apart = (discriminant > 0) & (middle > 0) & (4 * root > 1.0 - momentum)
+        return jnp.where(apart, _slow_and_fast(rate, middle, root, momentum, steps), 1.0 - residual)
 
     return filter_
 
 
-def _chebyshev_like(middle: Array, discriminant: Array, product: float, steps: int) -> Array:
-    """(a^{s+1} − b^{s+1}) / (a − b) for the roots a, b of z² − 2·middle·z + product."""
-    count = steps + 1
-    root = jnp.sqrt(jnp.abs(discriminant))
-    # Real roots: divided difference, without cancellation through sinh.
-    large = jnp.where(middle >= 0, middle + root, middle - root)
-    safe = jnp.where(large == 0, 1.0, large)
-    small = product / safe
-    gap = large - small
-    apart = jnp.abs(gap) > 1e-6 * jnp.abs(safe)
-    real = jnp.where(
-        apart,
-        (large**count - small**count) / jnp.where(apart, gap, 1.0),
-        count * middle ** max(count - 1, 0),
-    )
-    # Complex pair of modulus sqrt(product): sine form.
-    modulus = math.sqrt(product)
-    angle = jnp.arctan2(root, middle)
-    sine = jnp.sin(angle)
-    flat = jnp.abs(sine) < 1e-6
-    ratio = jnp.where(
-        flat,
-        count * jnp.cos(angle) ** (count - 1 if count > 0 else 0),
-        jnp.sin(count * angle) / jnp.where(flat, 1.0, sine),
-    )
-    return jnp.where(discriminant >= 0, real, modulus ** (count - 1) * ratio)
+def _power_ratio(
+    middle: Array, root: Array, discriminant: Array, modulus: float, count: int
+) -> Array:
+    """(a^c − b^c) / (a − b) for the roots a, b = middle ± root of product ``modulus``²."""
+    # a, b = m e^{±θ} or m e^{±iθ} up to a common sign; both forms tend to c m^{c−1} as θ → 0.
+    size = jnp.abs(middle)
+    real = jnp.arcsinh(root / modulus)
+    apart = real > 0
+    growth = jnp.expm1(-2 * count * real) / jnp.where(apart, jnp.expm1(-2 * real), 1.0)
+    hyperbolic = (size + root) ** (count - 1) * jnp.where(apart, growth, float(count))
+    angle = jnp.arctan2(root, size)
+    turning = angle > 0
+    ratio = jnp.sin(count * angle) / jnp.where(turning, jnp.sin(angle), 1.0)
+    circular = modulus ** (count - 1) * jnp.where(turning, ratio, float(count))
+    sign = jnp.where((middle < 0) & (count % 2 == 0), -1.0, 1.0)
+    return sign * jnp.where(discriminant >= 0, hyperbolic, circular)
+
+
+def _slow_and_fast(rate: Array, middle: Array, root: Array, momentum: float, steps: int) -> Array:
+    """1 − r_s where both roots are real and apart, with the digits of small rates kept."""
+    slow = middle + root
+    fast = momentum / jnp.where(slow > 0, slow, 1.0)
+    # (1 − a)(1 − b) = ηλ gives 1 − a without subtracting, and A (1 − a^s) + B (1 − b^s) the sum.
+    rest = rate / (1.0 - fast)
+    weight = -rate * fast / ((1.0 - fast) * jnp.where(root > 0, 2 * root, 1.0))
+    fitted = -jnp.expm1(steps * jnp.log1p(-jnp.minimum(rest, 0.999)))
+    return (1.0 - weight) * fitted + weight * (1.0 - fast**steps)
 
 
 def ridge(strength: float) -> Filter:
@@ -133,58 +143,28 @@ def truncation(rank: int) -> Filter:
     """Spectral cut-off: 1 for the first ``rank`` directions, 0 for the rest.
 
     Raises:
-        ValueError: if ``rank`` is negative.
+        ValueError: if ``rank`` is negative or no whole number.
     """
-    check_in_range("rank", rank, 0)
-    return lambda eigenvalues: (jnp.arange(eigenvalues.shape[0]) < rank).astype(eigenvalues.dtype)
-
-
-def ridge_distillation(
-    strength: float | Sequence[float], rounds: int | None = None, alpha: float = 0.0
-) -> Filter:
-    """Rounds of ridge self-distillation, the given labels weighted ``alpha`` in each target.
-
-    d_i = λ/(λ + γ_i) · (α + (1 − α) d_{i−1}), d_0 = λ/(λ + γ_0); α = 0 drops the labels.
-
-    Args:
-        strength: γ, one number or one per round (round 0, plain ridge, first).
-        rounds: rounds after plain ridge; default what the sequence of strengths says.
-        alpha: weight of the given labels in [0, 1].
-
-    Raises:
-        ValueError: on values out of range, or a number of strengths that does not fit.
-
-    Source: Mobahi, Farajtabar, Bartlett (arXiv:2002.05715); Borup, Andersen (arXiv:2102.13088).
-    """
-    check_in_range("alpha", alpha, 0.0, 1.0)
-    many = isinstance(strength, Sequence)
-    if rounds is None and not many:
-        raise ValueError("ridge_distillation needs rounds= when strength is one number.")
-    count = len(strength) - 1 if rounds is None else rounds  # pyright: ignore[reportArgumentType]
-    check_in_range("rounds", count, 0)
-    strengths = list(strength) if many else [strength] * (count + 1)  # pyright: ignore
-    if len(strengths) != count + 1:
-        raise ValueError(f"got {len(strengths)} strengths, expected rounds + 1 = {count + 1}.")
-    for value in strengths:
-        check_in_range("strength", value, 0.0, low_open=True)
+    rank = check_size("rank", rank, 0)
 
     def filter_(eigenvalues: Array) -> Array:
         values = positive(eigenvalues)
-        fitted = values / (values + strengths[0])
-        for gamma in strengths[1:]:
-            fitted = values / (values + gamma) * (alpha + (1.0 - alpha) * fitted)
-        return fitted
+        return (jnp.arange(values.shape[0]) < rank).astype(values.dtype)
 
+    return needing(rank, filter_)
+
+
+def needing(rank: int, filter_: Filter) -> Filter:
+    """Marks a filter that counts directions with how many of them it must see."""
+    filter_.rank_needed = rank  # pyright: ignore[reportFunctionMemberAccess]
     return filter_
 
 
-def teacher_student(teacher_time: float, student_time: float) -> Filter:
-    """A teacher stopped at one time, a student trained on its outputs to another.
+def rank_needed(filter_: Filter) -> int:
+    """How many directions a filter counts; 0 for functions of the eigenvalue alone."""
+    return getattr(filter_, "rank_needed", 0)
 
-    (1 − e^{−λt₁})(1 − e^{−λt₂}): a converged teacher (infinite time) leaves plain training.
 
-    Raises:
-        ValueError: if a time is negative.
-    """
-    teacher, student = gradient_flow(teacher_time), gradient_flow(student_time)
-    return lambda eigenvalues: teacher(eigenvalues) * student(eigenvalues)
+def flow_time(filter_: Filter) -> float | None:
+    """The time of a filter that `gradient_flow` made, else None."""
+    return getattr(filter_, "flow_time", None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +13,17 @@ from .._checks import check_finite, check_ndim, check_same_length, check_same_sh
 from .._numerics import as_float
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project
-
-Filters = Filter | Sequence[Filter]
+from ._remainder import Bank, Filters, bank_of, evaluate, flows, spectrum, split, spread
 
 
 def filter_values(eigensystem: Eigensystem, filters: Sequence[Filter]) -> Float[Array, "F r"]:
-    """g(λ_k) of each filter (F, r).
+    """g(λ_k) of each filter (F, r); eigenvalues that cannot be told from zero are given as zero.
 
     Raises:
-        ValueError: if a filter returns another shape than the eigenvalues', or NaN.
+        ValueError: if a filter returns another shape than the eigenvalues', or NaN, or counts more
+            directions than a partial eigensystem holds.
     """
-    rows = []
-    for index, filter_ in enumerate(filters):
-        row = filter_(eigensystem.eigenvalues)
-        if row.shape != eigensystem.eigenvalues.shape:
-            raise ValueError(
-                f"filter {index} maps eigenvalues of shape {eigensystem.eigenvalues.shape} to "
-                f"{row.shape}; expected one value per eigenvalue."
-            )
-        rows.append(row)
-    values = jnp.stack(rows) if rows else jnp.zeros((0, eigensystem.rank))
-    check_finite("filter values", values)
-    return values
+    return evaluate(eigensystem, bank_of(filters))[0]
 
 
 def fit(
@@ -46,7 +36,8 @@ def fit(
     """Outputs on the training points, f = f_0 + Σ g(λ_k) u_k u_kᵀ (ỹ − f_0).
 
     Args:
-        eigensystem: of the training kernel; directions outside a partial one stay at f_0.
+        eigensystem: of the training kernel. Directions outside a partial one are fitted at their
+            mean eigenvalue λ̄ = (tr Θ − Σ λ_k)/(n − r); `remainder_bound` bounds the error.
         filter: one filter, or a sequence of F of them.
         observed: targets ỹ (n, C).
         initial: outputs f_0 (n, C) before training; default zero.
@@ -55,14 +46,15 @@ def fit(
         (n, C), or (F, n, C) for a sequence.
 
     Raises:
-        ValueError: on shapes that do not match.
+        ValueError: on shapes that do not match, or a filter that counts more directions than a
+            partial eigensystem holds.
     """
     start = _initial(observed, initial)
-    coefficients = project(eigensystem, as_float(observed) - start)
-    out = _combine(
-        eigensystem.eigenvectors, filter_values(eigensystem, _listed(filter)), coefficients
-    )
-    return _like(filter, out + start)
+    target = as_float(observed) - start
+    coefficients = project(eigensystem, target)
+    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    vectors = eigensystem.eigenvectors
+    return like(filter, _combine(vectors, fitted, rest, coefficients, target, start))
 
 
 def predict(
@@ -77,8 +69,9 @@ def predict(
     """Outputs on test points, f(x) = f_0(x) + k(x, X) Σ (g(λ_k)/λ_k) u_k u_kᵀ (ỹ − f_0).
 
     Args:
-        eigensystem: of the training kernel. Directions whose eigenvalue is within round-off of
-            zero carry no prediction and are left out.
+        eigensystem: of the training kernel. Directions whose eigenvalue cannot be told from zero
+            carry no prediction; those outside a partial one are taken at their mean eigenvalue
+            (`remainder_bound` bounds the error).
         filter: one filter, or a sequence of F of them.
         observed: targets ỹ (n, C).
         test_train_kernel: kernel between test and training points (m, n).
@@ -89,8 +82,85 @@ def predict(
         (m, C), or (F, m, C) for a sequence.
 
     Raises:
-        ValueError: on shapes that do not match.
+        ValueError: on shapes that do not match, or a filter that counts more directions than a
+            partial eigensystem holds.
     """
+    kernel = _test_kernel(eigensystem, test_train_kernel)
+    target = as_float(observed) - _initial(observed, initial)
+    coefficients = project(eigensystem, target)
+    outputs = jnp.zeros((len(kernel), target.shape[1]), target.dtype)
+    if initial_test is not None:
+        check_same_shape("initial_test", initial_test, "test outputs", outputs)
+        check_finite("initial_test", initial_test)
+        outputs = as_float(initial_test)
+    held = spectrum(eigensystem)
+    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    known = held.values > 0
+    weights = jnp.where(known, fitted / jnp.where(known, held.values, 1.0), 0.0)
+    rest = rest / held.mean if held.mean > 0 else jnp.zeros_like(rest)
+    features = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
+    whole = jnp.matmul(kernel, target, precision="highest") if held.count else outputs
+    return like(filter, _combine(features, weights, rest, coefficients, whole, outputs))
+
+
+def remainder_bound(
+    eigensystem: Eigensystem,
+    filter: Filters,
+    observed: Float[ArrayLike, "n C"],
+    *,
+    test_train_kernel: Float[ArrayLike, "m n"] | None = None,
+    initial: Float[ArrayLike, "n C"] | None = None,
+) -> Float[Array, ...]:
+    """How far a partial eigensystem can put `fit` or `predict` from the full one.
+
+    At the training points ‖f − f_full‖ ≤ sup |g(λ) − g(λ̄)| · ‖z⊥‖ with z⊥ the part of ỹ − f_0
+    outside the directions held and the supremum over 0 ≤ λ ≤ min(λ_r, tr Θ − Σ λ_k); at a test
+    point ‖f(x) − f_full(x)‖ ≤ sup |g(λ)/λ − g(λ̄)/λ̄| · ‖k⊥(x)‖ ‖z⊥‖, eigenvalues below eps · λ_1
+    counted as zero. Zero for a full eigensystem. Exact pairs are assumed: add the solver's own
+    residuals where they matter.
+
+    Args:
+        eigensystem: of the training kernel.
+        filter: one filter, or a sequence of F of them; the supremum is exact for filters monotone
+            in λ, and over 256 points for others.
+        observed: targets ỹ (n, C).
+        test_train_kernel: kernel between test and training points (m, n), for the bound there.
+        initial: outputs f_0 (n, C) before training; default zero.
+
+    Returns:
+        Frobenius norm over all training points, () or (F,); with ``test_train_kernel`` the norm
+        over outputs at each test point, (m,) or (F, m).
+
+    Raises:
+        ValueError: on shapes that do not match.
+
+    Source: derived.
+    """
+    target = as_float(observed) - _initial(observed, initial)
+    missing = jnp.sqrt(split(eigensystem, target)[1])
+    bank = bank_of(filter)
+    if test_train_kernel is None:
+        return like(filter, spread(eigensystem, bank) * missing)
+    kernel = _test_kernel(eigensystem, test_train_kernel)
+    inside = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
+    norms = jnp.sqrt(jnp.maximum(jnp.sum(kernel**2, axis=1) - jnp.sum(inside**2, axis=1), 0.0))
+    factor = spread(eigensystem, bank, per_eigenvalue=True) * missing
+    return like(filter, factor[:, None] * norms)
+
+
+@jax.jit
+def _combine(
+    features: Array, weights: Array, rest: Array, coefficients: Array, whole: Array, start: Array
+) -> Array:
+    """(F, m, C) = start + features · (weights − rest) · coefficients + rest · whole."""
+    f, r = weights.shape
+    stacked = jnp.einsum("fr,rc->rfc", weights - rest[:, None], coefficients).reshape(r, -1)
+    out = jnp.matmul(features, stacked, precision="highest")
+    out = jnp.moveaxis(out.reshape(features.shape[0], f, -1), 1, 0)
+    return out + rest[:, None, None] * whole + start
+
+
+def _test_kernel(eigensystem: Eigensystem, test_train_kernel: ArrayLike) -> Array:
     check_ndim("test_train_kernel", test_train_kernel, 2, "(m, n)")
     kernel = as_float(test_train_kernel)
     check_finite("test_train_kernel", kernel)
@@ -100,28 +170,7 @@ def predict(
             f"test_train_kernel has shape {kernel.shape}, expected (m, {n}): rows are test points, "
             "columns the training points of the eigensystem."
         )
-    start = _initial(observed, initial)
-    coefficients = project(eigensystem, as_float(observed) - start)
-    values = eigensystem.eigenvalues
-    known = values > jnp.finfo(values.dtype).eps * values[0]
-    weights = jnp.where(
-        known, filter_values(eigensystem, _listed(filter)) / jnp.where(known, values, 1.0), 0.0
-    )
-    features = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
-    out = _combine(features, weights, coefficients)
-    if initial_test is not None:
-        check_same_shape("initial_test", initial_test, "test outputs", out[0])
-        out = out + as_float(initial_test)
-    return _like(filter, out)
-
-
-@jax.jit
-def _combine(features: Array, weights: Array, coefficients: Array) -> Array:
-    """(F, m, C) = features (m, r) · diag(weights (F, r)) · coefficients (r, C), one product."""
-    f, r = weights.shape
-    stacked = jnp.einsum("fr,rc->rfc", weights, coefficients).reshape(r, -1)
-    out = jnp.matmul(features, stacked, precision="highest")
-    return jnp.moveaxis(out.reshape(features.shape[0], f, -1), 1, 0)
+    return kernel
 
 
 def _initial(observed: ArrayLike, initial: ArrayLike | None) -> Array:
@@ -133,12 +182,9 @@ def _initial(observed: ArrayLike, initial: ArrayLike | None) -> Array:
     return as_float(initial)
 
 
-def _listed(filter: Filters) -> list[Filter]:
-    return [filter] if isinstance(filter, Callable) else list(filter)
-
-
-def _like(filter: Filters, out: Array) -> Array:
-    return out[0] if isinstance(filter, Callable) else out
+def like(filter: Filters, out: Any) -> Any:
+    """The first of a stack where one filter was given, else the stack."""
+    return jax.tree.map(lambda leaf: leaf[0], out) if callable(filter) else out
 
 
 def check_times(times: Sequence[float] | ArrayLike) -> list[float]:
@@ -162,3 +208,11 @@ def matching(eigensystem: Eigensystem, **signals: ArrayLike | None) -> None:
         check_ndim(name, value, 2, "(n, C)")
         check_same_length("eigenvectors", eigensystem.eigenvectors, name, value)
         check_same_shape(next(iter(given)), next(iter(given.values())), name, value)
+
+
+def bank_at(times: list[float], filters: Sequence[Filter] | None) -> Bank:
+    """Gradient flow to each time, or the filters given in its place, one per time."""
+    if filters is None:
+        return flows(times)
+    check_same_length("times", times, "filters", [0.0] * len(filters))
+    return bank_of(filters)

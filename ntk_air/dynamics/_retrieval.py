@@ -12,8 +12,8 @@ from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project, resolve_retention
-from ._filters import gradient_flow
-from ._fit import check_times, filter_values, matching
+from ._fit import bank_at, check_times, matching
+from ._remainder import evaluate, outside, spread
 
 
 @result
@@ -29,6 +29,9 @@ class RetrievalCurves:
             the target's own coefficients; (T, 0) if no eigensystem was given.
         draw_signal: (T,), the signal curve exact for this draw: with f_0 and cross terms.
         draw_noise: (T,), the noise curve exact for this draw.
+        signal_bound: (T,), how far a partial eigensystem can put ``signal`` from that of the full
+            one; zero for a full one, None for measured curves.
+        noise_bound: (T,), the same for ``noise``.
         source: ``"predicted"`` or ``"measured"``.
     """
 
@@ -38,6 +41,8 @@ class RetrievalCurves:
     per_direction: Float[Array, "T r"]
     draw_signal: Float[Array, " T"]
     draw_noise: Float[Array, " T"]
+    signal_bound: Float[Array, " T"] | None = None
+    noise_bound: Float[Array, " T"] | None = None
     source: str = static(default="predicted")
 
 
@@ -54,7 +59,8 @@ def retrieval(
     """Predicted retrieval curves of kernel gradient flow (or of other filters).
 
     Args:
-        eigensystem: of the training kernel; directions outside a partial one are not retrieved.
+        eigensystem: of the training kernel; the directions outside a partial one are retrieved at
+            their mean eigenvalue (tr Θ − Σ λ_k)/(n − r), and the result bounds the error.
         clean: clean targets y (n, C).
         observed: observed targets ỹ (n, C).
         times: T non-negative, increasing times (learning rate × step).
@@ -67,33 +73,37 @@ def retrieval(
         `RetrievalCurves` with ``source="predicted"``.
 
     Raises:
-        ValueError: on shapes that do not match, or times negative or decreasing.
+        ValueError: on shapes that do not match, times negative or decreasing, or a filter that
+            counts more directions than a partial eigensystem holds.
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255), section 3; the exact form for a draw derived.
     """
     matching(eigensystem, clean=clean, observed=observed, initial=initial)
     times = check_times(times)
-    filters = [gradient_flow(t) for t in times] if filters is None else list(filters)
-    check_same_length("times", times, "filters", [0.0] * len(filters))
-    fitted = filter_values(eigensystem, filters)
+    bank = bank_at(times, filters)
+    fitted, rest = evaluate(eigensystem, bank)
     kappa = resolve_retention(retention, clean, observed)
     clean, observed = as_float(clean), as_float(observed)
     noise = observed - kappa * clean
-    start = jnp.zeros_like(observed) if initial is None else as_float(initial)
-    y, xi = project(eigensystem, clean), project(eigensystem, noise)
-    target = project(eigensystem, observed - start)
+    goal = observed if initial is None else observed - as_float(initial)
+    y, xi, z = (project(eigensystem, signal) for signal in (clean, noise, goal))
     signal_total, noise_total = jnp.sum(clean**2), jnp.sum(noise**2)
+    y_rest, xi_rest = outside(clean, clean, y, y), outside(noise, noise, xi, xi)
 
-    def curve(weights: Array, total: Array) -> Array:
-        return _divide(jnp.matmul(fitted, jnp.sum(weights, axis=1), precision="highest"), total)
+    def curve(weights: Array, weight_outside: Array, total: Array) -> Array:
+        tracked = jnp.matmul(fitted, jnp.sum(weights, axis=1), precision="highest")
+        return _divide(tracked + rest * weight_outside, total)
 
+    widest = spread(eigensystem, bank)
     return RetrievalCurves(
         times=jnp.asarray(times, observed.dtype),
-        signal=curve(y**2, signal_total),
-        noise=curve(xi**2, noise_total),
+        signal=curve(y**2, y_rest, signal_total),
+        noise=curve(xi**2, xi_rest, noise_total),
         per_direction=fitted,
-        draw_signal=curve(y * target, kappa * signal_total),
-        draw_noise=curve(xi * target, noise_total),
+        draw_signal=curve(y * z, outside(clean, goal, y, z), kappa * signal_total),
+        draw_noise=curve(xi * z, outside(noise, goal, xi, z), noise_total),
+        signal_bound=_divide(widest * y_rest, signal_total),
+        noise_bound=_divide(widest * xi_rest, noise_total),
     )
 
 
@@ -160,4 +170,4 @@ def _per_direction(eigenvectors: Array, moved: Array, target: Array) -> Array:
 
 def _divide(value: Array, total: Array) -> Array:
     """Value / total, and 0 where there is nothing to retrieve."""
-    return jnp.where(total > 0, value / jnp.where(total > 0, total, 1.0), 0.0)
+    return jnp.where(total == 0, 0.0, value / jnp.where(total == 0, 1.0, total))

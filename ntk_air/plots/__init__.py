@@ -1,6 +1,7 @@
 """Figures: one function per result type, each takes a result and returns matplotlib axes."""
 
 from ._air_profile import air_profile
+from ._equivalent_time import equivalent_time
 from ._filters import filters
 from ._history import history
 from ._retrieval import retrieval
@@ -16,6 +17,7 @@ __all__ = [
     "stopping",
     "history",
     "filters",
+    "equivalent_time",
     "theorem_report",
     "standalone",
 ]

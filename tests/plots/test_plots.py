@@ -44,6 +44,19 @@ def test_lines_are_the_results_numbers(parts):
     )
 
 
+def test_equivalent_times_are_the_tables_numbers(parts):
+    es, _, observed = parts
+    d = na.dynamics
+    schemes = {"stopped": [d.gradient_flow(t) for t in (0.01, 0.1)], "cut": [d.truncation(3)]}
+    table = d.equivalence_table(es, observed, schemes)
+    ax = na.plots.equivalent_time(table, ax=axes())
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), table.equivalent.time[0], rtol=1e-6)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 1e-4)
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), table.equivalent.relative[1, :1])
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts[0] == "stopped: 0%"
+
+
 def test_history_and_report(parts):
     es, clean, observed = parts
     kernel = np.asarray(es.eigenvectors * es.eigenvalues @ es.eigenvectors.T)

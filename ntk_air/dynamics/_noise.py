@@ -1,0 +1,205 @@
+"""How noisy labels are, from the labels and a kernel alone."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._numerics import as_float
+from .._results import result, static
+from .._typing import Array, ArrayLike, Float
+from ..spectral import Eigensystem, project
+from ._fit import matching
+from ._remainder import outside, spectrum
+
+# Widest tail, narrowest tail and how many standard errors two tails may disagree by.
+_WIDEST, _NARROWEST, _FEWEST, _AGREEMENT = 0.5, 0.05, 20, 1.5
+_BINS = 48
+_EXPONENTS = np.linspace(0.5, 1.5, 21)
+_WIDE = 0.1
+_NORMAL_95 = 1.645
+
+
+@result
+class NoiseEstimate:
+    """The noise of a set of labels, from the energy of their tail in the kernel's spectrum.
+
+    Signal that the kernel cannot resolve lies in the tail too and counts as noise: in expectation
+    ``variance`` and ``rate`` are upper bounds for symmetric noise, close where the clean labels are
+    nearly all in the leading directions. No estimate from ỹ alone can tell the two apart.
+
+    Attributes:
+        variance: (), σ² = E‖ξ_i‖²/C, per output.
+        variance_error: (), its standard error.
+        rate: (), ρ of symmetric noise of that variance; NaN for targets that are no class codes.
+        standard_error: () of ``rate``, as an estimate of the share of wrong labels among these (not
+            of the probability they were drawn with). Signal left in the tail is not in it.
+        upper: (), ρ does not exceed it, with 95 % confidence.
+        lower: (), the rate left if the signal went on decaying as a power of the eigenvalue; a
+            guess, not a bound.
+        retention: (), κ of symmetric noise of that rate.
+        tail_size: how many directions the estimate averages over, the last ones.
+        upper_bound: whether ``lower`` lies more than 0.1 below ``rate``: the kernel then resolves
+            too little of the signal for ``rate`` to be more than a bound.
+    """
+
+    variance: Float[Array, ""]
+    variance_error: Float[Array, ""]
+    rate: Float[Array, ""]
+    standard_error: Float[Array, ""]
+    upper: Float[Array, ""]
+    lower: Float[Array, ""]
+    retention: Float[Array, ""]
+    tail_size: int = static()
+    upper_bound: bool = static()
+
+
+def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) -> NoiseEstimate:
+    """Noise variance and noise rate of labels, without clean ones.
+
+    Independent noise of equal variance has the same energy C σ² in every direction, whatever the
+    kernel; signal decays along the spectrum. So the mean energy of the last directions estimates
+    C σ². How many to take is a trade: few are noisy, many hold signal. The widest tail (of at most
+    half the directions) is taken that agrees with every narrower one, down to a twentieth, within
+    1.5 of their standard errors (Lepski's rule).
+
+    For symmetric noise E‖ξ_i‖² = (1 − κ²) ‖y_i‖², and so κ² = 1 − C σ²/‖ỹ_i‖², ρ = (1 − κ)(C − 1)/C
+    for centred one-hot codes of C classes (one-hot codes are centred first) and ρ = (1 − κ)/2 for
+    ±1. For asymmetric noise the tail holds the conditional variance of the labels only, and the
+    rate may come out too low.
+
+    Args:
+        eigensystem: of the kernel; of a partial one the directions left out are the tail, or part
+            of it, through the energy that is not in the others.
+        observed: observed targets ỹ (n, C). C counts declared classes, present or not.
+
+    Returns:
+        A `NoiseEstimate`.
+
+    Raises:
+        ValueError: on shapes that do not match, fewer than two points, or targets that are zero.
+
+    Source: derived; choice of the tail after Lepski, Theory Probab. Appl. 35 (1990).
+    """
+    matching(eigensystem, observed=observed)
+    codes = np.asarray(as_float(observed), np.float64)
+    n, outputs = codes.shape
+    if outputs > 1:
+        codes = codes - codes.mean(axis=1, keepdims=True)
+    norms = np.sum(codes**2, axis=1)
+    if n < 2 or not norms.any():
+        raise ValueError(
+            f"observed has shape {codes.shape} and {np.count_nonzero(norms)} points whose targets "
+            "are not constant over outputs; expected at least two points with class codes."
+        )
+    total = norms.mean()
+    is_code = bool(np.ptp(norms) <= 1e-3 * norms.max())
+    wrong = (outputs - 1) / outputs if outputs > 1 else 0.5
+    dof = max(outputs - 1, 1)
+    energy, values, counts = _blocks(eigensystem, codes)
+    unequal = np.asarray(_inequality(eigensystem.eigenvectors), np.float64)
+    if len(counts) > eigensystem.rank:
+        unequal = np.append(unequal, 0.0)
+    mean, error, size = _tail(energy, counts, unequal, dof, total if is_code else None)
+    share, spread = mean / total, error / total
+
+    def rate(share: float) -> float:
+        return wrong * (1 - np.sqrt(1 - np.clip(share, 0.0, 1.0))) if is_code else np.nan
+
+    low, high = rate(share - spread), rate(share + spread)
+    lower = min(rate(_floor(energy, values, counts, dof) / total), rate(share))
+
+    def number(value: float) -> Array:
+        return jnp.asarray(value, eigensystem.eigenvalues.dtype)
+
+    return NoiseEstimate(
+        variance=number(mean / outputs),
+        variance_error=number(error / outputs),
+        rate=number(rate(share)),
+        standard_error=number((high - low) / 2),
+        upper=number(rate(share + _NORMAL_95 * spread)),
+        lower=number(lower),
+        retention=number(np.sqrt(1 - np.clip(share, 0.0, 1.0))),
+        tail_size=size,
+        upper_bound=bool(rate(share) - lower > _WIDE),
+    )
+
+
+def _blocks(
+    eigensystem: Eigensystem, codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean energy, eigenvalue and number of directions of each block; all but the last hold one."""
+    coefficients = project(eigensystem, codes)
+    energy = np.sum(np.asarray(coefficients, np.float64) ** 2, axis=1)
+    held = spectrum(eigensystem)
+    values, counts = np.asarray(held.values, np.float64), np.ones(len(energy))
+    if held.count:
+        signal = as_float(codes)
+        beyond = float(outside(signal, signal, coefficients, coefficients))
+        energy = np.append(energy, beyond / held.count)
+        values, counts = np.append(values, held.mean), np.append(counts, held.count)
+    return energy, values, counts
+
+
+@jax.jit
+def _inequality(vectors: Array) -> Array:
+    """Σ_i (P_ii/m)² − 1/n of the projector P onto all directions but the first k, k = 0..r−1."""
+    n = len(vectors)
+
+    def step(left: Array, vector: Array) -> tuple[Array, Array]:
+        deviation = left / jnp.maximum(jnp.sum(left), 1e-3) - 1 / n
+        return jnp.maximum(left - vector**2, 0.0), jnp.sum(deviation**2)
+
+    return jax.lax.scan(step, jnp.ones(n, vectors.dtype), vectors.T)[1]
+
+
+def _tail(
+    energy: np.ndarray, counts: np.ndarray, unequal: np.ndarray, dof: int, total: float | None
+) -> tuple[float, float, int]:
+    """Mean energy of the widest tail that agrees with all narrower ones, its error and size."""
+    sizes = np.cumsum(counts[::-1])
+    means = np.cumsum((energy * counts)[::-1]) / sizes
+    # A sum of squares of nearly Gaussian coefficients, dof of them per direction; and few wrong
+    # labels are large noise at few points, which a tail does not weigh alike.
+    lumps = 0.0 if total is None else _relative_variance(means / total, dof) * unequal[::-1]
+    errors = means * np.sqrt(2 / (sizes * dof) + lumps)
+    first = int(np.searchsorted(sizes, max(_FEWEST, _NARROWEST * sizes[-1])))
+    last = int(np.searchsorted(sizes, _WIDEST * sizes[-1], side="right")) - 1
+    first = min(first, max(last, 0))
+    low = np.maximum.accumulate((means - _AGREEMENT * errors)[first:])
+    high = np.minimum.accumulate((means + _AGREEMENT * errors)[first:])
+    agree = (low <= high)[: max(last - first, 0) + 1]
+    chosen = first + (len(agree) if agree.all() else int(np.argmin(agree))) - 1
+    # Agreement lets a bias of as many standard errors through.
+    error = errors[chosen] * np.sqrt(1 + _AGREEMENT**2)
+    return float(means[chosen]), float(error), round(sizes[chosen])
+
+
+def _relative_variance(share: np.ndarray, dof: int) -> np.ndarray:
+    """Var ‖ξ_i‖² / (E ‖ξ_i‖²)² of symmetric noise with E ‖ξ_i‖² = share · ‖y_i‖²."""
+    kappa = np.sqrt(1 - np.clip(share, 1e-6, 1.0))
+    # Two codes of dof + 1 classes have cosine −1/dof; ±1 is the case of two classes.
+    rate = (1 - kappa) * dof / (dof + 1)
+    wrong, right = 1 + kappa**2 + 2 * kappa / dof, (1 - kappa) ** 2
+    return rate * (1 - rate) * (wrong - right) ** 2 / np.clip(share, 1e-6, 1.0) ** 2
+
+
+def _floor(energy: np.ndarray, values: np.ndarray, counts: np.ndarray, dof: int) -> float:
+    """The constant v of the best fit v + a λ^b to the energies after the leading directions."""
+    bins = np.array_split(np.arange(len(energy))[int(_NARROWEST * counts.sum()) :], _BINS)
+    bins = [b for b in bins if len(b)]
+    if len(bins) < 3 or not values.any():
+        return 0.0
+    weights = np.array([counts[b].sum() for b in bins])
+    means = np.array([np.average(energy[b], weights=counts[b]) for b in bins])
+    levels = np.array([np.average(values[b], weights=counts[b]) for b in bins]) / values.max()
+    scale = np.sqrt(weights * dof / 2) / np.maximum(means, 1e-12 * means.max())
+    best, floor = np.inf, 0.0
+    for exponent in _EXPONENTS:
+        design = np.stack([np.ones_like(levels), levels**exponent], axis=1) * scale[:, None]
+        solution = np.linalg.lstsq(design, means * scale, rcond=None)[0].clip(0)
+        misfit = float(np.sum((design @ solution - means * scale) ** 2))
+        if misfit < best:
+            best, floor = misfit, float(solution[0])
+    return floor

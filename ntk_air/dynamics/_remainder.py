@@ -1,0 +1,158 @@
+"""What a spectrum holds and what it leaves out: one rule for every closed form.
+
+Two rules, the same in every function of this room:
+
+- An eigenvalue no larger than its own measured residual ‖Θu − λu‖, or than eps · λ_1, cannot be
+  told from zero. It counts as zero: that direction is never fitted, at any time. So singular
+  kernels and duplicated points give the least-squares answer, and never 0/0.
+- The n − r directions outside a partial eigensystem share the trace that is left, each at the mean
+  λ̄ = (tr Θ − Σ λ_k) / (n − r). They lie between 0 and min(λ_r, what is left of the trace), so the
+  error of any filter g is at most sup |g(λ) − g(λ̄)| over that interval, per unit of signal there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_finite
+from .._typing import Array, ArrayLike, Filter, Float
+from ..spectral import Eigensystem, project
+from ._filters import flow_fractions, flow_time, rank_needed
+
+Filters = Filter | Sequence[Filter]
+Bank = Callable[[Array], Array]
+"""Several filters at once: eigenvalues (k,) to fractions fitted (F, k)."""
+
+_SUPREMUM_POINTS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues as the closed forms use them.
+
+    Attributes:
+        values: (r,), zero where not told from zero.
+        count: n − r, directions left out.
+        mean: λ̄, the eigenvalue at which those count; 0 if there are none.
+        top: the largest that any of them can be.
+        floor: eps · λ_1, below which an eigenvalue is zero.
+    """
+
+    values: Float[Array, " r"]
+    count: int
+    mean: float
+    top: float
+    floor: float
+
+
+def spectrum(eigensystem: Eigensystem) -> Spectrum:
+    """The eigenvalues told from zero, and the remainder that the trace leaves."""
+    values = eigensystem.eigenvalues
+    eps = float(jnp.finfo(values.dtype).eps)
+    floor = eps * float(values[0])
+    resolved = _resolved(values, eigensystem.residuals, floor)
+    count = eigensystem.num_points - eigensystem.rank
+    if count == 0:
+        return Spectrum(resolved, 0, 0.0, 0.0, floor)
+    trace = float(eigensystem.trace)
+    # In float64, since the sum of many eigenvalues nearly cancels the trace.
+    left = trace - float(np.sum(np.asarray(values, np.float64)))
+    left = left if left > eps * eigensystem.num_points**0.5 * trace else 0.0
+    top = min(max(float(values[-1]), 0.0), left)
+    mean = min(left / count, top)
+    return Spectrum(resolved, count, mean if mean > floor else 0.0, top, floor)
+
+
+@jax.jit
+def _resolved(values: Array, residuals: Array, floor: Array) -> Array:
+    return jnp.where(values > jnp.maximum(residuals, floor), values, 0.0)
+
+
+def split(eigensystem: Eigensystem, signal: Float[ArrayLike, "n C"]) -> tuple[Array, Array]:
+    """Coefficients (r, C) of a signal, and the energy () of it outside the directions held."""
+    coefficients = project(eigensystem, signal)
+    if eigensystem.rank == eigensystem.num_points:
+        return coefficients, jnp.zeros((), coefficients.dtype)
+    return coefficients, outside(signal, signal, coefficients, coefficients)
+
+
+def outside(first: ArrayLike, second: ArrayLike, of_first: Array, of_second: Array) -> Array:
+    """⟨first, second⟩ outside the directions held, given the coefficients of both inside."""
+    inner = jnp.sum(jnp.asarray(first) * jnp.asarray(second)) - jnp.sum(of_first * of_second)
+    return jnp.maximum(inner, 0.0) if first is second else inner
+
+
+def bank_of(filters: Filters) -> Bank:
+    """Filters, or one, as a function of eigenvalues (k,) that returns (F, k)."""
+    listed = [filters] if callable(filters) else list(filters)
+    times = [time for time in map(flow_time, listed) if time is not None]
+    if listed and len(times) == len(listed):
+        return flows(times)
+    return functools.partial(_stacked, listed)
+
+
+def flows(times: Sequence[float]) -> Bank:
+    """Gradient flow to each of several times."""
+    return lambda values: _flows(values, jnp.asarray(times, values.dtype)[:, None])
+
+
+_flows = jax.jit(flow_fractions)
+
+
+def _stacked(filters: list[Filter], values: Array) -> Array:
+    rows = []
+    for index, filter_ in enumerate(filters):
+        row = jnp.asarray(filter_(values))
+        if row.shape != values.shape:
+            raise ValueError(
+                f"filter {index} maps eigenvalues of shape {values.shape} to {row.shape}; "
+                "expected one value per eigenvalue."
+            )
+        rows.append(row)
+    return jnp.stack(rows) if rows else jnp.zeros((0, *values.shape), values.dtype)
+
+
+def evaluate(eigensystem: Eigensystem, bank: Bank) -> tuple[Array, Array]:
+    """g(λ_k) of each filter (F, r), and of the remainder (F,), zero where there is none."""
+    held = spectrum(eigensystem)
+    _check_rank(bank, eigensystem)
+    if not held.count:
+        fitted = bank(held.values)
+        check_finite("filter values", fitted)
+        return fitted, jnp.zeros(len(fitted), fitted.dtype)
+    fitted = bank(jnp.append(held.values, held.mean))
+    check_finite("filter values", fitted)
+    return fitted[:, :-1], fitted[:, -1]
+
+
+def spread(eigensystem: Eigensystem, bank: Bank, *, per_eigenvalue: bool = False) -> Array:
+    """Largest |g(λ) − g(λ̄)| over where the remainder can lie (F,); of g(λ)/λ if so asked.
+
+    The supremum is over 256 points of that interval: exact for filters monotone in λ.
+    """
+    held = spectrum(eigensystem)
+    if not held.count or held.top <= held.floor:
+        return jnp.zeros(len(bank(held.values)), held.values.dtype)
+    grid = np.geomspace(held.floor, held.top, _SUPREMUM_POINTS)
+    points = jnp.asarray([held.mean, 0.0, *grid], held.values.dtype)
+    fitted = bank(jnp.append(held.values, points))[:, eigensystem.rank :]
+    if per_eigenvalue:
+        fitted = jnp.where(points > 0, fitted / jnp.where(points > 0, points, 1.0), 0.0)
+    return jnp.max(jnp.abs(fitted - fitted[:, :1]), axis=1)
+
+
+def _check_rank(bank: Bank, eigensystem: Eigensystem) -> None:
+    filters = bank.args[0] if isinstance(bank, functools.partial) else []
+    needed = max(map(rank_needed, filters), default=0)
+    if eigensystem.rank < min(needed, eigensystem.num_points):
+        raise ValueError(
+            f"a filter counts {needed} directions and the eigensystem holds {eigensystem.rank} of "
+            f"{eigensystem.num_points}: directions {eigensystem.rank + 1} to {needed} would be "
+            f"lost; decompose with rank={needed}."
+        )
