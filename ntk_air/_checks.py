@@ -23,7 +23,7 @@ def check_finite(name: str, value: Any) -> None:
     if not jnp.issubdtype(array.dtype, jnp.inexact) or array.size == 0:
         return
     if isinstance(array, jax.Array):
-        finite = _all_finite(array)
+        finite = all_finite(array)
     elif array.dtype.kind == "f":
         # Two reductions instead of a mask as large as the array: NumPy's min keeps a NaN (that of
         # JAX, compiled for CPU, does not).
@@ -40,7 +40,8 @@ def check_finite(name: str, value: Any) -> None:
 
 
 @jax.jit
-def _all_finite(array: jax.Array) -> jax.Array:
+def all_finite(array: jax.Array) -> jax.Array:
+    """Whether no entry is NaN or infinite, (), compiled: no mask as large as the array is held."""
     return jnp.all(jnp.isfinite(array))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -48,6 +49,11 @@ def resolve_budget(memory_budget: float | None) -> int:
             f"memory_budget is {memory_budget!r}, expected a positive number of bytes."
         )
     return int(min(memory_budget, sys.maxsize))
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes of the arrays of a tree, or of what their shapes stand for."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def human(num_bytes: float) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
+from .._checks import all_finite
 from .._typing import Array
 from ._disk import assemble_on_disk
 from ._mesh import assemble_on_mesh
@@ -30,7 +30,7 @@ def compute(program: Program, task: Task, layout: Layout, options: Options) -> K
             program, task.operands, *points, layout, options.ring, progress=options.progress
         )
     kernel = assemble(program, task.operands, *points, layout, progress=options.progress)
-    if not bool(jnp.all(jnp.isfinite(kernel))):
+    if not bool(all_finite(kernel)):
         _refuse(np.isfinite(np.asarray(kernel)), layout)
     return kernel
 

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from .._checks import check_choice, check_finite, check_size
-from .._memory import human, resolve_budget
+from .._memory import human, resolve_budget, tree_bytes
 from .._numerics import as_float
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ._implementations import cheapest_implementation
@@ -144,7 +144,7 @@ class NTKOperator:
             jax.ShapeDtypeStruct((1, *self._x.shape[1:]), self._x.dtype),
             "per_output",
         )
-        per_point = plan.num_outputs * (_bytes(self._params) + self._point_bytes)
+        per_point = plan.num_outputs * (tree_bytes(self._params) + self._point_bytes)
         points = max(1, min(int(self._budget // (2 * per_point)), _MOST_POINTS, plan.local))
         with self._on_ring(self._x):
             found = diagonal(plan, implementation, points, self._params, self._x)
@@ -198,7 +198,7 @@ class NTKOperator:
         """Estimated bytes of a product with (N, width), ``columns`` derivatives at a time."""
         entries = self._plan.local * self._plan.num_outputs * self.dtype.itemsize
         result = 2 * self._plan.size * self.dtype.itemsize * width
-        gradients = (columns + _GRADIENT_COPIES) * _bytes(self._params)
+        gradients = (columns + _GRADIENT_COPIES) * tree_bytes(self._params)
         return result + gradients + 2 * columns * entries + 2 * batch * self._point_bytes
 
     def _fitting(self, width: int) -> tuple[Plan, int]:
@@ -224,10 +224,6 @@ class NTKOperator:
             f"({human(self._budget)}); set memory_budget to at least {needed}, or use fewer "
             "columns or points."
         )
-
-
-def _bytes(tree: PyTree) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _check_float(params: PyTree) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from .._memory import tree_bytes
 from .._typing import ApplyFn, Array, PyTree
 from ._implementations import program_of
 from ._ring import Ring
@@ -94,7 +95,7 @@ def residual_bytes(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
         pullback = jax.eval_shape(
             lambda p, b: jax.vjp(lambda q: apply_fn(q, b), p)[1], params, batch
         )
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+        return tree_bytes(pullback)
 
     point = (x.size // len(x)) * x.dtype.itemsize
     return max(held(2) - held(1), 0) + point

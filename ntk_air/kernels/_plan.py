@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_size
-from .._memory import check_fits, human, resolve_budget
+from .._memory import check_fits, human, resolve_budget, tree_bytes
 from .._typing import PyTree
 from ._task import Options, Task
 from ._tiles import Layout, Program, features_of, starts, tile_of
@@ -86,10 +86,7 @@ def block_structs(size: int, task: Task) -> list[PyTree]:
 
 def _feature_bytes(program: Program, size: int, task: Task) -> int:
     """Bytes of the features of a tile's points, from shapes alone."""
-    return max(
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(features))
-        for features in _feature_structs(program, *_key(size, task))
-    )
+    return max(map(tree_bytes, _feature_structs(program, *_key(size, task))))
 
 
 def _work_bytes(program: Program, size: int, task: Task) -> int:
