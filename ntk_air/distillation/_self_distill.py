@@ -48,6 +48,7 @@ def self_distill(
     test: tuple[ArrayLike, ArrayLike] | None = None,
     record_every: int | Sequence[int] | None = None,
     record_outputs: bool = False,
+    on_record: Callable[[int, PyTree], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     key: Array | int | None = None,
     learning_rate: float | Callable[[Any], Any] | None = None,
@@ -90,6 +91,8 @@ def self_distill(
         record_every: record each so many steps (None: about 100 records), or at the steps of an
             increasing sequence. The first record is before any step, the last after the last one.
         record_outputs: keep the outputs of every record, (R, n, C), and those at test points.
+        on_record: called with ``(step, params)`` at every record, such as an
+            `ntk_air.analysis.Recorder`; not for records that a checkpoint already holds.
         checkpoint: a file to store the run in at records, at most one twentieth of the time; the
             same call goes on from it, to the same history. It is left there when the run is done.
         key: a JAX key or a seed for the order of the points; needed with ``batch_size`` only.
@@ -147,7 +150,7 @@ def self_distill(
     if checkpoint is not None:
         digest = _checkpoint.fingerprint(settings, problem, steps)
         store = _checkpoint.Checkpoint(checkpoint, digest, int(num_steps))
-    state, rows = _train(settings, problem, steps, progress, store)
+    state, rows = _train(settings, problem, steps, progress, store, on_record)
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
     return DistillationResult(state.params, History(time=times(steps, rate, dtype), **columns))
 
@@ -158,6 +161,7 @@ def _train(
     steps: np.ndarray,
     progress: bool,
     store: _checkpoint.Checkpoint | None,
+    on_record: Callable[[int, PyTree], Any] | None,
 ) -> tuple[_engine.State, list[dict[str, Any]]]:
     """Runs from record to record; stops at the first one whose loss is not finite."""
     state, rows = _engine.initial_state(settings, problem), []
@@ -169,6 +173,8 @@ def _train(
             # Records wait on the host: the device holds one at a time, however many there are.
             rows.append(jax.device_get(_engine.record(settings, problem, state)))
             check_finite_losses([until], [rows[-1]["loss"]])
+            if on_record is not None:
+                on_record(int(until), state.params)
             if store is not None:
                 store.write(state, rows)
             advance_bar(int(until))
