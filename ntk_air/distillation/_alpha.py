@@ -157,7 +157,7 @@ def agreement(scale: float = 1.0) -> AlphaSchedule:
 
 
 def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
-    """Turns a number, one of the schedules above or any ``step -> weight`` function into one.
+    """The schedule of a number, an array of weights per step, or a ``step -> weight`` function.
 
     A function is read once at every step into a table. That lets it be ordinary Python, shows a
     weight outside [0, 1] before training starts, and compiles nothing anew for another function.
@@ -169,8 +169,12 @@ def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
     if isinstance(alpha, AlphaSchedule):
         check_choice("alpha.kind", alpha.kind, (*_FORMULAS, "agreement", "table"))
         return alpha
-    if callable(alpha):
-        table = tabulate("alpha", alpha, num_steps)
+    if callable(alpha) or np.ndim(alpha) == 1:
+        table = tabulate("alpha", alpha, num_steps) if callable(alpha) else np.asarray(alpha)
+        if len(table) not in (num_steps, num_steps + 1):
+            raise ValueError(
+                f"alpha holds {len(table)} weights, expected one for each of the {num_steps} steps."
+            )
         slack = 1e-6  # round-off of a schedule computed in float32
         outside = np.flatnonzero(~((table >= -slack) & (table <= 1 + slack)))
         if outside.size:
@@ -183,7 +187,8 @@ def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
         return constant(float(alpha))
     raise TypeError(
         f"alpha is a {type(alpha).__name__}, expected a number, a schedule of "
-        "ntk_air.distillation.alpha or a function from step to weight."
+        "ntk_air.distillation.alpha, an array of one weight per step, or a function from step to "
+        "weight."
     )
 
 

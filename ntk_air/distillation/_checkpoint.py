@@ -1,7 +1,8 @@
-"""A training run on disk: state and records so far, so that an interrupted run goes on."""
+"""A training run on disk, by orbax: its state and records, so that an interrupted run goes on."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import time
@@ -12,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._results import load, save
 from . import _engine
 
 OVERHEAD = 0.05
@@ -20,56 +20,106 @@ OVERHEAD = 0.05
 
 
 class Checkpoint:
-    """One file that holds the latest state of one run.
+    """A folder that holds the latest state of one run.
 
     The first record and the last are always written, those between when writing has taken less
-    than `OVERHEAD` of the time since the last one was. The file is replaced only once the new one
-    is complete, so an interruption while writing loses nothing.
+    than `OVERHEAD` of the time since the last one was. orbax removes a state only once the next
+    one is complete, so an interruption while writing loses nothing.
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: str, last_step: int):
         """``fingerprint`` tells runs apart; ``last_step`` is when the run is complete."""
-        self._path = Path(path)
+        import orbax.checkpoint as ocp
+
+        self._path = Path(path).absolute()
+        if self._path.exists() and not self._path.is_dir():
+            raise ValueError(
+                f"the checkpoint {path} is a file, expected a folder that is new or holds a run."
+            )
+        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self._path, options=options)
+        self._items = ocp.args
         self._fingerprint = fingerprint
         self._last_step = last_step
         self._due = -np.inf
 
     def resume(self, state: Any) -> tuple[Any, list[dict[str, Any]]]:
-        """The stored state and records, or ``state`` as it is and none where there is no file.
+        """The stored state and records, or ``state`` as it is and none where there is no run.
 
         Raises:
-            ValueError: if the file belongs to a run with other data, parameters or settings.
+            ValueError: if the folder belongs to a run with other data, parameters or settings.
         """
-        if not self._path.exists():
+        step = self._manager.latest_step()
+        if step is None:
             return state, []
-        stored = load(self._path)
-        if not isinstance(stored, dict) or stored.get("fingerprint") != self._fingerprint:
+        run = self._restore(step, run=self._items.JsonRestore())["run"]
+        if run.get("fingerprint") != self._fingerprint:
             raise ValueError(
                 f"the checkpoint {self._path} belongs to another run (other data, parameters, "
                 "schedule, seed, steps or settings); delete it or choose another path."
             )
-        leaves = [jnp.asarray(leaf) for leaf in stored["state"]]
-        columns, count = stored["records"], stored["count"]
+        like = _storable(state)
+        stored = self._restore(step, state=self._items.StandardRestore(_abstract(like)))["state"]
+        records = self._restore(step, records=self._items.StandardRestore())["records"]
+        columns = {name: np.asarray(column) for name, column in records.items()}
         rows = [
-            {name: None if column is None else column[i] for name, column in columns.items()}
-            for i in range(count)
+            {name: columns[name][i] if name in columns else None for name in run["columns"]}
+            for i in range(run["count"])
         ]
-        return jax.tree.unflatten(jax.tree.structure(state), leaves), rows
+        return _restored(state, stored), rows
 
     def write(self, state: Any, rows: list[dict[str, Any]]) -> None:
         """Stores state and records unless it is too early for another writing."""
         begin = time.monotonic()
-        if begin < self._due and int(rows[-1]["step"]) != self._last_step:
+        step = int(rows[-1]["step"])
+        if begin < self._due and step != self._last_step:
             return
-        content = {
-            "fingerprint": self._fingerprint,
-            "state": [np.asarray(leaf) for leaf in jax.device_get(jax.tree.leaves(state))],
-            "records": stack(rows),
-            "count": len(rows),
-        }
-        save(content, self._path)
+        columns = stack(rows)
+        run = {"fingerprint": self._fingerprint, "count": len(rows), "columns": list(columns)}
+        kept = {name: column for name, column in columns.items() if column is not None}
+        items = self._items.Composite(
+            state=self._items.StandardSave(_storable(state)),
+            records=self._items.StandardSave(kept),
+            run=self._items.JsonSave(run),
+        )
+        self._manager.save(step, args=items, force=True)
         end = time.monotonic()
         self._due = end + (end - begin) / OVERHEAD
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=self._items.Composite(**items))
+        except (FileNotFoundError, KeyError) as error:
+            raise ValueError(
+                f"the checkpoint {self._path} is not a run of ntk_air ({error}); choose another "
+                "path."
+            ) from error
+
+
+def _storable(state: Any) -> dict[str, Any]:
+    """The leaves by number; orbax keeps arrays, so random keys are stored as their data."""
+    leaves = jax.tree.leaves(state)
+    return {str(i): jax.random.key_data(x) if _is_key(x) else x for i, x in enumerate(leaves)}
+
+
+def _abstract(stored: dict[str, Any]) -> dict[str, Any]:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), stored
+    )
+
+
+def _restored(state: Any, stored: dict[str, Any]) -> Any:
+    leaves, structure = jax.tree.flatten(state)
+    found = [stored[str(i)] for i in range(len(leaves))]
+    found = [
+        jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new
+        for new, old in zip(found, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, found)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def stack(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -86,15 +136,21 @@ def fingerprint(settings: _engine.Settings, problem: _engine.Problem, steps: np.
     Functions have no digest: another network or label function of the user's own goes unnoticed
     unless it changes the shape of the parameters.
     """
-    key = problem.key
-    if key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.key_data(key)
     digest = hashlib.sha256()
-    switches = settings[2:]  # all but the two functions
-    digest.update(repr((switches, problem.schedule.kind)).encode())
-    digest.update(repr(getattr(problem.label_fn, "kind", "function")).encode())
-    for leaf in [steps, *jax.tree.leaves(problem._replace(key=key))]:
-        array = np.ascontiguousarray(leaf)
+    augment = getattr(settings.augment, "__qualname__", None)
+    switches = (settings.batch_size, settings.keep_outputs, settings.replicated, augment)
+    digest.update(repr((switches, _describe(problem.method))).encode())
+    for leaf in [steps, *jax.tree.leaves(problem)]:
+        array = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         digest.update(repr((array.shape, array.dtype.name)).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _describe(method: Any) -> tuple[Any, ...]:
+    """Name and switches of a method, and the kinds of its schedules and label functions."""
+    kinds = [
+        value if isinstance(value, str | bool | int) else getattr(value, "kind", "")
+        for value in (getattr(method, field.name) for field in dataclasses.fields(method))
+    ]
+    return (type(method).__name__, *kinds)

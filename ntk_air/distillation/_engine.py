@@ -1,32 +1,40 @@
 """The compiled training loop: advance to a step, measure there.
 
 Both functions are compiled once for a network, an optimiser family and a set of switches. Numbers
-(data, parameters, learning rate, schedule, seed, step to stop at) are traced.
+(data, parameters, learning rate, schedule, seed, step to stop at) are traced. With replicas both
+are mapped over a leading axis of what differs between the networks trained together.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .._typing import ApplyFn, Array
-from . import _objective
+from .._typing import Array
 from ._history import Reference, measure
+from ._method import Batch, Method
+from ._network import Network
+
+# Streams of one key; epochs count up from zero, and draw the order of the points.
+_STEP_STREAM = 2**31
 
 
 class Settings(NamedTuple):
     """What is compiled in; hashable."""
 
-    apply_fn: ApplyFn
+    network: Network
     optimizer: Any  # a GradientTransformation, or a function from learning rate to one
-    objective: tuple[str, str]  # loss, reduction
     batch_size: int | None
-    teacher: str
+    augment: Callable[[Array, Array], Array] | None
     keep_outputs: bool
+    mesh: Mesh | None  # one axis, over which the points of a batch are spread
+    replicated: tuple[str, ...] | None  # fields of `Problem` with a leading axis; None: one network
 
     def transformation(self, learning_rate: Array | None) -> optax.GradientTransformation:
         """The optimiser with a traced learning rate: a number, or a table with one per step."""
@@ -41,12 +49,13 @@ class Problem(NamedTuple):
     """Data and traced numbers of one run."""
 
     inputs: Array
+    observed: Array
     reference: Reference
     test_inputs: Array | None
     initial_params: Any
+    initial_state: Any
     learning_rate: Array | None
-    schedule: Any
-    label_fn: Any
+    method: Method
     key: Array | None
 
 
@@ -55,40 +64,81 @@ class State(NamedTuple):
 
     step: Array
     params: Any
+    network: Any  # state of the network beside its parameters, such as running statistics
     optimizer: Any
-    teacher: Array | None  # outputs (n, C) at the end of the previous epoch, teacher="epoch" only
+    memory: Any  # of the method, a tree of arrays with n rows, or None
     order: Array | None  # order of the points in the current epoch, padded to whole batches
+    diverged: Array  # the first step whose loss was not finite, -1 before
+
+
+_STATE_AXES = State(None, 0, 0, 0, 0, 0, 0)  # pyright: ignore[reportArgumentType]
 
 
 def initial_state(settings: Settings, problem: Problem) -> State:
     """The state before the first step."""
-    observed = problem.reference.observed
-    order = teacher = None
-    if settings.batch_size is not None:
-        count = -(-len(observed) // settings.batch_size) * settings.batch_size
-        order = jnp.zeros(count, jnp.int32)
-        teacher = jnp.zeros_like(observed) if settings.teacher == "epoch" else None
-    optimizer = settings.transformation(problem.learning_rate).init(problem.initial_params)
-    return State(jnp.int32(0), problem.initial_params, optimizer, teacher, order)
+    return _mapped(settings, _initial_state, out_axes=_STATE_AXES)(problem)
 
 
-def evaluate(settings: Settings, params: Any, inputs: Array) -> Array:
-    """Outputs at all inputs (n, C), in batches if training is: no more memory than a step takes."""
-    size, count = settings.batch_size, len(inputs)
-    if size is None or size >= count:
-        return settings.apply_fn(params, inputs)
-    whole = count // size * size
-    batches = inputs[:whole].reshape(-1, size, *inputs.shape[1:])
-    outputs = jax.lax.map(lambda batch: settings.apply_fn(params, batch), batches)
-    outputs = outputs.reshape(whole, -1)
-    if whole == count:
-        return outputs
-    return jnp.concatenate([outputs, settings.apply_fn(params, inputs[whole:])])
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
+    """Trains until ``until`` steps have been done; the state given is used up."""
+    run = _mapped(settings, _advance, _STATE_AXES, None, out_axes=_STATE_AXES)
+    return run(problem, state, until)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
-    """Trains until ``until`` steps have been done."""
+def record(settings: Settings, problem: Problem, state: State) -> dict[str, Any]:
+    """One record of the history at the current step."""
+    row = _mapped(settings, _record, _STATE_AXES, out_axes=0)(problem, state)
+    return row | {"step": state.step}
+
+
+def _mapped(settings: Settings, function: Any, *axes: Any, out_axes: Any) -> Any:
+    """``function(settings, problem, ...)`` of one network, or mapped over all replicas."""
+    one = functools.partial(function, settings)
+    if settings.replicated is None:
+        return one
+    names = settings.replicated
+    shared = Problem(*(0 if name in names else None for name in Problem._fields))  # pyright: ignore[reportArgumentType]
+    return jax.vmap(one, in_axes=(shared, *axes), out_axes=out_axes)
+
+
+def _initial_state(settings: Settings, problem: Problem) -> State:
+    order = None
+    if settings.batch_size is not None:
+        count = -(-len(problem.inputs) // settings.batch_size) * settings.batch_size
+        order = jnp.zeros(count, jnp.int32)
+    params = problem.initial_params
+    return State(
+        step=jnp.int32(0),
+        # Copies, since a state is used up by training and the problem is not.
+        params=jax.tree.map(jnp.copy, params),
+        network=jax.tree.map(jnp.copy, problem.initial_state),
+        optimizer=jax.tree.map(
+            jnp.copy, settings.transformation(problem.learning_rate).init(params)
+        ),
+        memory=jax.tree.map(jnp.copy, problem.method.start(problem.observed)),
+        order=order,
+        diverged=jnp.int32(-1),
+    )
+
+
+def evaluate(settings: Settings, params: Any, network_state: Any, inputs: Array) -> Array:
+    """Outputs at all inputs (n, C), in batches if training is: no more memory than a step takes."""
+
+    def outputs(batch: Array) -> Array:
+        return settings.network.evaluate(params, network_state, _spread(settings, batch))
+
+    size, count = settings.batch_size, len(inputs)
+    if size is None or size >= count:
+        return outputs(inputs)
+    whole = count // size * size
+    first = jax.lax.map(outputs, inputs[:whole].reshape(-1, size, *inputs.shape[1:]))
+    first = first.reshape(whole, *first.shape[2:])
+    return first if whole == count else jnp.concatenate([first, outputs(inputs[whole:])])
+
+
+def _advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
     step = _batch_step if settings.batch_size is not None else _full_step
     return jax.lax.while_loop(
         lambda s: s.step < until, functools.partial(step, settings, problem), state
@@ -96,93 +146,141 @@ def advance(settings: Settings, problem: Problem, state: State, until: Array) ->
 
 
 def _full_step(settings: Settings, problem: Problem, state: State) -> State:
-    observed = problem.reference.observed
-    weights = jnp.ones(len(observed), observed.dtype)
-    return _update(settings, problem, state, problem.inputs, observed, weights, None)
+    weights = jnp.ones(len(problem.observed), problem.observed.dtype)
+    state = _refresh(settings, problem, state)
+    return _update(settings, problem, state, None, weights, state.step)
 
 
 def _batch_step(settings: Settings, problem: Problem, state: State) -> State:
-    size = settings.batch_size
+    size, order = settings.batch_size, state.order
     assert size is not None
-    assert state.order is not None
-    count = len(problem.inputs)
-    position = state.step % (len(state.order) // size)
-    state = jax.lax.cond(
-        position == 0, functools.partial(_start_epoch, settings, problem), lambda s: s, state
-    )
+    assert order is not None
+    epoch, position = jnp.divmod(state.step, len(order) // size)
+    begin = functools.partial(_start_epoch, settings, problem, epoch)
+    state = jax.lax.cond(position == 0, begin, lambda s: s, state)
     assert state.order is not None
     rows = jax.lax.dynamic_slice_in_dim(state.order, position * size, size)
-    weights = (position * size + jnp.arange(size) < count).astype(problem.reference.observed.dtype)
-    teacher = None if state.teacher is None else state.teacher[rows]
-    batch = problem.inputs[rows], problem.reference.observed[rows]
-    return _update(settings, problem, state, *batch, weights, teacher)
+    present = position * size + jnp.arange(size) < len(problem.inputs)
+    weights = present.astype(problem.observed.dtype)
+    return _update(settings, problem, state, rows, weights, epoch)
 
 
-def _start_epoch(settings: Settings, problem: Problem, state: State) -> State:
+def _start_epoch(settings: Settings, problem: Problem, epoch: Array, state: State) -> State:
     """A fresh order of all points; the padding repeats the first point with weight zero."""
-    assert settings.batch_size is not None
     assert state.order is not None
     assert problem.key is not None
-    batches = len(state.order) // settings.batch_size
-    key = jax.random.fold_in(problem.key, state.step // batches)
+    key = jax.random.fold_in(problem.key, epoch)
     order = jax.random.permutation(key, len(problem.inputs)).astype(jnp.int32)
     padding = jnp.full(len(state.order) - len(order), order[0])
-    teacher = state.teacher
-    if teacher is not None:
-        teacher = evaluate(settings, state.params, problem.inputs)
-    return state._replace(order=jnp.concatenate([order, padding]), teacher=teacher)
+    state = state._replace(order=jnp.concatenate([order, padding]))
+    return _refresh(settings, problem, state)
+
+
+def _refresh(settings: Settings, problem: Problem, state: State) -> State:
+    """The method's memory at the start of an epoch."""
+    if not problem.method.needs_outputs:
+        return state
+    outputs = evaluate(settings, state.params, state.network, problem.inputs)
+    return state._replace(memory=problem.method.refresh(state.memory, outputs))
 
 
 def _update(
     settings: Settings,
     problem: Problem,
     state: State,
-    inputs: Array,
-    observed: Array,
+    rows: Array | None,
     weights: Array,
-    teacher: Array | None,
+    epoch: Array,
 ) -> State:
-    """One optimiser step on the distance of a batch to its self-distillation target."""
+    """One optimiser step on a batch: the points of ``rows``, None for all of them."""
+    batch = _batch(settings, problem, state, rows, weights, epoch)
+    memory = state.memory if rows is None else jax.tree.map(lambda m: m[rows], state.memory)
 
-    def objective(params: Any) -> Array:
-        outputs = settings.apply_fn(params, inputs)
-        source = outputs if teacher is None else teacher
-        _, wanted = _objective.target(
-            problem.schedule, problem.label_fn, state.step, source, observed, weights
-        )
-        return _objective.loss(*settings.objective, outputs, wanted, weights)
+    def objective(params: Any) -> tuple[Array, Any]:
+        states = [state.network]
 
-    gradient = jax.grad(objective)(state.params)
+        def forward(params: Any, inputs: Array) -> Array:
+            outputs, new = settings.network.train(
+                params, states[-1], inputs, batch.key, weights > 0
+            )
+            states.append(new)
+            return outputs
+
+        loss, kept = problem.method.objective(forward, params, batch, memory)
+        return loss, (states[-1], kept)
+
+    (loss, (network, kept)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     transformation = settings.transformation(problem.learning_rate)
     updates, optimizer = transformation.update(gradient, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return state._replace(step=state.step + 1, params=params, optimizer=optimizer)
+    if rows is not None:
+        # The padding repeats a point: it writes nothing.
+        targets = jnp.where(weights > 0, rows, len(problem.inputs))
+        kept = jax.tree.map(lambda m, new: m.at[targets].set(new, mode="drop"), state.memory, kept)
+    first = (state.diverged < 0) & ~jnp.isfinite(loss)
+    return State(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        network=network,
+        optimizer=optimizer,
+        memory=kept,
+        order=state.order,
+        diverged=jnp.where(first, state.step, state.diverged),
+    )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def record(settings: Settings, problem: Problem, state: State) -> dict[str, Any]:
-    """One record of the history at the current step."""
-    outputs = evaluate(settings, state.params, problem.inputs)
+def _batch(
+    settings: Settings,
+    problem: Problem,
+    state: State,
+    rows: Array | None,
+    weights: Array,
+    epoch: Array,
+) -> Batch:
+    inputs = problem.inputs if rows is None else problem.inputs[rows]
+    observed = problem.observed if rows is None else problem.observed[rows]
+    inputs = _spread(settings, inputs)
+    key = problem.key
+    if key is not None:
+        key = jax.random.fold_in(jax.random.fold_in(key, _STEP_STREAM), state.step)
+    if settings.augment is not None:
+        assert key is not None
+        key, drawn = jax.random.split(key)
+        inputs = settings.augment(drawn, inputs)
+    return Batch(inputs, observed, weights, state.step, epoch, key, problem.initial_params)
+
+
+def _spread(settings: Settings, inputs: Array) -> Array:
+    """Points spread over the devices of the mesh, where they divide evenly."""
+    if settings.mesh is None or len(inputs) % settings.mesh.size:
+        return inputs
+    spec = PartitionSpec(settings.mesh.axis_names[0])
+    return jax.lax.with_sharding_constraint(inputs, NamedSharding(settings.mesh, spec))
+
+
+def _record(settings: Settings, problem: Problem, state: State) -> dict[str, Any]:
+    outputs = evaluate(settings, state.params, state.network, problem.inputs)
     test_outputs = None
     if problem.test_inputs is not None:
-        test_outputs = evaluate(settings, state.params, problem.test_inputs)
-    teacher = outputs
-    if state.teacher is not None:
-        assert settings.batch_size is not None
-        assert state.order is not None
-        # At the start of an epoch the stored outputs are about to be replaced by these.
-        starts = state.step % (len(state.order) // settings.batch_size) == 0
-        teacher = jnp.where(starts, outputs, state.teacher)
+        test_outputs = evaluate(settings, state.params, state.network, problem.test_inputs)
+    memory = state.memory
+    if problem.method.needs_outputs:
+        # At the start of an epoch the memory is about to be replaced.
+        starts: Any = True
+        if state.order is not None:
+            assert settings.batch_size is not None
+            starts = state.step % (len(state.order) // settings.batch_size) == 0
+        fresh = problem.method.refresh(memory, outputs)
+        memory = jax.tree.map(lambda new, old: jnp.where(starts, new, old), fresh, memory)
+    alpha, loss = problem.method.status(state.step, outputs, problem.observed, memory)
     row: dict[str, Any] = measure(
         problem.reference,
-        problem.schedule,
-        problem.label_fn,
-        settings.objective,
-        state.step,
+        problem.observed,
+        problem.method.label_fn,
         outputs,
-        teacher,
         test_outputs,
+        probabilities=problem.method.loss == "cross_entropy",
     )
+    row |= {"alpha": jnp.asarray(alpha).astype(outputs.dtype), "loss": loss}
     row["distance_from_init"] = _distance(state.params, problem.initial_params, outputs.dtype)
     row["outputs"] = outputs if settings.keep_outputs else None
     row["test_outputs"] = test_outputs if settings.keep_outputs else None

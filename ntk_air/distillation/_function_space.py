@@ -25,13 +25,12 @@ from ._records import (
     times,
 )
 
-_OBJECTIVE = ("mse", "sum")
-
 
 class _Problem(NamedTuple):
     kernel: Array
     initial: Array
     learning_rate: Array
+    observed: Array
     reference: Reference
     test_kernel: Array | None
     test_initial: Array | None
@@ -105,9 +104,8 @@ def kernel_self_distill(
         kernel=kernel,
         initial=jnp.asarray(initial, kernel.dtype),
         learning_rate=jnp.asarray(learning_rate, kernel.dtype),
-        reference=Reference(
-            targets, None if clean is None else jnp.asarray(clean, kernel.dtype), wanted
-        ),
+        observed=targets,
+        reference=Reference(None if clean is None else jnp.asarray(clean, kernel.dtype), wanted),
         test_kernel=test_kernel,
         test_initial=test_start,
     )
@@ -149,14 +147,15 @@ def _run(
     problem: _Problem, schedule: Any, label_fn: Any, record_steps: Array, keep_outputs: bool
 ) -> dict[str, Any]:
     """All records, stacked; the number of steps between two records is traced."""
-    reference = problem.reference
-    weights = jnp.ones(reference.observed.shape[0], problem.kernel.dtype)
+    observed = problem.observed
+    weights = jnp.ones(observed.shape[0], problem.kernel.dtype)
+
+    def target(number: Array, outputs: Array) -> tuple[Array, Array]:
+        return _objective.target(schedule, label_fn, number, outputs, observed, weights)
 
     def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         number, outputs, coefficients = state
-        _, wanted = _objective.target(
-            schedule, label_fn, number, outputs, reference.observed, weights
-        )
+        _, wanted = target(number, outputs)
         pull = problem.learning_rate * (outputs - wanted)
         return number + 1, outputs - problem.kernel @ pull, coefficients - pull
 
@@ -166,9 +165,10 @@ def _run(
         test_outputs = None
         if problem.test_kernel is not None and problem.test_initial is not None:
             test_outputs = problem.test_initial + problem.test_kernel @ coefficients
-        row = measure(
-            reference, schedule, label_fn, _OBJECTIVE, number, outputs, outputs, test_outputs
-        )
+        weight, wanted = target(number, outputs)
+        row = measure(problem.reference, observed, label_fn, outputs, test_outputs)
+        row["step"], row["alpha"] = number, jnp.asarray(weight).astype(outputs.dtype)
+        row["loss"] = _objective.loss("mse", "sum", outputs, wanted, weights)
         # f - f_0 = kernel a with a the coefficients: the squared distance is tr(a^T kernel a).
         moved = jnp.sum(coefficients * (outputs - problem.initial))
         row["distance_from_init"] = jnp.sqrt(jnp.maximum(moved, 0))

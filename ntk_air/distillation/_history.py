@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +24,8 @@ class History:
 
     Every number is over all n training points, whatever the batch size, with the network as it is
     at the record. y are the clean targets, and what needs them is NaN where they were not given.
+    Where networks were trained together, all columns but ``step`` have a first axis over them
+    (``time`` only if their learning rates differ).
 
     Attributes:
         step: (R,) int32, training steps done.
@@ -31,7 +35,8 @@ class History:
         loss: (R,) distance of the outputs to the target of that step, in the chosen reduction.
         alpha: (R,) weight of the observed labels in that target.
         agreement: (R,) fraction of points whose output and observed target name the same class.
-        l2_to_clean: (R,) ||f - y||_2 / sqrt(n).
+        l2_to_clean: (R,) ||f - y||_2 / sqrt(n); for cross-entropy of the probabilities, the
+            softmax of the outputs, since only those are meant to be the targets.
         label_to_clean: (R,) ||h(f) - y||_2 / sqrt(n): how wrong the labels are that the network
             teaches itself; 0 is the premise of the convergence theorem.
         error_to_clean: (R,) fraction of points whose class differs from the clean one.
@@ -63,48 +68,55 @@ class History:
 
 @result
 class DistillationResult:
-    """Outcome of training a network.
+    """Outcome of training a network, or several together.
 
     Attributes:
-        params: parameters after the last step, same structure as given.
+        params: parameters after the last step, in the form in which they were given: of a linen
+            module with its other collections, of an nnx module its whole state. A first axis over
+            the networks where several were trained together.
         history: the records, see `History`.
     """
 
     params: Any
     history: History
 
+    def replica(self, index: int) -> DistillationResult:
+        """The outcome of one of the networks that were trained together."""
+        one = jax.tree.map(lambda leaf: leaf[index], (self.params, self.history))
+        shared = {"step": self.history.step}
+        if self.history.time.ndim == 1:
+            shared["time"] = self.history.time
+        return DistillationResult(one[0], dataclasses.replace(one[1], **shared))
+
 
 class Reference(NamedTuple):
-    """What outputs are compared with: observed (n, C), clean (n, C) or None, test classes (m,)."""
+    """What outputs are judged by: clean targets (n, C) or None, classes of test points (m,)."""
 
-    observed: Array
     clean: Array | None
     test_classes: Array | None
 
 
 def measure(
     reference: Reference,
-    schedule: Any,
+    observed: Array,
     label_fn: Any,
-    objective: tuple[str, str],
-    step: Array,
     outputs: Array,
-    teacher: Array,
     test_outputs: Array | None,
+    *,
+    probabilities: bool = False,
 ) -> dict[str, Any]:
-    """The scalars of one record, from the outputs at all points; ``objective`` is static."""
-    observed, clean, test_classes = reference
+    """How far the outputs at all points are from the observed and from the clean targets.
+
+    With ``probabilities`` the targets are those of the softmax of the outputs.
+    """
+    clean, test_classes = reference
     weights = jnp.ones(outputs.shape[0], outputs.dtype)
-    weight, wanted = _objective.target(schedule, label_fn, step, teacher, observed, weights)
     error = _objective.disagreement(outputs, observed, weights)
     missing = jnp.full((), jnp.nan, outputs.dtype)
     accuracy = missing
     if test_outputs is not None:
         accuracy = jnp.mean(_objective.classes(test_outputs) == test_classes).astype(outputs.dtype)
     measured: dict[str, Any] = {
-        "step": step,
-        "loss": _objective.loss(*objective, outputs, wanted, weights),
-        "alpha": jnp.asarray(weight).astype(outputs.dtype),
         "agreement": 1 - error,
         "error_to_observed": error,
         "test_accuracy": accuracy,
@@ -113,8 +125,9 @@ def measure(
         names = ("l2_to_clean", "label_to_clean", "error_to_clean", "margin")
         return measured | dict.fromkeys(names, missing)
     root = jnp.sqrt(jnp.asarray(outputs.shape[0], outputs.dtype))
+    compared = jax.nn.softmax(outputs, axis=-1) if probabilities else outputs
     return measured | {
-        "l2_to_clean": jnp.linalg.norm(outputs - clean) / root,
+        "l2_to_clean": jnp.linalg.norm(compared - clean) / root,
         "label_to_clean": jnp.linalg.norm(label_fn(outputs) - clean) / root,
         "error_to_clean": _objective.disagreement(outputs, clean, weights),
         "margin": jnp.min(_margins(outputs, clean)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,16 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._modules import is_a, mode_options
 from .._typing import ApplyFn, Array, PyTree
-
-# Keywords by which modules are told that they are evaluated, not trained.
-_EVALUATION = {
-    "deterministic": True,
-    "use_running_average": True,
-    "train": False,
-    "training": False,
-    "is_training": False,
-}
 
 
 def functional(
@@ -60,7 +51,7 @@ def functional(
         ValueError: a module of another kind, a bound linen module, variables that are missing or
             hold no ``"params"``, complex parameters, or none at all.
     """
-    linen = _is_a(module, "flax.linen", "Module")
+    linen = is_a(module, "flax.linen", "Module")
     if variables is not None and not linen:
         raise ValueError(
             f"variables belong to a flax linen module, got {type(module).__name__}, which holds "
@@ -68,7 +59,7 @@ def functional(
         )
     if linen:
         call, tree = _linen(module, variables, call_options)
-    elif _is_a(module, "flax.nnx", "Module"):
+    elif is_a(module, "flax.nnx", "Module"):
         call, tree = _nnx(module, call_options)
     else:
         call, tree = _pytree(module, call_options)
@@ -103,7 +94,8 @@ def _linen(
         )
     frozen = {name: value for name, value in variables.items() if name != "params"}
     method = options.get("method") or "__call__"
-    options = _evaluating(getattr(module, method) if isinstance(method, str) else method, options)
+    called = getattr(module, method) if isinstance(method, str) else method
+    options = mode_options(called, training=False) | options
 
     def call(params: PyTree, inputs: Array) -> Array:
         # Writing is allowed and what is written dropped: a BatchNorm that insists on training
@@ -120,7 +112,7 @@ def _nnx(module: Any, options: dict[str, Any]) -> tuple[Call, PyTree]:
     from flax import nnx
 
     graph, params, rest = nnx.split(module, nnx.Param, ...)
-    options = _evaluating(module.__call__, options)
+    options = mode_options(module.__call__, training=False) | options
 
     def call(params: PyTree, inputs: Array) -> Array:
         # A copy: some modules change their state (the counters of random streams) as they run.
@@ -138,22 +130,10 @@ def _pytree(module: Any, options: dict[str, Any]) -> tuple[Call, PyTree]:
             f"{type(module).__name__}; register a dataclass with jax.tree_util.register_dataclass, "
             "or write apply_fn(params, inputs) yourself."
         )
-    if _is_a(module, "equinox", "Module"):
+    if is_a(module, "equinox", "Module"):
         module = sys.modules["equinox"].nn.inference_mode(module)
-    options = _evaluating(module.__call__, options)
+    options = mode_options(module.__call__, training=False) | options
     return lambda module, inputs: module(inputs, **options), module
-
-
-def _is_a(module: Any, library: str, name: str) -> bool:
-    """Whether ``module`` is of that class; a library nobody imported has no instances."""
-    kind = getattr(sys.modules.get(library), name, None)
-    return kind is not None and isinstance(module, kind)
-
-
-def _evaluating(function: Callable, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, with evaluation mode added as far as ``function`` knows it."""
-    known = inspect.signature(function).parameters
-    return {k: v for k, v in _EVALUATION.items() if k in known} | options
 
 
 def _is_trainable(leaf: Any) -> bool:

@@ -70,7 +70,7 @@ def numpy_loop(inputs, weights, clean, observed, alpha, label, loss, start=None)
         a = alpha(step, agree)
         target = a * observed + (1 - a) * label(f)
         if loss == "mse":
-            value, pull = 0.5 * np.sum((f - target) ** 2), f - target
+            p, value, pull = f, 0.5 * np.sum((f - target) ** 2), f - target
         else:
             p = softmax_rows(f)
             value = -np.sum(target * np.log(p)) / N
@@ -89,7 +89,7 @@ def numpy_loop(inputs, weights, clean, observed, alpha, label, loss, start=None)
                 "loss": value,
                 "alpha": a,
                 "agreement": agree,
-                "l2_to_clean": np.linalg.norm(f - clean) / np.sqrt(N),
+                "l2_to_clean": np.linalg.norm(p - clean) / np.sqrt(N),
                 "label_to_clean": np.linalg.norm(label(f) - clean) / np.sqrt(N),
                 "error_to_clean": np.mean(classes_of(f) != classes_of(clean)),
                 "error_to_observed": 1 - agree,

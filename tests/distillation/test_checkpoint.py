@@ -69,5 +69,5 @@ def test_other_run_is_refused(tmp_path, change):
 def test_damaged_file_is_refused(tmp_path):
     path = tmp_path / "run.ntk"
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="not a readable"):
+    with pytest.raises(ValueError, match="is a file, expected a folder"):
         train(path)

@@ -1,0 +1,232 @@
+"""Networks as the trainer sees them: trained on a batch, evaluated on any points.
+
+Functions, flax linen modules and flax nnx modules come in; two pure functions of parameters and
+state come out. State is what a network keeps beside its parameters, such as the running statistics
+of BatchNorm: training on a batch updates it, evaluation reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from .._modules import is_a, mode_options, takes
+from .._typing import ApplyFn, Array, PyTree
+
+
+class Network(Protocol):
+    """Two pure functions; hashable, since the training loop is compiled for it."""
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """Outputs (b, C) in training mode and the new state; ``present`` (b,) marks real points."""
+        ...
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """Outputs (b, C) in evaluation mode."""
+        ...
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """Parameters and state in the form in which they were given."""
+        ...
+
+
+def as_network(network: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
+    """The network, its trained parameters and its state.
+
+    Args:
+        network: ``(params, inputs) -> outputs``, an unbound linen module, or an nnx module.
+        params: of a function its parameters, of a linen module all that ``init`` returned, of an
+            nnx module None or what ``nnx.state`` returns.
+
+    Raises:
+        ValueError: parameters that do not belong to such a network, or nothing that can be called.
+    """
+    if is_a(network, "flax.linen", "Module"):
+        return _linen(network, params)
+    if is_a(network, "flax.nnx", "Module"):
+        return _nnx(network, params)
+    if not callable(network):
+        raise ValueError(
+            f"apply_fn is a {type(network).__name__}, expected a function (params, inputs) -> "
+            "outputs, or a flax linen or nnx module."
+        )
+    owner = getattr(network, "__self__", None)
+    collections = sorted(params) if isinstance(params, Mapping) else []
+    if is_a(owner, "flax.linen", "Module") and set(collections) - {"params"}:
+        raise ValueError(
+            f"params holds the collections {collections}, and module.apply would train them all; "
+            "pass the module itself in place of its apply, then only 'params' is trained and the "
+            "others are updated as the module says."
+        )
+    return FunctionNetwork(_hashable(network)), params, None
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionNetwork:
+    """A plain function: the same in training and evaluation, and without state."""
+
+    apply_fn: ApplyFn
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `Network`."""
+        del key, present
+        return self.apply_fn(params, inputs), state
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `Network`."""
+        del state
+        return self.apply_fn(params, inputs)
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """See `Network`."""
+        del state
+        return params
+
+
+@dataclasses.dataclass(frozen=True)
+class LinenNetwork:
+    """A linen module; its collections beside "params" are the state."""
+
+    module: Any
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `Network`; the module is told which rows are padding if it takes ``mask``."""
+        options: dict[str, Any] = mode_options(self.module.__call__, training=True)
+        if takes(self.module.__call__, "mask"):
+            options["mask"] = present
+        if key is not None:
+            options["rngs"] = {"dropout": key}
+        outputs, new = self.module.apply(
+            {"params": params, **state}, inputs, mutable=list(state), **options
+        )
+        return outputs, {**state, **new}
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `Network`."""
+        options = mode_options(self.module.__call__, training=False)
+        return self.module.apply({"params": params, **state}, inputs, **options)
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """See `Network`."""
+        return {"params": params, **state}
+
+
+@dataclasses.dataclass(frozen=True)
+class NnxNetwork:
+    """An nnx module; every variable that is no ``nnx.Param`` is state."""
+
+    graph: Any
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `Network`; random streams are the module's own, and part of its state."""
+        from flax import nnx
+
+        del key
+        module = nnx.merge(self.graph, params, state, copy=True)
+        module.train()
+        options: dict[str, Any] = {"mask": present} if takes(module.__call__, "mask") else {}
+        outputs = module(inputs, **options)
+        return outputs, nnx.split(module, nnx.Param, ...)[2]
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `Network`."""
+        from flax import nnx
+
+        module = nnx.merge(self.graph, params, state, copy=True)
+        module.eval()
+        return module(inputs)
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """One nnx.State: ``nnx.update(module, result.params)`` puts it into a module."""
+        from flax import nnx
+
+        return nnx.merge_state(params, state)
+
+
+@dataclasses.dataclass(frozen=True)
+class InPrecision:
+    """Another network computed in a lower precision; parameters, state and outputs keep theirs."""
+
+    network: Network
+    dtype: Any
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `Network`."""
+        outputs, new = self.network.train(
+            self._cast(params), state, self._cast(inputs), key, present
+        )
+        new = jax.tree.map(_as_before, new, state)
+        return outputs.astype(_dtype(params)), new
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `Network`."""
+        outputs = self.network.evaluate(self._cast(params), state, self._cast(inputs))
+        return outputs.astype(_dtype(params))
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """See `Network`."""
+        return self.network.join(params, state)
+
+    def _cast(self, tree: PyTree) -> PyTree:
+        def cast(leaf: Array) -> Array:
+            return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return jax.tree.map(cast, tree)
+
+
+def _as_before(value: Array, before: Array) -> Array:
+    """The value in the precision it had; counters and random keys as they are."""
+    return value.astype(before.dtype) if jnp.issubdtype(before.dtype, jnp.floating) else value
+
+
+def _dtype(params: PyTree) -> Any:
+    return jnp.result_type(*jax.tree.leaves(params))
+
+
+def _linen(module: Any, variables: PyTree) -> tuple[Network, PyTree, PyTree]:
+    if module.scope is not None:
+        raise ValueError(
+            f"{type(module).__name__} is bound to variables, expected an unbound linen module; "
+            "pass the two that module.unbind() returns."
+        )
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        came = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
+        raise ValueError(
+            f"params is {came!r} for the linen module {type(module).__name__}, expected a dict "
+            'with "params"; pass all that module.init returned.'
+        )
+    state = {name: value for name, value in variables.items() if name != "params"}
+    return LinenNetwork(module), variables["params"], state
+
+
+def _nnx(module: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
+    from flax import nnx
+
+    if params is not None:
+        module = nnx.clone(module)
+        nnx.update(module, params)
+    graph, trained, state = nnx.split(module, nnx.Param, ...)
+    return NnxNetwork(graph), trained, state
+
+
+def _hashable(apply_fn: Any) -> ApplyFn:
+    """The function itself, or a stand-in that compiles anew where it has no hash to be found by."""
+    try:
+        hash(apply_fn)
+    except TypeError:
+        return lambda params, inputs: apply_fn(params, inputs)
+    return apply_fn

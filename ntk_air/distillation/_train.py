@@ -1,0 +1,257 @@
+"""Checks a training run, puts it together, and runs it from record to record."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .._checks import check_finite, check_same_length
+from .._numerics import as_float
+from .._typing import Array, ArrayLike, PyTree
+from . import _checkpoint, _engine
+from ._history import DistillationResult, DivergenceError, History, Reference, check_finite_losses
+from ._method import Method
+from ._network import InPrecision, Network, as_network
+from ._optimizer import Rate, resolve_optimizer
+from ._options import Optimizer
+from ._records import check_pair, record_steps, test_classes
+from ._replicas import check_replicas, first, replica_keys, stack_methods
+
+_MESH_AXIS = "points"
+
+
+def train(
+    network: Any,
+    params: PyTree,
+    inputs: ArrayLike,
+    observed: ArrayLike,
+    method: Method | Sequence[Method],
+    *,
+    optimizer: Optimizer,
+    num_steps: int,
+    batch_size: int | None = None,
+    clean: ArrayLike | None = None,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    record_every: int | Sequence[int] | None = None,
+    record_outputs: bool = False,
+    on_record: Callable[[int, PyTree], Any] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    key: Any = None,
+    learning_rate: Any = None,
+    augment: Callable[[Array, Array], Array] | None = None,
+    precision: Any = None,
+    replicas: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool = False,
+) -> DistillationResult:
+    """Trains by a method, or R networks by one each; see `TrainingOptions`."""
+    one = method if isinstance(method, Method) else method[0]
+    targets = np.asarray(observed)[0] if np.ndim(observed) == 3 and replicas else observed
+    check_pair(targets, clean, one.loss)
+    check_same_length("inputs", inputs, "observed", targets)
+    check_finite("inputs", inputs)
+    check_finite("observed", observed)
+    steps = record_steps(record_every, num_steps)
+    make, rate = resolve_optimizer(optimizer, learning_rate, int(num_steps), replicas)
+    adapted, params, state = as_network(network, params)
+    if precision is not None:
+        adapted = InPrecision(adapted, jnp.dtype(precision))
+    params = jax.tree.map(as_float, params)
+    inputs = jnp.asarray(inputs)
+    if replicas is not None:
+        check_replicas(replicas, params, observed, method)
+    _check_batch(batch_size, len(inputs), key)
+    _check_key(key, augment, one)
+    shape = np.shape(targets)
+    sample = (params, state) if replicas is None else first((params, state))
+    dtype = _output_dtype(adapted, sample, inputs, shape)
+    test_inputs, wanted = _test_part(adapted, sample, test, shape[1])
+    traced = None
+    if rate.values is not None and not hasattr(make, "update"):  # no finished transformation
+        traced = jnp.asarray(rate.values, dtype)
+    problem = _engine.Problem(
+        inputs=inputs,
+        observed=jnp.asarray(observed, dtype),
+        reference=Reference(None if clean is None else jnp.asarray(clean, dtype), wanted),
+        test_inputs=test_inputs,
+        initial_params=params,
+        initial_state=state,
+        learning_rate=traced,
+        method=method if isinstance(method, Method) else stack_methods(method),
+        key=_key(key, replicas),
+    )
+    settings = _engine.Settings(
+        adapted,
+        make,
+        batch_size,
+        augment,
+        bool(record_outputs),
+        None if mesh is None else Mesh(mesh.devices.ravel(), (_MESH_AXIS,)),
+        None if replicas is None else _replicated(problem, method, rate),
+    )
+    if settings.mesh is not None:
+        _check_mesh(settings.mesh, batch_size, len(inputs))
+        problem = jax.device_put(problem, NamedSharding(settings.mesh, PartitionSpec()))
+    store = None
+    if checkpoint is not None:
+        digest = _checkpoint.fingerprint(settings, problem, steps)
+        store = _checkpoint.Checkpoint(checkpoint, digest, int(num_steps))
+    state, rows = _run(settings, problem, steps, progress, store, on_record)
+    return _outcome(settings, state, rows, jnp.asarray(rate.times(steps), dtype))
+
+
+def _run(
+    settings: _engine.Settings,
+    problem: _engine.Problem,
+    steps: np.ndarray,
+    progress: bool,
+    store: _checkpoint.Checkpoint | None,
+    on_record: Callable[[int, PyTree], Any] | None,
+) -> tuple[_engine.State, list[dict[str, Any]]]:
+    """Runs from record to record; stops at the first one at which a loss has not been finite."""
+    state, rows = _engine.initial_state(settings, problem), []
+    if store is not None:
+        state, rows = store.resume(state)
+    with _progress_bar(int(steps[-1]), progress) as show:
+        for until in steps[len(rows) :]:
+            state = _engine.advance(settings, problem, state, jnp.int32(until))
+            _check_diverged(state)
+            # Records wait on the host: the device holds one at a time, however many there are.
+            rows.append(jax.device_get(_engine.record(settings, problem, state)))
+            check_finite_losses([until], [rows[-1]["loss"]])
+            if on_record is not None:
+                # Copies, since the next steps use up the state's own.
+                copied = jax.tree.map(jnp.copy, (state.params, state.network))
+                on_record(int(until), settings.network.join(*copied))
+            if store is not None:
+                store.write(state, rows)
+            show(int(until), rows[-1])
+    return state, rows
+
+
+def _outcome(
+    settings: _engine.Settings, state: _engine.State, rows: list[dict[str, Any]], time: Array
+) -> DistillationResult:
+    columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
+    if settings.replicated is not None:
+        step = columns.pop("step")
+        columns = jax.tree.map(lambda column: jnp.moveaxis(column, 1, 0), columns)
+        columns["step"] = step
+    history = History(time=time, **columns)
+    return DistillationResult(settings.network.join(state.params, state.network), history)
+
+
+@contextlib.contextmanager
+def _progress_bar(total: int, shown: bool) -> Iterator[Callable[[int, dict[str, Any]], Any]]:
+    """Yields a function that moves a bar to a step; no bar where stderr is not a terminal."""
+    if not shown:
+        yield lambda step, row: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="step", disable=None) as bar:
+
+        def show(step: int, row: dict[str, Any]) -> None:
+            tested = not np.isnan(row["test_accuracy"]).any()
+            name, value = ("test", "test_accuracy") if tested else ("observed", "agreement")
+            bar.set_postfix_str(f"{name} accuracy {np.mean(row[value]):.2%}", refresh=False)
+            bar.update(step - bar.n)
+
+        yield show
+
+
+def _check_diverged(state: _engine.State) -> None:
+    diverged = np.atleast_1d(np.asarray(state.diverged))
+    if (diverged < 0).all():
+        return
+    index = int(np.argmin(np.where(diverged < 0, np.iinfo(np.int32).max, diverged)))
+    which = f" of network {index}" if len(diverged) > 1 else ""
+    raise DivergenceError(
+        f"the loss{which} is not finite at step {diverged[index]}; training diverged: lower the "
+        "learning rate (gradient descent on the summed squared loss needs learning_rate <= "
+        "1 / largest eigenvalue of the kernel)."
+    )
+
+
+def _check_batch(batch_size: int | None, count: int, key: Any) -> None:
+    if batch_size is None:
+        return
+    if int(batch_size) != batch_size or not 1 <= batch_size <= count:
+        raise ValueError(
+            f"batch_size is {batch_size}, expected an integer in 1..{count}, the number of points; "
+            "None takes all of them at every step."
+        )
+    if key is None:
+        raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
+
+
+def _check_key(key: Any, augment: Any, method: Method) -> None:
+    if key is None and (augment is not None or method.needs_key):
+        what = "augment" if augment is not None else type(method).__name__
+        raise ValueError(f"{what} draws random numbers and needs a key; pass key=0, say.")
+
+
+def _check_mesh(mesh: Mesh, batch_size: int | None, count: int) -> None:
+    size = batch_size or count
+    if size % mesh.size:
+        raise ValueError(
+            f"a batch of {size} points does not divide over the {mesh.size} devices of the mesh; "
+            f"take a batch_size that is a multiple of {mesh.size}."
+        )
+
+
+def _key(key: Any, replicas: int | None) -> Array | None:
+    if replicas is not None:
+        return replica_keys(key, replicas)
+    return jax.random.key(key) if isinstance(key, int | np.integer) else key
+
+
+def _replicated(problem: _engine.Problem, method: Any, rate: Rate) -> tuple[str, ...]:
+    """The fields of the problem that have a first axis over the networks."""
+    names = ["initial_params", "initial_state", "key"]
+    if problem.observed.ndim == 3:
+        names.append("observed")
+    if not isinstance(method, Method):
+        names.append("method")
+    if rate.kind == "networks":
+        names.append("learning_rate")
+    return tuple(names)
+
+
+def _output_dtype(
+    network: Network, variables: tuple[PyTree, PyTree], inputs: Array, shape: tuple[int, ...]
+) -> Any:
+    """Checks the shape of the outputs without computing them and returns their dtype."""
+    outputs = jax.eval_shape(_evaluation(network), *variables, inputs)
+    if outputs.shape != shape:
+        raise ValueError(
+            f"apply_fn returns outputs of shape {outputs.shape} for observed targets of shape "
+            f"{shape}; expected the same (n, C): give the network C outputs, and a single one a "
+            "last axis of length 1."
+        )
+    return outputs.dtype
+
+
+@functools.lru_cache(maxsize=128)
+def _evaluation(network: Network) -> Any:
+    """The same bound method for equal networks, so that JAX finds the trace it has of it."""
+    return network.evaluate
+
+
+def _test_part(
+    network: Network, variables: tuple[PyTree, PyTree], test: Any, num_outputs: int
+) -> tuple[Array | None, Array | None]:
+    if test is None:
+        return None, None
+    inputs, labels = test
+    inputs = jnp.asarray(inputs)
+    _output_dtype(network, variables, inputs, (len(inputs), num_outputs))
+    return inputs, test_classes(labels, len(inputs), num_outputs)
