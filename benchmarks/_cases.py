@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import _cases_finite, _cases_full, _cases_infinite, _cases_spectral
+from benchmarks import _cases_dynamics, _cases_finite, _cases_full, _cases_infinite, _cases_spectral
 from benchmarks._harness import Case, Settings
 
 _EVERYWHERE = (
@@ -19,6 +19,8 @@ _EVERYWHERE = (
     _cases_spectral.eigendecompose,
     _cases_spectral.operator,
     _cases_spectral.operator_trace,
+    _cases_dynamics.closed_form_outputs,
+    _cases_dynamics.retrieval_curves,
 )
 _FULL = (_cases_full.full_fc, _cases_full.full_eigen, _cases_full.full_conv)
 

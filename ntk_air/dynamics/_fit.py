@@ -14,6 +14,7 @@ from .._numerics import as_float
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project
 from ._remainder import Bank, Filters, bank_of, evaluate, flows, spectrum, split, spread
+from ._skeleton import skeleton
 
 
 def filter_values(eigensystem: Eigensystem, filters: Sequence[Filter]) -> Float[Array, "F r"]:
@@ -54,7 +55,7 @@ def fit(
     coefficients = project(eigensystem, target)
     fitted, rest = evaluate(eigensystem, bank_of(filter))
     vectors = eigensystem.eigenvectors
-    return like(filter, _combine(vectors, fitted, rest, coefficients, target, start))
+    return like(filter, _outputs(vectors, fitted, rest, coefficients, target, start))
 
 
 def predict(
@@ -96,11 +97,14 @@ def predict(
     held = spectrum(eigensystem)
     fitted, rest = evaluate(eigensystem, bank_of(filter))
     known = held.values > 0
-    weights = jnp.where(known, fitted / jnp.where(known, held.values, 1.0), 0.0)
-    rest = rest / held.mean if held.mean > 0 else jnp.zeros_like(rest)
+    inverse = jnp.where(known, 1.0 / jnp.where(known, held.values, 1.0), 0.0)
+    inverse_rest = 1.0 / held.mean if held.mean > 0 else 0.0
     features = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
     whole = jnp.matmul(kernel, target, precision="highest") if held.count else outputs
-    return like(filter, _combine(features, weights, rest, coefficients, whole, outputs))
+    scales = inverse, inverse_rest
+    return like(
+        filter, _outputs(features, fitted, rest, coefficients, whole, outputs, scales=scales)
+    )
 
 
 def remainder_bound(
@@ -148,16 +152,46 @@ def remainder_bound(
     return like(filter, factor[:, None] * norms)
 
 
+def _outputs(
+    features: Array,
+    fitted: Array,
+    rest: Array,
+    coefficients: Array,
+    whole: Array,
+    start: Array,
+    *,
+    scales: tuple[Any, Any] = (1.0, 1.0),
+) -> Array:
+    """(F, m, C) = start + features · (g − g_rest) · coefficients + g_rest · whole.
+
+    ``scales`` multiply g and g_rest. Where a few of the filters span the others, only those are
+    computed in full.
+    """
+    bank = np.concatenate([np.asarray(fitted), np.asarray(rest)[:, None]], axis=1)
+    found = skeleton(bank, float(jnp.finfo(fitted.dtype).eps))
+    if found is not None:
+        fitted, rest = fitted[found.chosen], rest[found.chosen]
+    out = _combine(features, fitted * scales[0], rest * scales[1], coefficients, whole)
+    if found is None:
+        return out + start
+    return _mix(jnp.asarray(found.mixing, out.dtype), out, start)
+
+
 @jax.jit
 def _combine(
-    features: Array, weights: Array, rest: Array, coefficients: Array, whole: Array, start: Array
+    features: Array, weights: Array, rest: Array, coefficients: Array, whole: Array
 ) -> Array:
-    """(F, m, C) = start + features · (weights − rest) · coefficients + rest · whole."""
     f, r = weights.shape
     stacked = jnp.einsum("fr,rc->rfc", weights - rest[:, None], coefficients).reshape(r, -1)
     out = jnp.matmul(features, stacked, precision="highest")
     out = jnp.moveaxis(out.reshape(features.shape[0], f, -1), 1, 0)
-    return out + rest[:, None, None] * whole + start
+    return out + rest[:, None, None] * whole
+
+
+@jax.jit
+def _mix(mixing: Array, out: Array, start: Array) -> Array:
+    mixed = jnp.matmul(mixing, out.reshape(len(out), -1), precision="highest")
+    return mixed.reshape(-1, *out.shape[1:]) + start
 
 
 def _test_kernel(eigensystem: Eigensystem, test_train_kernel: ArrayLike) -> Array:
@@ -192,8 +226,8 @@ def check_times(times: Sequence[float] | ArrayLike) -> list[float]:
     values = np.ravel(np.asarray(times, np.float64)).tolist()
     if not values:
         raise ValueError("times is empty, expected at least one time.")
-    for before, after in zip([-0.0, *values[:-1]], values, strict=True):
-        if not (after >= 0.0 and after >= before):
+    for before, after in zip([-np.inf, *values[:-1]], values, strict=True):
+        if not (after >= 0.0 and after > before):
             raise ValueError(
                 f"times holds {after} after {before}; expected non-negative, increasing times "
                 "(learning rate × step)."

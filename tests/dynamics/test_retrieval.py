@@ -127,7 +127,13 @@ def test_gcv_stops_near_the_best_time():
 
 
 @pytest.mark.parametrize(
-    ("times", "match"), [([-1.0], "non-negative"), ([2.0, 1.0], "increasing"), ([], "empty")]
+    ("times", "match"),
+    [
+        ([-1.0], "non-negative"),
+        ([2.0, 1.0], "increasing"),
+        ([1.0, 1.0], "1.0 after 1.0"),
+        ([], "empty"),
+    ],
 )
 def test_bad_times(times, match):
     kernel, y, observed, _, _ = problem()
