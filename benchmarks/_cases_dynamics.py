@@ -62,8 +62,8 @@ def _case(
         labels = np.random.default_rng(1).integers(0, _CLASSES, n)
         noisy = na.noise.symmetric(labels, 0.4, num_classes=_CLASSES, seed=0)
         clean, observed = (na.datasets.encode(x, _CLASSES) for x in (labels, noisy.labels))
-        ends = 0.1 / es.eigenvalues[0], 10 / es.eigenvalues[-1]
-        return _Inputs(kernel, es, clean, observed, np.geomspace(*map(float, ends), count))
+        first, last = 0.1 / float(es.eigenvalues[0]), 10 / float(es.eigenvalues[-1])
+        return _Inputs(kernel, es, clean, observed, np.geomspace(first, last, count))
 
     def peer(inputs: _Inputs) -> tuple[Any, np.ndarray]:
         import neural_tangents as nt

@@ -1,0 +1,149 @@
+"""Networks trained together, and points spread over devices, equal one network on one device."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import ntk_air as na
+
+d = na.distillation
+RNG = np.random.default_rng(0)
+INPUTS = RNG.normal(size=(10, 4)).astype(np.float32)
+CODES = np.eye(2, dtype=np.float32)[RNG.integers(0, 2, 10)]
+STACK = {
+    "w": jnp.asarray(RNG.normal(size=(3, 4, 5)), jnp.float32),
+    "v": jnp.asarray(RNG.normal(size=(3, 5, 2)), jnp.float32),
+}
+
+
+def network(params, inputs):
+    return jnp.tanh(inputs @ params["w"]) @ params["v"]
+
+
+def train(params, observed=CODES, **changes):
+    options = {
+        "optimizer": optax.adam, "learning_rate": 0.02, "num_steps": 9, "alpha": d.agreement(0.9),
+        "batch_size": 4, "key": 1, "clean": CODES, "test": (INPUTS[:5], CODES[:5]),
+        "record_every": 2, "record_outputs": True, "teacher": "epoch", **changes,
+    }  # fmt: skip
+    return d.self_distill(network, params, INPUTS, observed, **options)
+
+
+def one(index):
+    return jax.tree.map(lambda leaf: leaf[index], STACK)
+
+
+def assert_same(result, expected):
+    for name in expected.history.__dataclass_fields__:
+        a, b = getattr(result.history, name), getattr(expected.history, name)
+        np.testing.assert_allclose(a, b, atol=2e-6, rtol=2e-5, err_msg=name)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), result.params, expected.params
+    )
+
+
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_seeds_together_equal_each_alone(batch_size):
+    keys = jax.random.split(jax.random.key(7), 3)
+    together = train(STACK, replicas=3, key=keys, batch_size=batch_size)
+    assert together.history.loss.shape == (3, 6)
+    for index in range(3):
+        alone = train(one(index), key=keys[index], batch_size=batch_size)
+        assert_same(together.replica(index), alone)
+
+
+def test_everything_that_may_differ():
+    observed = np.stack([CODES, CODES[::-1], np.roll(CODES, 1, axis=0)])
+    rates, scales = np.array([0.02, 0.01, 0.005]), (0.2, 0.9, 1.0)
+    together = train(
+        STACK, observed, replicas=3, key=[4, 5, 6], learning_rate=rates,
+        alpha=[d.agreement(scale) for scale in scales],
+    )  # fmt: skip
+    assert together.history.time.shape == (3, 6)
+    for index in range(3):
+        alone = train(
+            one(index), observed[index], key=4 + index, learning_rate=rates[index],
+            alpha=d.agreement(scales[index]),
+        )  # fmt: skip
+        assert_same(together.replica(index), alone)
+
+
+def test_one_seed_is_split_and_on_record_sees_all():
+    seen = []
+    together = train(STACK, replicas=3, on_record=lambda step, params: seen.append((step, params)))
+    assert [step for step, _ in seen] == [0, 2, 4, 6, 8, 9]
+    np.testing.assert_array_equal(seen[0][1]["w"], STACK["w"])  # not used up by later steps
+    keys = jax.random.split(jax.random.key(1), 3)
+    assert_same(together.replica(2), train(one(2), key=keys[2]))
+
+
+def test_the_network_and_the_step_that_diverged():
+    with pytest.raises(d.DivergenceError, match="of network 1 is not finite at step 3"):
+        train(
+            {"w": STACK["w"], "v": STACK["v"]}, replicas=3, optimizer=_breaking(1, 3),
+            learning_rate=None, batch_size=None, num_steps=8, record_every=8,
+        )  # fmt: skip
+
+
+def _breaking(network, step):
+    """Gradient descent that makes the parameters of one network infinite before a step."""
+
+    def update(gradient, state, params):
+        mine = jnp.abs(params["w"][0, 0] - STACK["w"][network, 0, 0]) < 1e-2
+        factor = jnp.where(mine & (state == step - 1), jnp.inf, -1e-6)
+        return jax.tree.map(lambda g: factor * (1 + jnp.abs(g)), gradient), state + 1
+
+    return optax.GradientTransformation(lambda params: jnp.int32(0), update)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"replicas": 2}, "expected 2 .replicas. on every leaf"),
+        ({"replicas": 0}, "replicas is 0"),
+        ({"replicas": 3, "key": [1, 2]}, "key holds 2 keys"),
+        ({"replicas": 3, "learning_rate": np.array([0.1, 0.2])}, "given for 2 networks"),
+        ({"replicas": 3, "alpha": [0.1, 0.2]}, "alpha is given for 2 networks"),
+        ({"replicas": 3, "alpha": [0.1, d.agreement(), 0.3]}, "methods of one kind"),
+        ({"replicas": 3, "observed": np.stack([CODES, CODES])}, "observed is given for 2"),
+        ({"replicas": 3, "learning_rate": np.array([0.1, -0.2, 0.1])}, "learning_rate is -0.2"),
+    ],
+)
+def test_bad_stacks(changes, match):
+    with pytest.raises(ValueError, match=match):
+        train(STACK, **changes)
+
+
+def test_points_over_devices():
+    """In a process that has two devices; the file is its program."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    path = os.pathsep.join([str(Path(na.__file__).parents[1]), environment.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, __file__], env=environment | {"PYTHONPATH": path}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().split() == ["spread", "4", "spread", "None"]
+
+
+def spread_over_devices(batch_size):
+    mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+    spread = train(one(0), mesh=mesh, batch_size=batch_size)
+    assert_same(spread, train(one(0), batch_size=batch_size))
+    assert len(spread.params["w"].sharding.device_set) == 2
+    with pytest.raises(ValueError, match="does not divide over the 2 devices"):
+        train(one(0), mesh=mesh, batch_size=5)
+    print("spread", batch_size)
+
+
+if __name__ == "__main__":
+    spread_over_devices(4)
+    spread_over_devices(None)
