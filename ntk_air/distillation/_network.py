@@ -19,7 +19,17 @@ from .._typing import ApplyFn, Array, PyTree
 
 
 class Network(Protocol):
-    """Two pure functions; hashable, since the training loop is compiled for it."""
+    """Two pure functions; hashable, since the training loop is compiled for it.
+
+    Attributes:
+        mixes_batch: whether the outputs of a point in training depend on the other points of its
+            batch, padding included.
+    """
+
+    @property
+    def mixes_batch(self) -> bool:
+        """See the class."""
+        ...
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
@@ -72,6 +82,7 @@ class FunctionNetwork:
     """A plain function: the same in training and evaluation, and without state."""
 
     apply_fn: ApplyFn
+    mixes_batch: bool = False
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
@@ -96,20 +107,26 @@ class LinenNetwork:
     """A linen module; its collections beside "params" are the state."""
 
     module: Any
+    normalises: bool  # by statistics of the batch
+
+    @property
+    def mixes_batch(self) -> bool:
+        """See `Network`."""
+        return self.normalises and not takes(self.module.__call__, "mask")
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
-        """See `Network`; the module is told which rows are padding if it takes ``mask``."""
+        """See `Network`; a module that normalises is told which rows are padding, by ``mask``."""
         options: dict[str, Any] = mode_options(self.module.__call__, training=True)
-        if takes(self.module.__call__, "mask"):
+        if self.normalises and takes(self.module.__call__, "mask"):
             options["mask"] = present
         if key is not None:
             options["rngs"] = {"dropout": key}
         outputs, new = self.module.apply(
             {"params": params, **state}, inputs, mutable=list(state), **options
         )
-        return outputs, {**state, **new}
+        return outputs, jax.tree.map(_as_before, {**state, **new}, state)
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
         """See `Network`."""
@@ -126,6 +143,13 @@ class NnxNetwork:
     """An nnx module; every variable that is no ``nnx.Param`` is state."""
 
     graph: Any
+    normalises: bool
+    takes_mask: bool
+
+    @property
+    def mixes_batch(self) -> bool:
+        """See `Network`."""
+        return self.normalises and not self.takes_mask
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
@@ -136,9 +160,12 @@ class NnxNetwork:
         del key
         module = nnx.merge(self.graph, params, state, copy=True)
         module.train()
-        options: dict[str, Any] = {"mask": present} if takes(module.__call__, "mask") else {}
+        options: dict[str, Any] = mode_options(module.__call__, training=True)
+        if self.normalises and self.takes_mask:
+            options["mask"] = present
         outputs = module(inputs, **options)
-        return outputs, nnx.split(module, nnx.Param, ...)[2]
+        new = nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.Intermediate)))
+        return outputs, jax.tree.map(_as_before, new, state)
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
         """See `Network`."""
@@ -146,7 +173,7 @@ class NnxNetwork:
 
         module = nnx.merge(self.graph, params, state, copy=True)
         module.eval()
-        return module(inputs)
+        return module(inputs, **mode_options(module.__call__, training=False))
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
         """One nnx.State: ``nnx.update(module, result.params)`` puts it into a module."""
@@ -162,6 +189,11 @@ class InPrecision:
     network: Network
     dtype: Any
 
+    @property
+    def mixes_batch(self) -> bool:
+        """See `Network`."""
+        return self.network.mixes_batch
+
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
@@ -169,7 +201,6 @@ class InPrecision:
         outputs, new = self.network.train(
             self._cast(params), state, self._cast(inputs), key, present
         )
-        new = jax.tree.map(_as_before, new, state)
         return outputs.astype(_dtype(params)), new
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
@@ -209,8 +240,8 @@ def _linen(module: Any, variables: PyTree) -> tuple[Network, PyTree, PyTree]:
             f"params is {came!r} for the linen module {type(module).__name__}, expected a dict "
             'with "params"; pass all that module.init returned.'
         )
-    state = {name: value for name, value in variables.items() if name != "params"}
-    return LinenNetwork(module), variables["params"], state
+    kept = {k: v for k, v in variables.items() if k not in ("params", "intermediates")}
+    return LinenNetwork(module, "batch_stats" in kept), variables["params"], kept
 
 
 def _nnx(module: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
@@ -219,8 +250,9 @@ def _nnx(module: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
     if params is not None:
         module = nnx.clone(module)
         nnx.update(module, params)
+    normalises = bool(jax.tree.leaves(nnx.state(module, nnx.BatchStat)))
     graph, trained, state = nnx.split(module, nnx.Param, ...)
-    return NnxNetwork(graph), trained, state
+    return NnxNetwork(graph, normalises, takes(module.__call__, "mask")), trained, state
 
 
 def _hashable(apply_fn: Any) -> ApplyFn:

@@ -69,6 +69,7 @@ def train(
     if replicas is not None:
         check_replicas(replicas, params, observed, method)
     _check_batch(batch_size, len(inputs), key)
+    _check_padding(adapted, batch_size, len(inputs))
     _check_key(key, augment, one)
     shape = np.shape(targets)
     sample = (params, state) if replicas is None else first((params, state))
@@ -191,6 +192,16 @@ def _check_batch(batch_size: int | None, count: int, key: Any) -> None:
         )
     if key is None:
         raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
+
+
+def _check_padding(network: Network, batch_size: int | None, count: int) -> None:
+    if batch_size is not None and count % batch_size and network.mixes_batch:
+        raise ValueError(
+            f"batch_size {batch_size} leaves {count % batch_size} of {count} points for the last "
+            "batch, which is padded, and the network's BatchNorm would count the padding; take a "
+            "batch_size that divides the number of points, or let the module's __call__ take "
+            "mask (b,) and hand mask[:, None, ...] to BatchNorm, as those of ntk_air.networks do."
+        )
 
 
 def _check_key(key: Any, augment: Any, method: Method) -> None:

@@ -103,6 +103,28 @@ def test_training_statistics_as_parameters_is_refused():
         train("resnet", variables)
 
 
+class Unmasked(nn.Module):
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        return nn.Dense(2)(nn.BatchNorm(use_running_average=not train)(inputs))
+
+
+def test_padding_that_would_be_normalised_with_is_refused():
+    variables = Unmasked().init(jax.random.key(0), INPUTS)
+    with pytest.raises(ValueError, match="leaves 2 of 10 points for the last batch"):
+        train(Unmasked(), variables)
+    assert np.isfinite(train(Unmasked(), variables, batch_size=5).history.loss).all()
+
+
+def test_statistics_keep_their_precision(x64):
+    module = Normalised()
+    variables = jax.tree.map(lambda a: a.astype(np.float32), module.init(jax.random.key(0), INPUTS))
+    result = train(module, variables)
+    assert {a.dtype for a in jax.tree.leaves(result.params["batch_stats"])} == {
+        jnp.dtype("float32")
+    }
+
+
 def test_dropout_is_on_in_training_only():
     module = Normalised(dropout=0.5)
     variables = module.init(jax.random.key(0), INPUTS)
