@@ -5,6 +5,7 @@
 
 from . import _alpha as alpha
 from . import _label_fn as label_fn
+from . import baselines
 from ._alpha import (
     AlphaSchedule,
     agreement,
@@ -18,14 +19,19 @@ from ._function_space import kernel_self_distill
 from ._history import DistillationResult, DivergenceError, History
 from ._label_fn import LabelFn, hard, identity, nearest, sign, softmax, tanh
 from ._self_distill import self_distill
+from ._teacher_student import TeacherStudentResult, teacher_student
 
 __all__ = [
     # training
     "self_distill",
+    "teacher_student",
+    "TeacherStudentResult",
     "kernel_self_distill",
     "DistillationResult",
     "History",
     "DivergenceError",
+    # methods to compare with
+    "baselines",
     # weight of the observed label
     "alpha",
     "AlphaSchedule",

@@ -11,7 +11,7 @@ from ._retrieval import RetrievalCurves, measured_retrieval, retrieval
 from ._ridge_choices import optimal_teacher_weight, tolerance_strengths
 from ._risk import Risk, risk
 from ._schemes import EquivalenceTable, distillation_schemes, equivalence_table
-from ._stopping import RULES, StoppingTime, stopping_time, time_grid
+from ._stopping import RULES, StoppingTime, degrees_of_freedom, stopping_time, time_grid
 from ._time import from_neural_tangents_time, to_neural_tangents_time
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "StoppingTime",
     "RULES",
     "time_grid",
+    "degrees_of_freedom",
     "leave_one_out",
     "leave_one_out_flow",
     "refine_labels",

@@ -13,10 +13,10 @@ from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
-from ._fit import check_times, matching
+from ._fit import check_times, like, matching
 from ._leave_one_out import leave_one_out_scores
 from ._noise import estimate_noise
-from ._remainder import evaluate, flows, outside, spectrum
+from ._remainder import Filters, bank_of, evaluate, flows, outside, spectrum
 
 RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
 _GRID_POINTS = 200
@@ -108,6 +108,21 @@ def stopping_time(
     best = int(jnp.argmin(score))
     grid = jnp.asarray(listed, observed.dtype)
     return StoppingTime(grid[best], score, grid, rule, best in (0, len(listed) - 1))
+
+
+def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array, ...]:
+    """How many directions a smoother fits, df = Σ g(λ_k) = tr A.
+
+    Args:
+        eigensystem: of the training kernel; directions outside a partial one count at their mean
+            eigenvalue.
+        filter: one filter, or a sequence of F of them.
+
+    Returns:
+        (), or (F,) for a sequence.
+    """
+    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    return like(filter, jnp.sum(fitted, axis=1) + spectrum(eigensystem).count * rest)
 
 
 def _residual_and_freedom(

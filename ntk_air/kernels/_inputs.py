@@ -132,25 +132,46 @@ def _num_outputs(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
         raise ValueError(
             f"apply_fn returns outputs of dtype {shape.dtype}, expected real floating-point ones."
         )
-    alone, first, second = _in_three_batches(apply_fn, params, x[:2])
+    alone, outputs, derivatives = _in_three_batches(apply_fn, params, x[:2])
     check_finite("the output of apply_fn at x1[0]", alone)
-    scale = float(jnp.abs(alone).max()) or 1.0
-    tolerance = 1e3 * float(jnp.finfo(alone.dtype).eps) * scale
-    for row in (first, second):
-        if not float(jnp.abs(row - alone).max()) <= tolerance:
-            raise ValueError(
-                "apply_fn gives a point other outputs when the batch changes, so it has no NTK "
-                "per point; put BatchNorm in evaluation mode and switch dropout off."
-            )
+    tolerance = 1e3 * float(jnp.finfo(alone.dtype).eps)
+    # A derivative that is NaN has its own message, which names the points.
+    if not float(outputs) <= tolerance or float(derivatives) > tolerance:
+        raise ValueError(
+            "apply_fn gives a point other outputs when the batch changes, so it has no NTK "
+            "per point; put BatchNorm in evaluation mode and switch dropout off."
+        )
     return shape.shape[1]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _in_three_batches(apply_fn: ApplyFn, params: PyTree, x: Array) -> tuple[Array, Array, Array]:
-    """Outputs (C,) of the first point alone, before another one, and after it."""
+    """Outputs (C,) of the first point, and how much they and their derivatives change with others.
+
+    Before another point and after it, relative to the terms of the outputs: parameters times the
+    derivatives by them. The outputs of a network minus its initial outputs cancel, those do not.
+    """
     point, other = x[:1], x[-1:]
     # A point that is the same, or the only one, would hide what the batch does.
     other = jnp.where(jnp.all(other == point), other * 1.5 + 0.5, other)
-    before = apply_fn(params, jnp.concatenate([point, other]))
-    after = apply_fn(params, jnp.concatenate([other, point]))
-    return apply_fn(params, point)[0], before[0], after[1]
+
+    def terms(batch: Array, row: int) -> tuple[Array, PyTree]:
+        outputs, pull_back = jax.vjp(lambda params: apply_fn(params, batch)[row], params)
+        (gradient,) = pull_back(jnp.ones_like(outputs))
+        pairs = zip(jax.tree.leaves(params), jax.tree.leaves(gradient), strict=True)
+        # Integers, such as indices, have derivatives without a value.
+        return outputs, [p * g for p, g in pairs if jnp.issubdtype(g.dtype, jnp.floating)]
+
+    def size(tree: PyTree) -> Array:
+        sizes = jax.tree.map(lambda leaf: jnp.sum(jnp.abs(leaf)).astype(alone.dtype), tree)
+        return sum(jax.tree.leaves(sizes), jnp.zeros((), alone.dtype))
+
+    alone, own = terms(point, 0)
+    scale = jnp.maximum(jnp.max(jnp.abs(alone)), jnp.nan_to_num(size(own)))
+    scale = jnp.where(scale == 0, 1, scale)
+    outputs, derivatives = [], []
+    for batch, row in (([point, other], 0), ([other, point], 1)):
+        beside, among = terms(jnp.concatenate(batch), row)
+        outputs.append(jnp.max(jnp.abs(beside - alone)) / scale)
+        derivatives.append(size(jax.tree.map(jnp.subtract, among, own)) / scale)
+    return alone, jnp.max(jnp.stack(outputs)), jnp.max(jnp.stack(derivatives))

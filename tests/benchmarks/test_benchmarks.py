@@ -11,7 +11,7 @@ from benchmarks._cases import CASES, DEFAULT, GROUPS
 from benchmarks._harness import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("kernels-*.json"))
 TORCH = "torch.func Jacobian"
 
 

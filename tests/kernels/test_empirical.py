@@ -208,3 +208,18 @@ def whole_kernel(outputs, dtype):
             net.apply, params, x, outputs=outputs, implementation="jacobian_contraction"
         )
     )
+
+
+def test_a_network_minus_its_initial_outputs_has_the_same_kernel():
+    """Its outputs cancel to round-off, which must not be taken for a dependence on the batch."""
+    network = na.kernels.fully_connected(2, 32, num_outputs=3)
+    x = jax.random.normal(jax.random.key(0), (12, 8))
+    _, params = network.init_fn(jax.random.key(1), (-1, 8))
+
+    def centred(p, x):
+        return network.apply_fn(p, x) - network.apply_fn(params, x)
+
+    expected = na.kernels.empirical_ntk(network.apply_fn, params, x)
+    np.testing.assert_allclose(na.kernels.empirical_ntk(centred, params, x), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="other outputs when the batch changes"):
+        na.kernels.empirical_ntk(lambda p, x: centred(p, x - x.mean(0)), params, x)

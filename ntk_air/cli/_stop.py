@@ -1,0 +1,155 @@
+"""``ntk-air stop``: how noisy the labels are and when to stop, from the labels alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from ._noisy_labels import DEFAULTS, add_options, options_of, prepare
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .._typing import Array
+    from ..dynamics import StoppingTime
+    from ._noisy_labels import Problem
+
+_DEFAULTS = {**DEFAULTS, "test_size": None, "learning_rate": None}
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the subcommand to the parser."""
+    import argparse
+
+    one = commands.add_parser(
+        "stop",
+        help="noise rate and stopping time from noisy labels alone",
+        description="Estimates how noisy the labels are, and when to stop kernel gradient flow, "
+        "by every rule; where the data has test labels, with the accuracy on them.",
+        argument_default=argparse.SUPPRESS,
+    )
+    add_options(one)
+    one.add_argument("--test-size", type=int, help="test points")
+    one.add_argument(
+        "--learning-rate", type=float, help="for the summed loss, to give times in steps"
+    )
+    one.add_argument("--out", help="folder for stopping.json and stopping.png")
+    one.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Estimates, prints a table, and writes it where asked."""
+    options = options_of(arguments, _DEFAULTS)
+    rate = options["learning_rate"]
+    if rate is not None and not (rate > 0 and math.isfinite(rate)):
+        raise ValueError(f"--learning-rate is {rate}, expected a positive number.")
+    from .. import reports
+
+    if options["out"] is None:
+        print(_table(_measure(options)[0]))
+        return 0
+    with reports.output_folder(options["out"]) as out:
+        numbers, found, accuracy = _measure(options)
+        from .. import plots
+
+        figure = plots.standalone(plots.stopping_rules, found, test_accuracy=accuracy)
+        figure.savefig(out / "stopping.png")
+        (out / "stopping.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    print(_table(numbers))
+    print(out)
+    return 0
+
+
+def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[StoppingTime], Array | None]:
+    """The numbers, what each rule found, and test accuracy at each time where there are labels."""
+    from .. import dynamics
+
+    problem = prepare(options, test_size=options["test_size"])
+    es, observed = problem.eigensystem, problem.observed
+    found = [dynamics.stopping_time(es, observed, rule=rule) for rule in dynamics.RULES]
+    accuracy = _test_accuracy(problem, found[0].times)
+    numbers: dict[str, Any] = {
+        "dataset": problem.dataset.name,
+        "num_points": len(problem.noisy.labels),
+        "num_classes": problem.dataset.num_classes,
+        "noise": _noise(problem),
+        "rules": {},
+        "best_test_accuracy": None if accuracy is None else float(accuracy.max()),
+    }
+    for one in found:
+        time = float(one.time)
+        chosen = int((one.times == one.time).argmax())
+        freedom = dynamics.degrees_of_freedom(es, dynamics.gradient_flow(time))
+        rate = options["learning_rate"]
+        numbers["rules"][one.rule] = {
+            "time": time,
+            "steps": None if rate is None else round(time / rate),
+            "degrees_of_freedom": float(freedom),
+            "at_edge": one.at_edge,
+            "test_accuracy": None if accuracy is None else float(accuracy[chosen]),
+        }
+    return numbers, found, accuracy
+
+
+def _noise(problem: Problem) -> dict[str, Any]:
+    """Estimated noise rates, and the true one where it is known."""
+    from .. import dynamics
+
+    tail = dynamics.estimate_noise(problem.eigensystem, problem.observed)
+    refined = dynamics.refine_labels(problem.eigensystem, problem.observed)
+    return {
+        "tail": float(tail.rate),
+        "standard_error": float(tail.standard_error),
+        "upper": float(tail.upper),
+        "only_a_bound": tail.upper_bound,
+        "likelihood": float(refined.noise_rate),
+        "true": problem.noisy.empirical_rate if problem.truth_known else None,
+    }
+
+
+def _test_accuracy(problem: Problem, times: Array) -> Array | None:
+    import jax.numpy as jnp
+
+    from .. import dynamics, kernels
+
+    dataset = problem.dataset
+    if not len(dataset.test_labels):
+        return None
+    cross = kernels.infinite_ntk(
+        problem.architecture,
+        dataset.test_inputs,
+        dataset.train_inputs,
+        memory_budget=problem.budget,
+    )
+    filters = [dynamics.gradient_flow(float(t)) for t in times]
+    outputs = dynamics.predict(problem.eigensystem, filters, problem.observed, cross)
+    return jnp.mean(jnp.argmax(outputs, axis=-1) == dataset.test_labels, axis=-1)
+
+
+def _table(numbers: dict[str, Any]) -> str:
+    noise = numbers["noise"]
+    true = "" if noise["true"] is None else f"; true {noise['true']:.3f}"
+    bound = (
+        "only an upper bound: the kernel resolves too little of the signal"
+        if noise["only_a_bound"]
+        else "an estimate"
+    )
+    lines = [
+        f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['num_classes']} classes",
+        f"noise rate by the tail {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
+        f"at most {noise['upper']:.3f}; most likely {noise['likelihood']:.3f}{true}",
+        "",
+        f"{'rule':<20} {'time':>10} {'steps':>8} {'freedom':>8} {'test':>7}",
+    ]
+    for rule, one in numbers["rules"].items():
+        steps = "–" if one["steps"] is None else str(one["steps"])
+        test = "–" if one["test_accuracy"] is None else f"{one['test_accuracy']:.2%}"
+        edge = "  at the edge of the grid" if one["at_edge"] else ""
+        lines.append(
+            f"{rule:<20} {one['time']:>10.4g} {steps:>8} {one['degrees_of_freedom']:>8.1f} "
+            f"{test:>7}{edge}"
+        )
+    if numbers["best_test_accuracy"] is not None:
+        lines.append(f"{'best (needs truth)':<20} {'':>28} {numbers['best_test_accuracy']:>7.2%}")
+    return "\n".join(lines)

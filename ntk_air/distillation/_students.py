@@ -1,0 +1,290 @@
+"""Many networks trained at once, each on soft targets of its own that do not move.
+
+One compiled program: a scan over records, between them a loop over steps, vectorised over networks
+and again over seeds. Numbers (data, parameters, learning rate, temperatures, seeds of the order,
+steps to record at) are traced; functions and switches are compiled in.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .._typing import ApplyFn, Array
+from . import _objective
+from ._history import Reference, measure
+from ._label_fn import LabelFn, bind, coding_of, softmax
+
+
+class Settings(NamedTuple):
+    """What is compiled in; hashable."""
+
+    apply_fn: ApplyFn
+    optimizer: Any  # a GradientTransformation, or a function from learning rate to one
+    objective: tuple[str, str]  # loss, reduction
+    batch_size: int | None
+    subtract_initial: bool
+    keep_outputs: bool
+    at_once: int | None
+
+    def transformation(self, learning_rate: Array | float | None) -> optax.GradientTransformation:
+        """The optimiser, with the traced learning rate where it takes one."""
+        return self.optimizer if learning_rate is None else self.optimizer(learning_rate)
+
+
+class Data(NamedTuple):
+    """What all networks share."""
+
+    inputs: Array
+    clean: Array | None
+    test_inputs: Array | None
+    test_classes: Array | None
+    label_fn: LabelFn
+    learning_rate: Array | float | None
+    steps: Array  # (R,) to record at, the first is 0
+
+
+class Seed(NamedTuple):
+    """What the networks of one seed share; with a leading axis over G seeds."""
+
+    params: Any
+    observed: Array  # (n, C)
+    key: Array  # of the order of the points
+
+
+class Lesson(NamedTuple):
+    """What one network is taught; with leading axes over G seeds and P networks."""
+
+    target: Array  # (n, C)
+    temperature: Array  # ()
+    alpha: Array  # (), weight of the observed labels
+
+
+class _State(NamedTuple):
+    step: Array
+    params: Any
+    optimizer: Any
+    order: Array | None  # of the points in the current epoch, padded to whole batches
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def train(settings: Settings, data: Data, seeds: Seed, lessons: Lesson) -> tuple[Any, Any]:
+    """Trains G x P networks.
+
+    Returns:
+        Their final parameters, leaves (G, P, ...), and the columns of a `History` but for its
+        time, each (G, P, R, ...).
+    """
+
+    def of_seed(seed: Seed, lessons: Lesson) -> tuple[Any, Any]:
+        one = functools.partial(_train_one, settings, data, seed)
+        if settings.at_once is None:
+            return jax.vmap(one)(lessons)
+        return jax.lax.map(one, lessons, batch_size=settings.at_once)
+
+    if settings.at_once is None:
+        return jax.vmap(of_seed)(seeds, lessons)
+    return jax.lax.map(lambda pair: of_seed(*pair), (seeds, lessons))
+
+
+def _train_one(settings: Settings, data: Data, seed: Seed, lesson: Lesson) -> tuple[Any, Any]:
+    offset = test_offset = None
+    if settings.subtract_initial:
+        offset = _evaluate(settings, seed.params, data.inputs)
+        if data.test_inputs is not None:
+            test_offset = _evaluate(settings, seed.params, data.test_inputs)
+
+    def to_record(state: _State, until: Array) -> tuple[_State, dict[str, Any]]:
+        state = jax.lax.while_loop(
+            lambda s: s.step < until,
+            lambda s: _step(settings, data, seed, lesson, offset, s),
+            state,
+        )
+        return state, _record(settings, data, seed, lesson, (offset, test_offset), state)
+
+    state, columns = jax.lax.scan(to_record, _initial(settings, data, seed), data.steps)
+    return state.params, columns
+
+
+def _initial(settings: Settings, data: Data, seed: Seed) -> _State:
+    order = None
+    if settings.batch_size is not None:
+        batches = -(-len(data.inputs) // settings.batch_size)
+        order = jnp.zeros(batches * settings.batch_size, jnp.int32)
+    optimizer = settings.transformation(data.learning_rate).init(seed.params)
+    return _State(jnp.int32(0), seed.params, optimizer, order)
+
+
+def _step(
+    settings: Settings, data: Data, seed: Seed, lesson: Lesson, offset: Array | None, state: _State
+) -> _State:
+    size, count = settings.batch_size, len(data.inputs)
+    if size is None:
+        state = state._replace(step=state.step + 1)
+        batch = data.inputs, seed.observed, lesson.target, offset
+        return _update(settings, data, lesson, batch, jnp.ones(count, _dtype(seed)), state)
+    assert state.order is not None
+    position = state.step % (len(state.order) // size)
+    order = jax.lax.cond(
+        position == 0, lambda: _shuffled(data, seed, state, size), lambda: state.order
+    )
+    rows = jax.lax.dynamic_slice_in_dim(order, position * size, size)
+    weights = (position * size + jnp.arange(size) < count).astype(_dtype(seed))
+    taken = None if offset is None else offset[rows]
+    batch = data.inputs[rows], seed.observed[rows], lesson.target[rows], taken
+    state = state._replace(step=state.step + 1, order=order)
+    return _update(settings, data, lesson, batch, weights, state)
+
+
+def _dtype(seed: Seed) -> Any:
+    """The dtype of outputs and targets."""
+    return seed.observed.dtype
+
+
+def _shuffled(data: Data, seed: Seed, state: _State, size: int) -> Array:
+    """A fresh order of all points; the padding repeats the first point with weight zero.
+
+    It depends on the seed and the epoch only: networks of one seed see the same batches.
+    """
+    assert state.order is not None
+    key = jax.random.fold_in(seed.key, state.step // (len(state.order) // size))
+    order = jax.random.permutation(key, len(data.inputs)).astype(jnp.int32)
+    return jnp.concatenate([order, jnp.full(len(state.order) - len(order), order[0])])
+
+
+def _update(
+    settings: Settings,
+    data: Data,
+    lesson: Lesson,
+    batch: tuple[Array, Array, Array, Array | None],
+    weights: Array,
+    state: _State,
+) -> _State:
+    inputs, observed, target, offset = batch
+
+    def objective(params: Any) -> Array:
+        outputs = settings.apply_fn(params, inputs)
+        outputs = outputs if offset is None else outputs - offset
+        return _objective_of(settings, lesson, outputs, target, observed, weights)
+
+    gradient = jax.grad(objective)(state.params)
+    transformation = settings.transformation(data.learning_rate)
+    updates, optimizer = transformation.update(gradient, state.optimizer, state.params)
+    return state._replace(params=optax.apply_updates(state.params, updates), optimizer=optimizer)
+
+
+def _objective_of(
+    settings: Settings,
+    lesson: Lesson,
+    outputs: Array,
+    target: Array,
+    observed: Array,
+    weights: Array,
+) -> Array:
+    """The loss of a student: ``alpha`` x on the observed labels, the rest on the soft ones."""
+    kind, reduction = settings.objective
+    given = _objective.loss(kind, reduction, outputs, observed, weights)
+    if kind == "mse":
+        soft = _objective.loss(kind, reduction, outputs, target, weights)
+    else:
+        # Gradients through outputs / T shrink like 1/T^2; the factor keeps them as large as those
+        # of the observed labels (arXiv:1503.02531, section 2).
+        temperature = lesson.temperature
+        soft = _objective.loss(kind, reduction, outputs / temperature, target, weights)
+        soft = temperature**2 * soft
+    return lesson.alpha * given + (1 - lesson.alpha) * soft
+
+
+def _evaluate(settings: Settings, params: Any, inputs: Array) -> Array:
+    """Outputs at all inputs, in batches if training is: no more memory than a step takes."""
+    size, count = settings.batch_size, len(inputs)
+    if size is None or size >= count:
+        return settings.apply_fn(params, inputs)
+    whole = count // size * size
+    batches = inputs[:whole].reshape(-1, size, *inputs.shape[1:])
+    outputs = jax.lax.map(lambda batch: settings.apply_fn(params, batch), batches)
+    outputs = outputs.reshape(whole, -1)
+    if whole == count:
+        return outputs
+    return jnp.concatenate([outputs, settings.apply_fn(params, inputs[whole:])])
+
+
+def _record(
+    settings: Settings,
+    data: Data,
+    seed: Seed,
+    lesson: Lesson,
+    offsets: tuple[Array | None, Array | None],
+    state: _State,
+) -> dict[str, Any]:
+    """One record of the history, but for its time."""
+    offset, test_offset = offsets
+    outputs = _evaluate(settings, state.params, data.inputs)
+    outputs = outputs if offset is None else outputs - offset
+    test_outputs = None
+    if data.test_inputs is not None:
+        test_outputs = _evaluate(settings, state.params, data.test_inputs)
+        test_outputs = test_outputs if test_offset is None else test_outputs - test_offset
+    row = measure(
+        Reference(data.clean, data.test_classes),
+        seed.observed,
+        data.label_fn,
+        outputs,
+        test_outputs,
+        probabilities=settings.objective[0] == "cross_entropy",
+    )
+    row["step"] = state.step
+    weights = jnp.ones(len(outputs), outputs.dtype)
+    row["loss"] = _objective_of(settings, lesson, outputs, lesson.target, seed.observed, weights)
+    row["alpha"] = lesson.alpha
+    moved = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), state.params, seed.params)
+    row["distance_from_init"] = jnp.sqrt(sum(jax.tree.leaves(moved))).astype(outputs.dtype)
+    row["outputs"] = outputs if settings.keep_outputs else None
+    row["test_outputs"] = test_outputs if settings.keep_outputs else None
+    return row
+
+
+def plain_lesson(observed: Array) -> Lesson:
+    """The teachers' lesson: one network for each seed on its observed labels."""
+    ones = jnp.ones((len(observed), 1), observed.dtype)
+    return Lesson(observed[:, None], ones, ones)
+
+
+def soft_lessons(
+    outputs: Array, observed: Array, levels: np.ndarray, alpha: float, uniform: np.ndarray
+) -> Lesson:
+    """S x K soft targets from the teachers' outputs (G, S, n, C), then E smoothed labels."""
+    coding = coding_of(observed[0])
+    soft = [_soft(outputs, level, observed[0]) for level in levels]
+    targets = jnp.stack(soft, axis=2).reshape(len(outputs), -1, *outputs.shape[2:])
+    temperatures = np.tile(np.where(np.isnan(levels), 1.0, levels), outputs.shape[1])
+    if len(uniform):
+        if coding is None:
+            raise ValueError(
+                "smoothing needs encoded labels: +-1 for a single output, one-hot or centred "
+                "one-hot rows for several (ntk_air.datasets.encode)."
+            )
+        weight = jnp.asarray(uniform, observed.dtype)[:, None, None]
+        centre = 1.0 / observed.shape[-1] if coding == "one_hot" else 0.0
+        smoothed = (1 - weight) * observed[:, None] + weight * centre
+        targets = jnp.concatenate([targets, smoothed], axis=1)
+    weights = np.repeat([alpha, 0.0], [len(temperatures), len(uniform)])
+    temperatures = np.concatenate([temperatures, np.ones(len(uniform))])
+    rows = (len(outputs), len(weights))
+    return Lesson(
+        targets,
+        jnp.broadcast_to(jnp.asarray(temperatures, targets.dtype), rows),
+        jnp.broadcast_to(jnp.asarray(weights, targets.dtype), rows),
+    )
+
+
+def _soft(outputs: Array, temperature: float, observed: Array) -> Array:
+    """What teacher outputs (G, S, n, C) teach at a temperature."""
+    if np.isnan(temperature):
+        return outputs
+    return bind(softmax(temperature), observed)(outputs)

@@ -1,0 +1,281 @@
+"""A teacher stopped at several times, and a student trained on each of its soft targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .._checks import check_choice, check_finite, check_in_range, check_same_length, check_size
+from .._results import result
+from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from . import _student_arguments as arguments
+from . import _students
+from ._history import History, check_finite_losses
+from ._label_fn import bind, coding_of, hard, identity
+from ._records import record_steps, test_classes, times
+
+_RECORDS = 20
+
+
+@result
+class TeacherStudentResult:
+    """Students of a teacher stopped at S times, with K temperatures; and E label smoothings.
+
+    ``G`` is the axis over seeds; it is absent where ``num_seeds`` was not given.
+
+    Attributes:
+        teacher: history of the teacher; its R records are the S checkpoints, and its ``outputs``
+            are (G, S, n, C). Its other fields are (G, S), but for ``step`` and ``time``, (S,).
+        students: histories of the students, fields (G, S, K, R); ``step`` and ``time`` are (R,).
+        smoothed: histories of students of the same start on smoothed observed labels, (G, E, R);
+            None without ``smoothing``.
+        targets: (G, S, K, n, C), what the students were taught.
+        checkpoints: (S,) int32, the teacher's steps.
+        temperatures: (K,); NaN where the targets are the teacher's outputs themselves.
+        smoothing: (E,), weights of the uniform distribution.
+        student_params: final parameters of the students, leaves (G, S, K, ...); None unless asked
+            for.
+    """
+
+    teacher: History
+    students: History
+    smoothed: History | None
+    targets: Array
+    checkpoints: Array
+    temperatures: Array
+    smoothing: Array
+    student_params: Any = None
+
+
+def teacher_student(
+    apply_fn: ApplyFn,
+    teacher_params: PyTree,
+    inputs: Float[ArrayLike, "n ..."],
+    observed: Float[ArrayLike, "*G n C"],
+    *,
+    optimizer: float | optax.GradientTransformation | Callable[[Any], optax.GradientTransformation],
+    teacher_steps: int,
+    student_steps: int,
+    learning_rate: float | None = None,
+    checkpoints: Sequence[int] | None = None,
+    temperatures: Sequence[float] | None = None,
+    alpha: float = 0.0,
+    smoothing: Sequence[float] = (),
+    student_params: PyTree | None = None,
+    student_apply_fn: ApplyFn | None = None,
+    num_seeds: int | None = None,
+    loss: str = "mse",
+    reduction: str | None = None,
+    batch_size: int | None = None,
+    subtract_initial: bool = False,
+    clean: Float[ArrayLike, "n C"] | None = None,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    record_every: int | Sequence[int] | None = None,
+    record_outputs: bool = False,
+    keep_params: bool = False,
+    students_at_once: int | None = None,
+    key: Array | int | None = None,
+) -> TeacherStudentResult:
+    """Trains a teacher on the observed labels and a student on its outputs at every checkpoint.
+
+    All students, over checkpoints, temperatures and seeds, are trained in one compiled call. In the
+    kernel regime with squared loss, from outputs 0, a student trained to time t2 on a teacher
+    stopped at t1 has the outputs of `ntk_air.dynamics.teacher_student(t1, t2)`.
+
+    The loss of a student is alpha x loss(f, observed) + (1 - alpha) x loss(f, soft). For "mse",
+    soft are the teacher's outputs, or their softmax at a temperature in the coding of the observed
+    targets. For "cross_entropy" it is T^2 x cross-entropy between softmax(teacher / T) and
+    softmax(f / T): the student's outputs are divided by T too, and the factor keeps the gradients
+    of all temperatures equally large.
+
+    Args:
+        apply_fn: ``(params, inputs) -> outputs (n, C)``, pure.
+        teacher_params: initial parameters of the teacher, any pytree of float arrays.
+        inputs: training inputs, the first axis over the n points.
+        observed: encoded observed targets (n, C), or one draw of them for every seed (G, n, C).
+            Of targets that code no classes, ``label_to_clean`` is ``l2_to_clean``.
+        optimizer: of teacher and students; a number is gradient descent with that learning rate, a
+            function such as ``optax.adam`` is called with ``learning_rate``, a finished optax
+            transformation is used as it is.
+        teacher_steps: steps the teacher may take.
+        student_steps: steps of every student.
+        learning_rate: for an optimiser function; with a finished transformation it only sets the
+            ``time`` of the histories (learning_rate x step), which is NaN without it.
+        checkpoints: (S,) increasing steps of the teacher in 0..teacher_steps; None is about a
+            dozen, spaced by a factor.
+        temperatures: (K,) of the soft targets; None is the outputs themselves for "mse" and 1 for
+            "cross_entropy".
+        alpha: weight of the observed labels in the students' loss; 0 is distillation alone.
+        smoothing: (E,) weights e in [0, 1): beside the students, as many trained the same way on
+            (1 - e) observed + e uniform. 0 is training on the observed labels. With centred
+            targets and "mse" this only scales them.
+        student_params: initial parameters of the students; None is those of the teacher.
+        student_apply_fn: the students' network; None is that of the teacher.
+        num_seeds: G: all leaves of both parameters have a leading axis of that length, and
+            everything is done for each seed.
+        loss: "mse", half the squared distance summed over outputs, or "cross_entropy", which needs
+            one-hot targets.
+        reduction: "sum" or "mean" over the points of a batch; None is "sum" for "mse" and "mean"
+            for "cross_entropy".
+        batch_size: points per step; None takes all of them. Every epoch visits each point exactly
+            once, in an order that the students of a seed share.
+        subtract_initial: train and measure every network minus its own initial outputs, so that
+            f_0 = 0 as in the kernel regime (arXiv:1812.07956, section 1).
+        clean: clean targets (n, C) in the same coding; without them what needs them is NaN.
+        test: ``(inputs, labels (m,) or encoded targets (m, C))`` for the test accuracy.
+        record_every: record the students each so many steps (None: about 20 records), or at the
+            steps of an increasing sequence; always before the first and after the last step.
+        record_outputs: keep the students' outputs at every record, (G, S, K, R, n, C).
+        keep_params: keep the students' final parameters.
+        students_at_once: networks of a seed in memory at a time; None is all of all seeds.
+        key: a JAX key or a seed for the order of the points; needed with ``batch_size`` only.
+
+    Returns:
+        A `TeacherStudentResult`.
+
+    Raises:
+        ValueError: on shapes that do not fit, labels that are not encoded, or numbers out of range.
+        DivergenceError: if the loss at a record is NaN or infinite; it names the step.
+
+    Source: Hinton, Vinyals, Dean (arXiv:1503.02531); the teacher's stopping time: Dong, Hou, Lu,
+        Zhang (arXiv:1910.01255).
+    """
+    check_choice("loss", loss, ("mse", "cross_entropy"))
+    reduction = reduction or ("sum" if loss == "mse" else "mean")
+    check_choice("reduction", reduction, ("sum", "mean"))
+    check_in_range("alpha", alpha, 0.0, 1.0)
+    stops = arguments.checkpoint_steps(checkpoints, teacher_steps)
+    levels = arguments.temperature_levels(temperatures, loss)
+    uniform = arguments.smoothing_levels(smoothing)
+    student_steps = check_size("student_steps", student_steps, 1)
+    if record_every is None:
+        record_every = max(1, student_steps // _RECORDS)
+    records = record_steps(record_every, student_steps)
+    if students_at_once is not None:
+        check_size("students_at_once", students_at_once, 1)
+    make, rate = arguments.optimizer_and_rate(optimizer, learning_rate)
+    student_apply = student_apply_fn or apply_fn
+    teacher_params, student_params = _parameters(
+        teacher_params, student_params, student_apply_fn, num_seeds
+    )
+    drawn = arguments.observed_over_seeds(observed, clean, loss, num_seeds)
+    check_same_length("inputs", inputs, "observed", drawn[0])
+    check_finite("inputs", inputs)
+    inputs = jnp.asarray(inputs)
+    shape = drawn.shape[1:]
+    dtype = arguments.output_dtype("teacher", apply_fn, teacher_params, inputs, shape)
+    arguments.output_dtype("student", student_apply, student_params, inputs, shape)
+    keys = arguments.order_keys(key, batch_size, len(inputs), len(drawn))
+    test_inputs, wanted = (None, None) if test is None else _test_part(test, shape[1])
+    settings = _students.Settings(
+        apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
+    )
+    data = _students.Data(
+        inputs=inputs,
+        clean=None if clean is None else jnp.asarray(clean, dtype),
+        test_inputs=test_inputs,
+        test_classes=wanted,
+        label_fn=identity if coding_of(drawn[0]) is None else bind(hard, drawn[0]),
+        learning_rate=None if isinstance(make, optax.GradientTransformation) else rate,
+        steps=jnp.asarray(stops),
+    )
+    seeds = _students.Seed(teacher_params, jnp.asarray(drawn, dtype), keys[0])
+    _, teacher = _students.train(settings, data, seeds, _students.plain_lesson(seeds.observed))
+    _check_losses(stops, teacher)
+    outputs = teacher["outputs"][:, 0]
+    lessons = _students.soft_lessons(outputs, seeds.observed, levels, alpha, uniform)
+    params, columns = _students.train(
+        settings._replace(apply_fn=student_apply, keep_outputs=record_outputs),
+        data._replace(steps=jnp.asarray(records)),
+        _students.Seed(student_params, seeds.observed, keys[1]),
+        lessons,
+    )
+    _check_losses(records, columns)
+    pack = _Packing(rate, num_seeds is None, stops, records, levels, uniform)
+    return pack.result(teacher, columns, lessons.target, params if keep_params else None)
+
+
+class _Packing(NamedTuple):
+    """How columns (G, P, ...) of many networks become named fields."""
+
+    learning_rate: float | None
+    single: bool  # drop the axis over seeds
+    stops: np.ndarray  # (S,)
+    records: np.ndarray  # (R,)
+    levels: np.ndarray  # (K,)
+    uniform: np.ndarray  # (E,)
+
+    def result(
+        self, teacher: Any, taught: Any, targets: Array, params: Any
+    ) -> TeacherStudentResult:
+        """The result, of the columns of teachers (G, 1, ...) and of all others (G, P, ...)."""
+        sizes = (len(self.stops), len(self.levels))
+        count = sizes[0] * sizes[1]
+        students, others = slice(0, count), slice(count, None)
+        smoothed = None
+        if len(self.uniform):
+            smoothed = self.history(taught, self.records, others, (len(self.uniform),))
+        return TeacherStudentResult(
+            teacher=self.history(teacher, self.stops, slice(0, 1), ()),
+            students=self.history(taught, self.records, students, sizes),
+            smoothed=smoothed,
+            targets=self.arrays(targets, students, sizes),
+            checkpoints=jnp.asarray(self.stops),
+            temperatures=jnp.asarray(self.levels, targets.dtype),
+            smoothing=jnp.asarray(self.uniform, targets.dtype),
+            student_params=self.arrays(params, students, sizes),
+        )
+
+    def arrays(self, tree: Any, networks: slice, sizes: tuple[int, ...]) -> Any:
+        """Takes ``networks`` of every leaf (G, P, ...), as (G, *sizes, ...)."""
+
+        def pick(leaf: Array) -> Array:
+            leaf = leaf[:, networks]
+            leaf = leaf.reshape(leaf.shape[0], *sizes, *leaf.shape[2:])
+            return leaf[0] if self.single else leaf
+
+        return jax.tree.map(pick, tree)
+
+    def history(
+        self, columns: dict[str, Any], steps: np.ndarray, networks: slice, sizes: tuple[int, ...]
+    ) -> History:
+        """The history of ``networks``."""
+        fields = self.arrays(columns, networks, sizes)
+        at = times(steps, self.learning_rate, columns["loss"].dtype)
+        return History(**(fields | {"step": jnp.asarray(steps), "time": at}))
+
+
+def _parameters(
+    teacher: PyTree, student: PyTree | None, student_apply_fn: ApplyFn | None, seeds: int | None
+) -> tuple[PyTree, PyTree]:
+    """Both initial parameters, with a leading axis over seeds."""
+    teacher = arguments.over_seeds("teacher_params", teacher, seeds)
+    if student is None:
+        if student_apply_fn is not None:
+            raise ValueError(
+                "student_apply_fn was given without student_params; pass the parameters that this "
+                "network starts from."
+            )
+        return teacher, teacher
+    student = arguments.over_seeds("student_params", student, seeds)
+    if student_apply_fn is None:
+        arguments.check_same_structure(student, teacher)
+    return teacher, student
+
+
+def _test_part(test: tuple[ArrayLike, ArrayLike], num_outputs: int) -> tuple[Array, Array]:
+    inputs, labels = test
+    check_finite("test inputs", inputs)
+    inputs = jnp.asarray(inputs)
+    return inputs, test_classes(labels, len(inputs), num_outputs)
+
+
+def _check_losses(steps: np.ndarray, columns: dict[str, Any]) -> None:
+    """Raises DivergenceError at the first loss of any network that is not finite."""
+    for losses in np.asarray(columns["loss"]).reshape(-1, len(steps)):
+        check_finite_losses(steps, losses)

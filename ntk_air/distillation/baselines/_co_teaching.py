@@ -1,0 +1,160 @@
+"""Co-teaching: two networks, each choosing the points that the other one learns from."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..._checks import check_in_range
+from ..._results import result
+from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from .._history import DistillationResult
+from .._method import Batch, Forward, Method, method, switch
+from .._options import Optimizer, TrainingOptions
+from .._train import train
+from ._methods import per_network
+from ._pair import both, pair
+
+# Shares such as 0.7 x 10 points come out a little below the whole number they are.
+_ROUNDING = 1e-4
+
+
+@method
+class CoTeaching(Method):
+    """Cross-entropy of either network, over the points of small loss under the other one."""
+
+    forget_rate: Any
+    ramp_epochs: Any
+    exponent: Any
+    at_once: bool = switch(True)
+
+    def objective(
+        self, forward: Forward, params: PyTree, batch: Batch, memory: PyTree
+    ) -> tuple[Array, PyTree]:
+        """See `Method`; the sum over the two networks, whose parameters are apart."""
+        outputs = both(self.at_once, forward, params, batch.inputs)
+        rows = -jnp.sum(batch.observed * jax.nn.log_softmax(outputs, axis=-1), axis=-1)
+        ramp = jnp.minimum(batch.epoch**self.exponent / self.ramp_epochs, 1.0)
+        chosen = small(rows, batch.weights, 1 - self.forget_rate * ramp)
+        taught = jax.lax.stop_gradient(chosen[::-1])
+        return jnp.sum(taught * rows) / jnp.sum(chosen[0]), memory
+
+
+def small(losses: Array, weights: Array, share: Array) -> Array:
+    """1 for the share of points of smallest loss in every row of (2, b), at least one; 0 else."""
+    count = jnp.maximum(jnp.floor(share * jnp.sum(weights) + _ROUNDING), 1)
+    order = jnp.argsort(jnp.where(weights > 0, losses, jnp.inf), axis=-1)
+    return (jnp.argsort(order, axis=-1) < count).astype(weights.dtype)
+
+
+@result
+class CoTeachingResult(DistillationResult):
+    """Outcome of co-teaching; ``params`` and ``history`` are the first network's.
+
+    Only ``history.distance_from_init`` is over the parameters of both.
+
+    Attributes:
+        peer_params: parameters of the second network after the last step.
+    """
+
+    peer_params: Any
+
+
+def co_teaching(
+    apply_fn: ApplyFn | Any,
+    params: PyTree,
+    inputs: Float[ArrayLike, "n ..."],
+    observed: Float[ArrayLike, "n C"],
+    *,
+    optimizer: Optimizer,
+    num_steps: int,
+    peer_params: PyTree,
+    forget_rate: Any,
+    ramp_epochs: float = 10.0,
+    exponent: float = 1.0,
+    **options: Unpack[TrainingOptions],
+) -> CoTeachingResult:
+    """Two networks on the same batches, each learning from the points the other one finds easy.
+
+    In epoch T = 0, 1, ... either network picks the share 1 - forget_rate min(T^c / T_k, 1) of every
+    batch, those with the smallest cross-entropy, rounded down and at least one point, and the
+    other takes a step on their mean loss. Source: Han et al., arXiv:1804.06872, algorithm 1 and
+    section 3; published forget_rate = rate of wrong labels, T_k = 10, c = 1. Test outputs and
+    history are those of the first network, one network as with other methods, not the mean of both.
+
+    Args:
+        apply_fn: this and the arguments not named here, see `cross_entropy`.
+        params: initial parameters of the first network.
+        inputs: (n, ...).
+        observed: one-hot observed labels (n, C).
+        optimizer: see `cross_entropy`. It sees both networks as one tree: one that joins
+            parameters, such as clipping by a global norm, joins the networks.
+        num_steps: optimiser steps of each network.
+        peer_params: initial parameters of the second, drawn with another key: networks that start
+            alike stay alike.
+        forget_rate: share of the points left out in the end, in [0, 1); the paper takes the rate
+            of wrong labels, known or estimated. With ``replicas`` a number, or a list of one for
+            each pair of networks.
+        ramp_epochs: T_k > 0; without ``batch_size`` a step is an epoch.
+        exponent: c > 0.
+        **options: `TrainingOptions`; ``on_record`` is given the first network's parameters.
+
+    Returns:
+        Final parameters of both and `History`, see `CoTeachingResult`; ``loss`` is the first
+        network's cross-entropy over all points.
+
+    Raises:
+        ValueError: see `cross_entropy`; numbers out of range, peers of another shape or equal.
+    """
+    check_in_range("ramp_epochs", ramp_epochs, 0.0, low_open=True, high_open=True)
+    check_in_range("exponent", exponent, 0.0, low_open=True, high_open=True)
+    _check_peers(params, peer_params)
+    peers = pair(apply_fn, params, peer_params)
+
+    def make(forget_rate: float) -> CoTeaching:
+        check_in_range("forget_rate", forget_rate, 0.0, 1.0, high_open=True)
+        return CoTeaching(float(forget_rate), float(ramp_epochs), float(exponent), peers.at_once)
+
+    told = options.get("on_record")
+    if told is not None:
+        options["on_record"] = lambda step, joined: told(step, peers.separate(joined)[0])
+    outcome = train(
+        peers.network,
+        peers.params,
+        inputs,
+        observed,
+        per_network(make, options.get("replicas"), forget_rate=forget_rate),
+        optimizer=optimizer,
+        num_steps=num_steps,
+        **options,
+    )
+    first, second = peers.separate(outcome.params)
+    return CoTeachingResult(first, outcome.history, second)
+
+
+def _check_peers(params: PyTree, peer_params: PyTree) -> None:
+    if params is None and peer_params is not None:
+        return  # an nnx module's own parameters, compared when they are put into it
+    a, b = (jax.tree.structure(p) for p in (params, peer_params))
+    shapes = [[np.shape(leaf) for leaf in _numbers(p)] for p in (params, peer_params)]
+    if a != b or shapes[0] != shapes[1]:
+        raise ValueError(
+            "peer_params has another structure or other shapes than params; initialise the same "
+            "network with another key."
+        )
+    if all(
+        bool(jnp.all(x == y)) for x, y in zip(_numbers(params), _numbers(peer_params), strict=True)
+    ):
+        raise ValueError(
+            "peer_params equals params, and networks that start alike stay alike; initialise the "
+            "second one with another key."
+        )
+
+
+def _numbers(params: PyTree) -> list[Array]:
+    """The leaves without random keys."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    return [x for x in leaves if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]

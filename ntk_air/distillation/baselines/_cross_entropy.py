@@ -1,0 +1,60 @@
+"""Plain training on the observed labels."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from ..._typing import ApplyFn, ArrayLike, Float, PyTree
+from .._history import DistillationResult
+from .._method import Method, method
+from .._options import Optimizer, TrainingOptions
+from .._train import train
+
+
+@method
+class CrossEntropy(Method):
+    """Mean cross-entropy between the softmax of the outputs and the observed labels."""
+
+
+def cross_entropy(
+    apply_fn: ApplyFn | Any,
+    params: PyTree,
+    inputs: Float[ArrayLike, "n ..."],
+    observed: Float[ArrayLike, "n C"],
+    *,
+    optimizer: Optimizer,
+    num_steps: int,
+    **options: Unpack[TrainingOptions],
+) -> DistillationResult:
+    """Trains on the observed labels as they are: what every method for noisy labels is up against.
+
+    All baselines take their arguments as `ntk_air.distillation.self_distill` does, with observed
+    labels that are one-hot rows. Losses are means over the points of a batch, so time
+    (learning rate x step) is n times that of a summed loss.
+
+    Args:
+        apply_fn: function or unbound flax module, see `ntk_air.distillation.self_distill`.
+        params: initial parameters.
+        inputs: training inputs, the first axis over the n points.
+        observed: one-hot observed labels (n, C).
+        optimizer: a learning rate, a function of ``learning_rate``, or an optax transformation.
+        num_steps: optimiser steps.
+        **options: `ntk_air.distillation.TrainingOptions`.
+
+    Returns:
+        Final parameters and `History`, with ``alpha`` 1 and the cross-entropy as ``loss``.
+
+    Raises:
+        ValueError: shapes that do not fit, labels that are no probabilities, numbers out of range.
+        DivergenceError: a loss that is NaN or infinite.
+    """
+    return train(
+        apply_fn,
+        params,
+        inputs,
+        observed,
+        CrossEntropy(),
+        optimizer=optimizer,
+        num_steps=num_steps,
+        **options,
+    )

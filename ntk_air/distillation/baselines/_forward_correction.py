@@ -1,0 +1,191 @@
+"""Forward correction: predictions go through the noise before they meet the labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..._checks import check_finite, check_in_range
+from ..._results import result
+from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from .._history import DistillationResult, History
+from .._method import Method, method
+from .._options import Optimizer, TrainingOptions
+from .._train import train
+from ._cross_entropy import cross_entropy
+from ._methods import outputs_at, weighted_mean
+
+
+@method
+class ForwardCorrection(Method):
+    """Cross-entropy between the observed labels and probabilities x transition."""
+
+    transition: Any
+
+    def data_loss(self, outputs: Array, wanted: Array, weights: Array) -> Array:
+        """See `Method`."""
+        clean = jax.nn.log_softmax(outputs, axis=-1)[:, :, None]
+        log_observed = jax.nn.logsumexp(clean, axis=1, b=self.transition[None])
+        # A class that noise never yields has log 0, and no label.
+        rows = -jnp.sum(jnp.where(wanted > 0, wanted * log_observed, 0), axis=-1)
+        return weighted_mean(rows, weights)
+
+
+@result
+class ForwardCorrectionResult(DistillationResult):
+    """Outcome of training by forward correction.
+
+    Attributes:
+        transition: (C, C), row c the probabilities of the observed classes given clean class c,
+            as given or as estimated; (R, C, C) if one was given for each network.
+        estimation: `History` of the training that it was estimated from, None if it was given.
+    """
+
+    transition: Array
+    estimation: History | None
+
+
+def forward_correction(
+    apply_fn: ApplyFn | Any,
+    params: PyTree,
+    inputs: Float[ArrayLike, "n ..."],
+    observed: Float[ArrayLike, "n C"],
+    *,
+    optimizer: Optimizer,
+    num_steps: int,
+    transition: Float[ArrayLike, "C C"] | None = None,
+    percentile: float = 97.0,
+    estimation_steps: int | None = None,
+    **options: Unpack[TrainingOptions],
+) -> ForwardCorrectionResult:
+    """Cross-entropy of the observed labels against probabilities x transition.
+
+    With the true transition its population minimiser gives the clean probabilities. Without one a
+    network is first trained by `cross_entropy`, the transition is estimated from its probabilities
+    by `estimate_transition`, and a second one starts from the same parameters. Source: Patrini et
+    al., arXiv:1609.03683, section 4 (theorem 2; the estimator and its percentile: section 4.3).
+
+    Args:
+        apply_fn: this and the arguments not named here, see `cross_entropy`.
+        params: initial parameters.
+        inputs: (n, ...).
+        observed: one-hot observed labels (n, C).
+        optimizer: see `cross_entropy`.
+        num_steps: optimiser steps, of the second training.
+        transition: (C, C), row c the probabilities of the observed classes given clean class c,
+            such as ``NoisyLabels.transition``; None estimates it. With ``replicas`` also one for
+            each network, (R, C, C).
+        percentile: see `estimate_transition`.
+        estimation_steps: optimiser steps of the first training; None is ``num_steps``. A network
+            that has fitted its labels gives an estimate near the identity: stop it before.
+        **options: `TrainingOptions`, for both trainings; ``record_outputs`` and ``on_record`` for
+            the second only. A checkpoint gets a folder for each. Not ``replicas`` without a
+            transition.
+
+    Returns:
+        Final parameters, `History` and transition, see `ForwardCorrectionResult`. Outputs stand
+        for clean classes; ``loss`` is the corrected one.
+
+    Raises:
+        ValueError: see `cross_entropy`; a transition that is none, or under which an observed
+            class cannot come about.
+    """
+    steps = num_steps if estimation_steps is None else estimation_steps
+    estimation, checkpoint = None, options.get("checkpoint")
+    if transition is None:
+        if options.get("replicas") is not None:
+            raise ValueError(
+                "forward_correction estimates a transition from one network; with replicas give "
+                "it one, or estimate by `estimate_transition` from networks trained before."
+            )
+        first = options | {"record_outputs": False, "on_record": None}
+        if checkpoint is not None:
+            first["checkpoint"] = Path(checkpoint) / "estimation"
+            options["checkpoint"] = Path(checkpoint) / "correction"
+        begun = cross_entropy(
+            apply_fn, params, inputs, observed, optimizer=optimizer, num_steps=steps, **first
+        )
+        estimation = begun.history
+        outputs = outputs_at(
+            apply_fn,
+            begun.params,
+            jnp.asarray(inputs),
+            options.get("batch_size"),
+            options.get("precision"),
+        )
+        transition = estimate_transition(jax.nn.softmax(outputs, axis=-1), percentile=percentile)
+    given = _check_transition(transition, observed, options.get("replicas"))
+    methods = [ForwardCorrection(t) for t in given] if given.ndim == 3 else ForwardCorrection(given)
+    outcome = train(
+        apply_fn,
+        params,
+        inputs,
+        observed,
+        methods,
+        optimizer=optimizer,
+        num_steps=num_steps,
+        **options,
+    )
+    return ForwardCorrectionResult(outcome.params, outcome.history, given, estimation)
+
+
+def estimate_transition(
+    probabilities: Float[ArrayLike, "n C"], *, percentile: float = 97.0
+) -> Array:
+    """The transition of class-conditional noise, read off points that are surely of one class.
+
+    Row c is the predicted distribution at the point whose probability of class c is the given
+    percentile of those of all points. Source: Patrini et al., arXiv:1609.03683, section 4.3; their
+    97 guards against outliers, 100 is the most certain point, for classes of less than 3 % each.
+
+    Args:
+        probabilities: (n, C) of the observed classes, as predicted by a network trained on them.
+        percentile: in [0, 100].
+
+    Returns:
+        (C, C), rows that sum to one.
+
+    Raises:
+        ValueError: rows that are no probabilities, or a percentile out of range.
+    """
+    check_in_range("percentile", percentile, 0.0, 100.0)
+    rows = np.asarray(probabilities)
+    if rows.ndim != 2 or not len(rows) or not np.allclose(rows.sum(-1), 1, atol=1e-3):
+        raise ValueError(
+            f"probabilities has shape {rows.shape}, expected rows (n, C) that sum to one; pass the "
+            "softmax of the outputs."
+        )
+    rank = int(np.ceil(percentile / 100 * (len(rows) - 1)))
+    points = np.argsort(rows, axis=0, kind="stable")[rank]
+    return jnp.asarray(rows[points] / rows[points].sum(1, keepdims=True))
+
+
+def _check_transition(transition: ArrayLike, observed: Any, replicas: int | None) -> Array:
+    """The transition (C, C) or (R, C, C), and that the labels can come of it."""
+    targets = np.asarray(observed)
+    matrix = np.asarray(transition)
+    classes = targets.shape[-1]
+    stacked = replicas is not None and matrix.shape == (replicas, classes, classes)
+    if matrix.shape != (classes, classes) and not stacked:
+        raise ValueError(
+            f"transition has shape {matrix.shape}, expected ({classes}, {classes}) for observed "
+            f"targets with {classes} classes."
+        )
+    check_finite("transition", matrix)
+    if matrix.min() < 0 or not np.allclose(matrix.sum(-1), 1, atol=1e-4):
+        raise ValueError(
+            f"transition has least entry {matrix.min():g} and rows that sum to "
+            f"{matrix.sum(-1).min():g}..{matrix.sum(-1).max():g}; expected rows of probabilities."
+        )
+    seen = np.any(targets > 0, axis=tuple(range(targets.ndim - 1)))
+    missing = np.flatnonzero(seen & (matrix.reshape(-1, classes, classes).max(1).min(0) == 0))
+    if missing.size:
+        raise ValueError(
+            f"class {missing[0]} is observed, and the transition never yields it: column "
+            f"{missing[0]} is zero."
+        )
+    return jnp.asarray(matrix)

@@ -1,0 +1,75 @@
+"""Label smoothing: the observed label mixed with the uniform distribution."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from ..._checks import check_in_range
+from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from .._history import DistillationResult
+from .._method import Method, method
+from .._options import Optimizer, TrainingOptions
+from .._train import train
+from ._methods import per_network
+
+
+@method
+class LabelSmoothing(Method):
+    """Cross-entropy to (1 - smoothing) x observed + smoothing / C."""
+
+    smoothing: Any
+
+    def data_loss(self, outputs: Array, wanted: Array, weights: Array) -> Array:
+        """See `Method`."""
+        smooth = (1 - self.smoothing) * wanted + self.smoothing / wanted.shape[-1]
+        return super().data_loss(outputs, smooth, weights)
+
+
+def label_smoothing(
+    apply_fn: ApplyFn | Any,
+    params: PyTree,
+    inputs: Float[ArrayLike, "n ..."],
+    observed: Float[ArrayLike, "n C"],
+    *,
+    optimizer: Optimizer,
+    num_steps: int,
+    smoothing: Any = 0.1,
+    **options: Unpack[TrainingOptions],
+) -> DistillationResult:
+    """Cross-entropy to the observed labels mixed with the uniform distribution.
+
+    Source: Szegedy et al., Rethinking the Inception architecture, arXiv:1512.00567, section 7
+    (smoothing 0.1); for noisy labels Lukasik et al., arXiv:2003.02819.
+
+    Args:
+        apply_fn: this and the arguments not named here, see `cross_entropy`.
+        params: initial parameters.
+        inputs: (n, ...).
+        observed: one-hot observed labels (n, C).
+        optimizer: see `cross_entropy`.
+        num_steps: optimiser steps.
+        smoothing: weight of the uniform distribution, in [0, 1); 0 is cross-entropy. With
+            ``replicas`` a number, or a list of one for each network.
+        **options: `TrainingOptions`.
+
+    Returns:
+        Final parameters and `History`, with the distance to the smoothed labels as ``loss``.
+
+    Raises:
+        ValueError: see `cross_entropy`; a smoothing out of range.
+    """
+
+    def make(smoothing: float) -> LabelSmoothing:
+        check_in_range("smoothing", smoothing, 0.0, 1.0, high_open=True)
+        return LabelSmoothing(float(smoothing))
+
+    return train(
+        apply_fn,
+        params,
+        inputs,
+        observed,
+        per_network(make, options.get("replicas"), smoothing=smoothing),
+        optimizer=optimizer,
+        num_steps=num_steps,
+        **options,
+    )

@@ -1,0 +1,54 @@
+"""What the baselines share: a method for each network, means over a batch, outputs at points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..._typing import Array, PyTree
+from .. import _engine
+from .._method import Method
+from .._network import InPrecision, as_network
+
+
+def per_network(
+    make: Callable[..., Method], replicas: int | None, **numbers: Any
+) -> Method | list[Method]:
+    """``make(**numbers)``, or one method for each network where numbers are lists over networks.
+
+    Raises:
+        ValueError: if a list has not one number for each network.
+    """
+    lists = {name: v for name, v in numbers.items() if isinstance(v, list | tuple)}
+    for name, values in lists.items():
+        if len(values) != replicas:
+            raise ValueError(
+                f"{name} is a list of {len(values)} numbers for replicas={replicas}; expected one "
+                "number, or with replicas a list of one for each network."
+            )
+    if not lists:
+        return make(**numbers)
+    assert replicas is not None
+    return [make(**numbers | {k: v[i] for k, v in lists.items()}) for i in range(replicas)]
+
+
+def weighted_mean(rows: Array, weights: Array) -> Array:
+    """Mean of the values (b,) of the rows of a batch, without its padding."""
+    return jnp.sum(weights * rows) / jnp.sum(weights)
+
+
+def outputs_at(
+    network: Any, params: PyTree, inputs: Array, batch_size: int | None, precision: Any
+) -> Array:
+    """Outputs (n, C) in evaluation mode, in batches if training is in batches."""
+    adapted, params, state = as_network(network, params)
+    if precision is not None:
+        adapted = InPrecision(adapted, jnp.dtype(precision))
+    settings = _engine.Settings(adapted, None, batch_size, None, False, None, None)
+    return _evaluate(settings, params, state, inputs)
+
+
+_evaluate = jax.jit(_engine.evaluate, static_argnums=0)

@@ -1,0 +1,105 @@
+"""Self-adaptive training: labels that move towards the predictions, weighted by confidence."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+
+from ..._checks import check_in_range, check_size
+from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from .._history import DistillationResult
+from .._method import Batch, Forward, Method, method
+from .._options import Optimizer, TrainingOptions
+from .._train import train
+from ._methods import per_network
+
+
+@method
+class SelfAdaptiveTraining(Method):
+    """Cross-entropy to targets that start as the observed labels, weighted by their maximum."""
+
+    momentum: Any
+    start_epoch: Any
+
+    def start(self, observed: Array) -> PyTree:
+        """The targets, (n, C)."""
+        return observed
+
+    def objective(
+        self, forward: Forward, params: PyTree, batch: Batch, memory: PyTree
+    ) -> tuple[Array, PyTree]:
+        """See `Method`; the targets of the batch are moved before they are used."""
+        outputs = forward(params, batch.inputs)
+        own = jax.lax.stop_gradient(jax.nn.softmax(outputs, axis=-1))
+        moved = self.momentum * memory + (1 - self.momentum) * own
+        targets = jnp.where(batch.epoch >= self.start_epoch, moved, memory).astype(memory.dtype)
+        return self._weighted(outputs, targets, batch.weights), targets
+
+    def status(
+        self, step: Array, outputs: Array, observed: Array, memory: PyTree
+    ) -> tuple[Array, Array]:
+        """See `Method`; with the targets as they are."""
+        weight, _ = super().status(step, outputs, observed, None)
+        return weight, self._weighted(outputs, memory, jnp.ones(len(observed), outputs.dtype))
+
+    def _weighted(self, outputs: Array, targets: Array, weights: Array) -> Array:
+        # Divided by the sum of the weights over the batch: no point for sure, none is loud.
+        return self.data_loss(outputs, targets, weights * jnp.max(targets, axis=-1))
+
+
+def self_adaptive_training(
+    apply_fn: ApplyFn | Any,
+    params: PyTree,
+    inputs: Float[ArrayLike, "n ..."],
+    observed: Float[ArrayLike, "n C"],
+    *,
+    optimizer: Optimizer,
+    num_steps: int,
+    momentum: Any = 0.9,
+    start_epoch: int = 60,
+    **options: Unpack[TrainingOptions],
+) -> DistillationResult:
+    """Cross-entropy to targets t_i that move towards the predictions, weighted by max_c t_ic.
+
+    Every point keeps t_i, its observed label at first; from ``start_epoch`` on a step on it does
+    t_i <- momentum t_i + (1 - momentum) p_i. The weights are divided by their sum over the batch.
+    Source: Huang, Zhang and Zhang, arXiv:2002.10319, algorithm 1; published momentum 0.9 and
+    start_epoch 60.
+
+    Args:
+        apply_fn: this and the arguments not named here, see `cross_entropy`.
+        params: initial parameters.
+        inputs: (n, ...).
+        observed: one-hot observed labels (n, C).
+        optimizer: see `cross_entropy`.
+        num_steps: optimiser steps.
+        momentum: share of the old target that a step keeps, in [0, 1]. With ``replicas`` a number,
+            or a list of one for each network.
+        start_epoch: epochs of plain cross-entropy before; without ``batch_size`` a step is an
+            epoch.
+        **options: `TrainingOptions`.
+
+    Returns:
+        Final parameters and `History`, with the weighted distance to the targets as ``loss``.
+
+    Raises:
+        ValueError: see `cross_entropy`; a number out of range.
+    """
+    begin = check_size("start_epoch", start_epoch, 0)
+
+    def make(momentum: float) -> SelfAdaptiveTraining:
+        check_in_range("momentum", momentum, 0.0, 1.0)
+        return SelfAdaptiveTraining(float(momentum), begin)
+
+    return train(
+        apply_fn,
+        params,
+        inputs,
+        observed,
+        per_network(make, options.get("replicas"), momentum=momentum),
+        optimizer=optimizer,
+        num_steps=num_steps,
+        **options,
+    )

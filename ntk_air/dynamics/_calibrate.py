@@ -1,0 +1,171 @@
+"""From leave-one-out outputs to class probabilities, and the noise that links them to labels.
+
+Whatever is fitted here is fitted to outputs that do not depend on the label they are judged by, and
+has few parameters beside n, so that the likelihood does not reward overconfidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.optimize
+
+from .._typing import Float
+
+# Standard deviations of the priors, for outputs scaled to root mean square one.
+_CLASSES, _NORM, _CONFUSION = 0.2, 0.3, 3.0
+# Share of labels kept by the transition matrices that the search starts from.
+_STARTS = (0.9, 0.7, 0.5)
+_ANCHORED = 0.75
+
+
+def class_sensitive(
+    outputs: Float[np.ndarray, "n C"], labels: np.ndarray, transition: np.ndarray, sharpness: float
+) -> Float[np.ndarray, "n C"]:
+    """Clean-class probabilities softmax(r^a f (β + W) + b), of most likely β, W, b and a.
+
+    W is symmetric: classes that look alike. r = ‖f‖ over its geometric mean: a < 0 where outputs of
+    small norm say more than their size. W, b and a have normal priors around zero, at which this is
+    the softmax of one sharpness.
+
+    Args:
+        outputs: leave-one-out outputs f (n, C), float64.
+        labels: observed classes (n,).
+        transition: (C, C), probability of each observed class (column) given the clean one.
+        sharpness: β to start from.
+
+    Returns:
+        (n, C) p(c | x).
+    """
+    n, classes = outputs.shape
+    size = _size(outputs)
+    scaled = outputs / size
+    norms = np.linalg.norm(scaled, axis=1)
+    log_norms = np.log(np.maximum(norms, 1e-3))
+    log_norms -= log_norms.mean()
+
+    def logits(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        square = x[2 + classes :].reshape(classes, classes)
+        weights = x[0] * np.eye(classes) + (square + square.T) / 2
+        inputs = scaled * np.exp(x[1] * log_norms)[:, None]
+        return inputs @ weights + x[2 : 2 + classes], inputs, weights
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        values, inputs, weights = logits(x)
+        value, slope, _ = _likelihood(values, labels, transition)
+        by_weights = inputs.T @ slope
+        by_norm = log_norms @ np.sum((slope @ weights) * inputs, axis=1)
+        precision = np.full(len(x), _CLASSES**-2)
+        precision[:2] = 0.0, _NORM**-2
+        gradient = np.concatenate(
+            [
+                [np.trace(by_weights), by_norm],
+                slope.sum(axis=0),
+                ((by_weights + by_weights.T) / 2).ravel(),
+            ]
+        )
+        return value + float(precision @ x**2) / (2 * n), gradient + precision * x / n
+
+    start = np.zeros(2 + classes + classes**2)
+    start[0] = sharpness * size
+    return np.exp(_log_softmax(logits(_minimise(loss, start))[0]))
+
+
+def estimated_transition(
+    outputs: Float[np.ndarray, "n C"], labels: np.ndarray, sharpness: float
+) -> tuple[Float[np.ndarray, "n C"], Float[np.ndarray, "C C"], float]:
+    """Clean-class probabilities softmax(β f) and transition matrix of most likely labels.
+
+    The likelihood has several maxima; the best of a few searches is taken, from matrices that keep
+    more or fewer labels.
+
+    Args:
+        outputs: leave-one-out outputs f (n, C), float64.
+        labels: observed classes (n,).
+        sharpness: β to start from.
+
+    Returns:
+        (n, C) p(c | x), the transition matrix (C, C), and the mean negative log-likelihood.
+    """
+    n, classes = outputs.shape
+    size = _size(outputs)
+    scaled = outputs / size
+
+    def transition(x: np.ndarray, keep: float) -> np.ndarray:
+        return np.exp(_log_softmax(np.log(uniform(keep, classes)) + x[1:].reshape(classes, -1)))
+
+    def searched(keep: float) -> tuple[float, np.ndarray, np.ndarray]:
+        def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+            matrix = transition(x, keep)
+            value, slope, by_matrix = _likelihood(x[0] * scaled, labels, matrix)
+            by_logits = matrix * (by_matrix - np.sum(by_matrix * matrix, axis=1, keepdims=True))
+            prior = x[1:] / (n * _CONFUSION**2)
+            gradient = np.concatenate([[np.sum(slope * scaled)], by_logits.ravel() + prior])
+            return value + float(prior @ x[1:]) / 2, gradient
+
+        start = np.zeros(1 + classes**2)
+        start[0] = 2 * sharpness * size
+        x = _minimise(loss, start)
+        matrix = transition(x, keep)
+        value = _likelihood(x[0] * scaled, labels, matrix)[0]
+        return value, matrix, np.exp(_log_softmax(x[0] * scaled))
+
+    value, matrix, clean = min((searched(keep) for keep in _STARTS), key=lambda found: found[0])
+    return clean, matrix, value
+
+
+def supports(clean: Float[np.ndarray, "n C"], loss: float, symmetric_loss: float) -> bool:
+    """Whether the labels call for an estimated transition matrix rather than a symmetric one.
+
+    Two conditions: it gains more likelihood than C(C − 1) − 1 further parameters cost (Schwarz's
+    criterion), and at least half the points belong to one class with probability 0.75. Without such
+    anchor points the matrix is not identified: it takes classes that look alike for noise.
+
+    Source: Schwarz, Ann. Statist. 6 (1978); anchor points as in Patrini et al. (arXiv:1609.03683).
+    """
+    n, classes = clean.shape
+    cost = (classes * (classes - 1) - 1) * np.log(n) / (2 * n)
+    anchored = np.median(clean.max(axis=1)) >= _ANCHORED
+    return bool(symmetric_loss - loss > cost and anchored)
+
+
+def uniform(keep: float, classes: int) -> Float[np.ndarray, "C C"]:
+    """Transition matrix of symmetric noise that keeps a share of the labels."""
+    return np.where(np.eye(classes) > 0, keep, (1 - keep) / (classes - 1))
+
+
+def posterior(
+    clean: Float[np.ndarray, "n C"], labels: np.ndarray, transition: np.ndarray
+) -> Float[np.ndarray, "n C"]:
+    """p(c | x, ỹ) by Bayes' rule from p(c | x) and the observed label."""
+    joint = clean * transition[:, labels].T
+    return joint / joint.sum(axis=1, keepdims=True)
+
+
+def _likelihood(
+    logits: np.ndarray, labels: np.ndarray, transition: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Mean negative log-likelihood of the labels, its slope in the logits and in the matrix."""
+    clean = np.exp(_log_softmax(logits))
+    likelihood = transition[:, labels].T
+    seen = np.maximum(np.sum(clean * likelihood, axis=1, keepdims=True), 1e-300)
+    by_column = np.zeros((transition.shape[1], transition.shape[0]))
+    np.add.at(by_column, labels, clean / seen)
+    slope = clean * (1 - likelihood / seen) / len(labels)
+    return -float(np.mean(np.log(seen))), slope, -by_column.T / len(labels)
+
+
+def _minimise(loss: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray):
+    return scipy.optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}
+    ).x
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def _size(outputs: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(outputs**2))) or 1.0

@@ -1,0 +1,92 @@
+"""``ntk-air stop``: numbers equal to the library's, files, one clear line on bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import ntk_air as na
+from ntk_air.cli import main
+
+SMALL = ["stop", "--train-size", "120", "--test-size", "60", "--noise", "symmetric:0.3"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("stop") / "out"
+    assert main([*SMALL, "--learning-rate", "0.01", "--out", str(out)]) == 0
+    return out
+
+
+def test_numbers_are_those_of_the_library(written):
+    numbers = json.loads((written / "stopping.json").read_text())
+    dataset = na.datasets.load("digits", train_size=120, test_size=60)
+    noisy = na.noise.symmetric(dataset.train_labels, 0.3, num_classes=10, seed=0)
+    dataset = dataset.standardized(per_image=True).flattened(unit_norm="sqrt_d")
+    network = na.kernels.fully_connected(1, 16, num_outputs=10, weight_std=1.4, bias_std=0.1)
+    kernel = np.asarray(na.kernels.infinite_ntk(network, dataset.train_inputs), np.float64)
+    cross = np.asarray(
+        na.kernels.infinite_ntk(network, dataset.test_inputs, dataset.train_inputs), np.float64
+    )
+    values, vectors = np.linalg.eigh(kernel)
+    observed = np.asarray(na.datasets.encode(noisy.labels, 10), np.float64)
+    for one in numbers["rules"].values():
+        fitted = -np.expm1(-values * one["time"])
+        np.testing.assert_allclose(one["degrees_of_freedom"], fitted.sum(), rtol=1e-3)
+        outputs = cross @ (vectors * (fitted / values)) @ (vectors.T @ observed)
+        accuracy = (outputs.argmax(1) == np.asarray(dataset.test_labels)).mean()
+        assert abs(one["test_accuracy"] - accuracy) < 1.5 / 60
+        assert one["test_accuracy"] <= numbers["best_test_accuracy"]
+        assert one["steps"] == round(one["time"] / 0.01)
+    assert numbers["noise"]["true"] == noisy.empirical_rate
+    assert abs(numbers["noise"]["likelihood"] - noisy.empirical_rate) < 0.1
+    assert numbers["noise"]["tail"] <= numbers["noise"]["upper"]
+
+
+def test_files_and_figure(written):
+    assert {p.name for p in written.iterdir()} == {"stopping.json", "stopping.png"}
+    assert (written / "stopping.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_own_data_without_test_labels_and_config(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    np.savez(
+        tmp_path / "own.npz",
+        train_inputs=rng.normal(size=(60, 5)) + 3 * labels[:, None],
+        train_labels=labels,
+    )
+    config = tmp_path / "c.toml"
+    config.write_text(f'dataset = "{tmp_path / "own.npz"}"\nrank = 20\ndepth = 2\n')
+    assert main(["stop", "--config", str(config)]) == 0
+    printed = capsys.readouterr().out
+    assert "own: 60 points, 2 classes" in printed
+    assert "true" not in printed
+    assert "leave_one_out_error" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--learning-rate", "-1"], "learning-rate is -1"),
+        (["--labels", "worst"], "has the further labels none"),
+        (["--labels", "worst", "--noise", "symmetric:0.1"], "both say"),
+        (["--rank", "5000"], "rank is 5000"),
+        (["--memory-budget", "1000"], "fewer eigenpairs"),
+        (["--noise", "loud"], "noise is 'loud'"),
+    ],
+)
+def test_bad_input_is_one_line(flags, said, capsys):
+    assert main(["stop", "--train-size", "50", *flags]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_unknown_setting_in_the_file(tmp_path, capsys):
+    config = tmp_path / "c.toml"
+    config.write_text("colour = 3\n")
+    assert main(["stop", "--config", str(config)]) == 2
+    assert "sets colour" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""Names of the baselines, what they refuse, and the estimate of a transition."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntk_air as na
+
+b = na.distillation.baselines
+N, P, C, RATE = 12, 4, 3, 0.7
+TRANSITION = np.array([[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.25, 0.15, 0.6]])
+
+
+def linear_model(params, inputs):
+    return inputs @ params
+
+
+def problem(seed=0):
+    rng = np.random.default_rng(seed)
+    observed = np.eye(C)[rng.permutation(np.arange(N) % C)]
+    return rng.normal(size=(N, P)), rng.normal(size=(P, C)) * 0.8, observed
+
+
+PEER = np.random.default_rng(9).normal(size=(P, C)) * 0.8
+BAD = [
+    (b.label_smoothing, {"smoothing": 1.0}, r"smoothing is 1.0, expected a number in \[0, 1\)"),
+    (b.bootstrapping, {"weight": -0.1}, "weight is -0.1"),
+    (b.bootstrapping, {"kind": "medium"}, "kind is 'medium'"),
+    (b.gce, {"q": 0.0}, r"q is 0.0, expected a number in \(0, 1\]"),
+    (b.gce, {"threshold": 1.0}, "threshold is 1.0"),
+    (b.gce, {"start_epoch": -1}, "start_epoch is -1"),
+    (b.symmetric_cross_entropy, {"alpha": -1.0}, "alpha is -1.0"),
+    (b.symmetric_cross_entropy, {"beta": np.nan}, "beta is nan"),
+    (b.symmetric_cross_entropy, {"log_zero": 0.0}, "log_zero is 0.0"),
+    (b.elr, {"momentum": 1.0}, "momentum is 1.0"),
+    (b.elr, {"strength": -1.0}, "strength is -1.0"),
+    (b.self_adaptive_training, {"momentum": 1.1}, "momentum is 1.1"),
+    (b.self_adaptive_training, {"start_epoch": 0.5}, "start_epoch is 0.5"),
+    (b.distance_to_initialization, {"strength": -1.0}, "strength is -1.0"),
+    (b.distance_to_initialization, {"strength": 1.0, "loss": "hinge"}, "loss is 'hinge'"),
+    (b.distance_to_initialization, {"strength": 1.0, "reduction": "max"}, "reduction is 'max'"),
+    (b.elr, {"strength": [1.0, 2.0]}, "strength is a list of 2 numbers for replicas=None"),
+    (b.forward_correction, {"transition": np.eye(2)}, r"shape \(2, 2\), expected \(3, 3\)"),
+    (b.forward_correction, {"transition": np.eye(3) * 0.9}, "rows that sum to 0.9"),
+    (b.forward_correction, {"transition": np.eye(3)[[0, 0, 2]]}, "class 1 is observed"),
+    (b.mixup, {"concentration": 0.0, "key": 0}, "concentration is 0.0"),
+    (b.early_stopping, {}, "draws the held-out points; pass key=0"),
+    (b.early_stopping, {"replicas": 2}, "cannot work with replicas=2"),
+    (b.early_stopping, {"checkpoint": "there"}, "cannot work with checkpoint='there'"),
+    (b.early_stopping, {"validation": 0.01, "key": 0}, "holds out 0 of 12 points"),
+    (b.early_stopping, {"validation": 1.0}, "validation is 1.0"),
+    (b.forward_correction, {"replicas": 2}, "estimates a transition from one network"),
+    (b.co_teaching, {"peer_params": problem()[1], "forget_rate": 0.2}, "start alike stay alike"),
+    (b.co_teaching, {"peer_params": np.ones((P, 2)), "forget_rate": 0.2}, "other shapes"),
+    (b.co_teaching, {"peer_params": PEER, "forget_rate": 1.0}, "forget_rate is 1.0"),
+    (b.co_teaching, {"peer_params": PEER, "forget_rate": 0.1, "ramp_epochs": 0}, "ramp_epochs"),
+    (b.co_teaching, {"peer_params": PEER, "forget_rate": 0.1, "exponent": -1}, "exponent is -1"),
+    (b.mixup, {}, "Mixup draws random numbers and needs a key"),
+]
+
+
+@pytest.mark.parametrize(("function", "numbers", "message"), BAD)
+def test_bad_numbers(function, numbers, message):
+    inputs, start, observed = problem()
+    with pytest.raises(ValueError, match=message):
+        function(linear_model, start, inputs, observed, optimizer=RATE, num_steps=2, **numbers)
+
+
+NEEDS = {
+    "co_teaching": {"peer_params": PEER, "forget_rate": 0.2},
+    "distance_to_initialization": {"strength": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", b.METHODS)
+def test_labels_must_be_probabilities(name):
+    inputs, start, observed = problem()
+    with pytest.raises(ValueError, match="cross_entropy needs observed targets"):
+        b.METHODS[name](
+            linear_model, start, inputs, observed - 1 / C, optimizer=RATE, num_steps=2, key=0,
+            **NEEDS.get(name, {}),
+        )  # fmt: skip
+
+
+class Unmasked(nn.Module):
+    @nn.compact
+    def __call__(self, inputs, train):
+        return nn.Dense(C)(nn.BatchNorm(use_running_average=not train)(inputs))
+
+
+def test_co_teaching_refuses_padding_that_would_count():
+    inputs, _, observed = problem()
+    starts = [Unmasked().init(jax.random.key(i), jnp.zeros((1, P)), train=False) for i in (0, 1)]
+    with pytest.raises(ValueError, match="BatchNorm would count the padding"):
+        b.co_teaching(
+            Unmasked(), starts[0], inputs, observed, optimizer=RATE, num_steps=2, batch_size=5,
+            key=0, peer_params=starts[1], forget_rate=0.2,
+        )  # fmt: skip
+
+
+def test_estimated_transition():
+    """Points of one class give its row; an outlier beyond the percentile is passed over."""
+    rng = np.random.default_rng(0)
+    clean = rng.dirichlet(np.ones(C), size=200)
+    clean[:30] = np.repeat(np.eye(C), 10, axis=0)
+    matrix = b.estimate_transition(clean @ TRANSITION, percentile=100)
+    np.testing.assert_allclose(matrix, TRANSITION, atol=1e-6)
+    outlier = np.vstack([clean @ TRANSITION, [0.999, 0.001, 0.0]])
+    assert b.estimate_transition(outlier, percentile=100)[0, 0] > 0.99
+    np.testing.assert_allclose(b.estimate_transition(outlier)[0], TRANSITION[0], atol=1e-6)
+    with pytest.raises(ValueError, match="rows"):
+        b.estimate_transition(np.ones((4, C)))
+    with pytest.raises(ValueError, match="percentile is 101"):
+        b.estimate_transition(clean, percentile=101)
+
+
+def test_every_name_is_public():
+    assert set(b.METHODS) == {
+        "cross_entropy", "early_stopping", "label_smoothing", "bootstrapping_soft",
+        "bootstrapping_hard", "gce", "symmetric_cross_entropy", "forward_correction", "elr",
+        "self_adaptive_training", "co_teaching", "mixup", "distance_to_initialization",
+    }  # fmt: skip
+    for name in b.__all__:
+        assert getattr(b, name).__doc__
