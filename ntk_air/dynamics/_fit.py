@@ -170,7 +170,8 @@ def _outputs(
     bank = np.concatenate([np.asarray(fitted), np.asarray(rest)[:, None]], axis=1)
     found = skeleton(bank, float(jnp.finfo(fitted.dtype).eps))
     if found is not None:
-        fitted, rest = fitted[found.chosen], rest[found.chosen]
+        few = jnp.asarray(bank[found.chosen])
+        fitted, rest = few[:, :-1], few[:, -1]
     out = _combine(features, fitted * scales[0], rest * scales[1], coefficients, whole)
     if found is None:
         return out + start

@@ -16,10 +16,10 @@ import threadpoolctl
 
 # Below, the factorisation costs more than it saves.
 _LEAST_FILTERS = 32
-# The factorisation's own round-off: rows this close to the span of others cannot be told from it.
-_FLOOR = 16 * float(np.finfo(np.float64).eps)
-# Largest error of a value, in units of what the factorisation leaves out.
-_SLACK = 8.0
+# What may be left out, in units of eps: below, the rounding of the values would count as rank.
+_LEFT_OUT = 8.0
+# The factorisation is in float64; its own rounding is above one eps of it.
+_LEAST_EPS = 2 * float(np.finfo(np.float64).eps)
 
 
 class Skeleton(NamedTuple):
@@ -38,8 +38,8 @@ def skeleton(values: np.ndarray, eps: float) -> Skeleton | None:
     """The rows that span a bank (F, k) to round-off; None if they are not at most half of them.
 
     ``eps`` is that of the precision in which the bank is applied; every value is met to 8 eps of
-    the largest (in float64, to 3e-14). The decomposition is found on a
-    sample of columns and checked on all of them.
+    the largest (16 in float64). The decomposition is found on a sample of columns and checked on
+    all of them.
     """
     count = len(values)
     if count < _LEAST_FILTERS or not values.size:
@@ -48,14 +48,14 @@ def skeleton(values: np.ndarray, eps: float) -> Skeleton | None:
     scale = float(np.max(np.abs(values)))
     if scale == 0.0:
         return None
-    left_out = scale * max(eps, _FLOOR)
+    left_out = scale * _LEFT_OUT * max(eps, _LEAST_EPS)
     columns = _sample(values.shape[1], 2 * count)
     for _ in range(2):
         found = _decompose(values[:, columns], left_out)
         if found is None:
             return None
         errors = np.max(np.abs(values - found.mixing @ values[found.chosen]), axis=0)
-        if errors.max() <= _SLACK * left_out:
+        if errors.max() <= left_out:
             return found
         worst = np.argsort(errors)[-count:]
         columns = np.union1d(columns, worst)
@@ -75,14 +75,14 @@ def _decompose(values: np.ndarray, tolerance: float) -> Skeleton | None:
     # One thread: a matrix this small is factorised before others have been woken.
     with threadpoolctl.threadpool_limits(1):
         factors: Any = scipy.linalg.qr(values.T, mode="r", pivoting=True, check_finite=False)
-    triangle, order = factors
-    diagonal = np.abs(np.diag(triangle))
-    rank = int(np.sum(diagonal > tolerance))
-    if not 0 < rank <= len(values) // 2:
-        return None
+        triangle, order = factors
+        rank = int(np.sum(np.abs(np.diag(triangle)) > tolerance))
+        if not 0 < rank <= len(values) // 2:
+            return None
+        rest = scipy.linalg.solve_triangular(
+            triangle[:rank, :rank], triangle[:rank, rank:], check_finite=False
+        )
     mixing = np.zeros((len(values), rank))
     mixing[order[:rank]] = np.eye(rank)
-    mixing[order[rank:]] = scipy.linalg.solve_triangular(
-        triangle[:rank, :rank], triangle[:rank, rank:], check_finite=False
-    ).T
+    mixing[order[rank:]] = rest.T
     return Skeleton(order[:rank], mixing)
