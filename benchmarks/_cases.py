@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import _cases_dynamics, _cases_finite, _cases_full, _cases_infinite, _cases_spectral
+from benchmarks import (
+    _cases_dynamics,
+    _cases_finite,
+    _cases_full,
+    _cases_infinite,
+    _cases_spectral,
+    _cases_training,
+)
 from benchmarks._harness import Case, Settings
 
 _EVERYWHERE = (
@@ -21,6 +28,9 @@ _EVERYWHERE = (
     _cases_spectral.operator_trace,
     _cases_dynamics.closed_form_outputs,
     _cases_dynamics.retrieval_curves,
+    _cases_training.training_mlp,
+    _cases_training.training_seeds,
+    _cases_training.training_resnet18,
 )
 _FULL = (_cases_full.full_fc, _cases_full.full_eigen, _cases_full.full_conv)
 

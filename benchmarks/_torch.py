@@ -74,3 +74,35 @@ def _trace_ntk(outputs: Callable, leaves: list, points: np.ndarray) -> Run:
         return kernel.cpu().numpy()
 
     return run
+
+
+def training(inputs: Any) -> Run:
+    """Steps of self-distillation of the MLP 64-256-256-10, eagerly, as people write them."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    points, observed = (torch.tensor(np.asarray(a)) for a in (inputs.points, inputs.observed))
+    size = inputs.batch_size
+
+    def run() -> Any:
+        torch.manual_seed(0)
+        layers = [torch.nn.Linear(a, b) for a, b in ((64, 256), (256, 256), (256, 10))]
+        relu = torch.nn.ReLU
+        network = torch.nn.Sequential(layers[0], relu(), layers[1], relu(), layers[2])
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+        per_epoch, order = len(points) // size, None
+        for index in range(inputs.steps):
+            if index % per_epoch == 0:
+                order = torch.randperm(len(points))
+            assert order is not None
+            rows = order[index % per_epoch * size :][:size]
+            outputs, wanted = network(points[rows]), observed[rows]
+            own = outputs.detach().argmax(1)
+            alpha = 1 - (own == wanted.argmax(1)).float().mean()
+            hard = torch.nn.functional.one_hot(own, outputs.shape[1])
+            target = alpha * wanted + (1 - alpha) * hard
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(outputs, target).backward()
+            optimizer.step()
+        return [parameter.detach().numpy() for parameter in network.parameters()]
+
+    return run

@@ -44,15 +44,29 @@ def test_own_data_example_runs(tmp_path, monkeypatch):
         "clean_labels": labels,
         "given_labels": (labels + (rng.random(60) < 0.2)) % 10,
     }
-    code = blocks("python")[2].replace("width=1024", "width=64, steps=5")
+    code = blocks("python")[3].replace("width=1024", "width=64, steps=5")
     exec(compile(code, "README.md", "exec"), scope)
     assert (tmp_path / "mine" / "report.html").is_file()
+
+
+def test_your_network_example_runs():
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.random((256, 12), np.float32), rng.integers(0, 10, 256)
+    scope = {
+        "inputs": inputs,
+        "clean": np.eye(10)[labels],
+        "observed": np.eye(10)[(labels + (rng.random(256) < 0.2)) % 10],
+    }
+    exec(compile(blocks("python")[1], "README.md", "exec"), scope)
+    history = scope["result"].history
+    assert history.step[-1] == 200
+    assert history.error_to_clean[-1] < history.error_to_clean[0]
 
 
 def test_large_kernels_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope = {"inputs": np.random.default_rng(0).random((40, 6), np.float32)}
-    exec(compile(blocks("python")[1], "README.md", "exec"), scope)
+    exec(compile(blocks("python")[2], "README.md", "exec"), scope)
     kernel = np.asarray(scope["sharded"])
     for spectrum, of in zip(scope["spectra"], (scope["stored"], kernel, kernel), strict=True):
         exact = np.linalg.eigvalsh(np.asarray(of))[::-1][:10]
@@ -78,7 +92,7 @@ def test_page_on_clusters_runs(tmp_path, monkeypatch):
     assert scope["spectrum"].rank == 20
 
 
-@pytest.mark.parametrize(("page", "count"), [(README, 5), (CLUSTERS, 5)])
+@pytest.mark.parametrize(("page", "count"), [(README, 7), (CLUSTERS, 5)])
 def test_commands_parse(page, count):
     joined = "".join(blocks("bash", page)).replace("\\\n", " ").replace('"', "")
     lines = [line.split("#")[0].split() for line in joined.splitlines()]
