@@ -101,8 +101,9 @@ def _hard_sets(groups: Mapping[tuple[str, str], list[dict[str, Any]]]) -> str:
 
 
 def _noise(groups: Mapping[tuple[str, str], list[dict[str, Any]]]) -> str:
-    head = ["data", "noise", "true", "likelihood", "tail", "± s.e.", "upper", "only a bound"]
-    keys = ("true", "likelihood", "tail", "standard_error", "upper")
+    head = ["data", "noise", "true", "likelihood", "confident", "tail", "± s.e.", "upper"]
+    head += ["only a bound"]
+    keys = ("true", "likelihood", "confident", "tail", "standard_error", "upper")
     lines = []
     for (dataset, noise), rows in groups.items():
         values = [_number(_mean(rows, lambda r, k=k: r["estimate"][k])) for k in keys]
@@ -125,8 +126,8 @@ def _stopping(groups: Mapping[tuple[str, str], list[dict[str, Any]]]) -> str:
 
 
 def _bounds(bounds: list[dict[str, Any]]) -> str:
-    head = ["n", "noise", "true", "likelihood", "tail", "upper", "only a bound"]
-    keys = ("true", "likelihood", "tail", "upper")
+    head = ["n", "noise", "true", "likelihood", "confident", "tail", "upper", "only a bound"]
+    keys = ("true", "likelihood", "confident", "tail", "upper")
     lines = [
         [
             str(b["num_points"]),

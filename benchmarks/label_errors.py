@@ -130,6 +130,7 @@ def _estimate(
     return {
         "true": noisy.empirical_rate,
         "likelihood": float(refined.noise_rate),
+        "confident": float(refined.confident_rate),
         "tail": float(found.rate),
         "standard_error": float(found.standard_error),
         "upper": float(found.upper),

@@ -105,7 +105,9 @@ def _table(problem: Problem, refined: RefinedLabels, *, every: bool) -> dict[str
     if not every:
         order = order[np.asarray(refined.suspected)[order]]
     observed = np.asarray(problem.noisy.labels)[order]
-    suggested = np.asarray(refined.labels)[order]
+    probabilities = np.asarray(refined.probabilities)[order]
+    suspected = np.asarray(refined.suspected)[order]
+    suggested = np.where(suspected, refined.alternative[order], observed)
     names = problem.dataset.class_names
     columns = (
         np.asarray(problem.dataset.train_rows)[order].tolist(),
@@ -115,8 +117,8 @@ def _table(problem: Problem, refined: RefinedLabels, *, every: bool) -> dict[str
         [names[c] for c in suggested],
         score[order].tolist(),
         np.asarray(refined.margin)[order].tolist(),
-        np.asarray(refined.confidence)[order].tolist(),
-        np.asarray(refined.suspected)[order].tolist(),
+        probabilities[np.arange(len(order)), suggested].tolist(),
+        suspected.tolist(),
     )
     return dict(zip(_COLUMNS, columns, strict=True))
 
@@ -125,9 +127,15 @@ def _headline(problem: Problem, refined: RefinedLabels) -> str:
     import numpy as np
 
     count, n = int(np.sum(np.asarray(refined.suspected))), len(problem.noisy.labels)
-    return (
+    line = (
         f"{problem.dataset.name}: {count} of {n} labels suspected ({count / n:.1%}); noise rate "
         f"{float(refined.noise_rate):.3f} of most likely labels"
+    )
+    if refined.identified:
+        return line
+    return (
+        f"{line}, {float(refined.confident_rate):.3f} by confident learning: the kernel tells the "
+        "classes apart too badly to know it, and the score averages over both"
     )
 
 

@@ -102,8 +102,10 @@ def _noise(problem: Problem) -> dict[str, Any]:
         "tail": float(tail.rate),
         "standard_error": float(tail.standard_error),
         "upper": float(tail.upper),
+        "upper_holds_for": "symmetric noise",
         "only_a_bound": tail.upper_bound,
         "likelihood": float(refined.noise_rate),
+        "confident": float(refined.confident_rate),
         "true": problem.noisy.empirical_rate if problem.truth_known else None,
     }
 
@@ -138,7 +140,8 @@ def _table(numbers: dict[str, Any]) -> str:
     lines = [
         f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['num_classes']} classes",
         f"noise rate by the tail {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
-        f"at most {noise['upper']:.3f}; most likely {noise['likelihood']:.3f}{true}",
+        f"at most {noise['upper']:.3f} if the noise is symmetric; most likely "
+        f"{noise['likelihood']:.3f}, by confident learning {noise['confident']:.3f}{true}",
         "",
         f"{'rule':<20} {'time':>10} {'steps':>8} {'freedom':>8} {'test':>7}",
     ]

@@ -14,61 +14,63 @@ import scipy.optimize
 from .._typing import Float
 
 # Standard deviations of the priors, for outputs scaled to root mean square one.
-_CLASSES, _NORM, _CONFUSION = 0.2, 0.3, 3.0
+_CLASSES, _TIMES, _NORM, _CONFUSION = 0.2, 0.5, 0.3, 3.0
 # Share of labels kept by the transition matrices that the search starts from.
 _STARTS = (0.9, 0.7, 0.5)
 _ANCHORED = 0.75
 
 
 def class_sensitive(
-    outputs: Float[np.ndarray, "n C"], labels: np.ndarray, transition: np.ndarray, sharpness: float
+    outputs: Float[np.ndarray, "K n C"],
+    labels: np.ndarray,
+    transition: np.ndarray,
+    sharpness: float,
 ) -> Float[np.ndarray, "n C"]:
-    """Clean-class probabilities softmax(r^a f (β + W) + b), of most likely β, W, b and a.
+    """Clean-class probabilities softmax(r^a Σ_k d_k (β_k + W_k) + b), of most likely parameters.
 
-    W is symmetric: classes that look alike. r = ‖f‖ over its geometric mean: a < 0 where outputs of
-    small norm say more than their size. W, b and a have normal priors around zero, at which this is
-    the softmax of one sharpness.
+    d_1 = f_1 and d_k = f_k − f_1 for the outputs f_k at further stopping times: early ones hold
+    what is smooth, late ones what is local, and classes differ in which of the two tells them
+    apart. W_k mixes classes. r = ‖f_1‖ over its geometric mean: a < 0 where outputs of small norm
+    say more than their size. All but β_1 have normal priors around zero, at which this is the
+    softmax of one sharpness.
 
     Args:
-        outputs: leave-one-out outputs f (n, C), float64.
+        outputs: leave-one-out outputs f (K, n, C), float64, the first at the chosen time.
         labels: observed classes (n,).
         transition: (C, C), probability of each observed class (column) given the clean one.
-        sharpness: β to start from.
+        sharpness: β_1 to start from.
 
     Returns:
         (n, C) p(c | x).
     """
-    n, classes = outputs.shape
-    size = _size(outputs)
-    scaled = outputs / size
-    norms = np.linalg.norm(scaled, axis=1)
+    times, n, classes = outputs.shape
+    scaled = np.stack([one / _size(one) for one in outputs])
+    norms = np.linalg.norm(scaled[0], axis=1)
+    scaled[1:] -= scaled[0]
     log_norms = np.log(np.maximum(norms, 1e-3))
     log_norms -= log_norms.mean()
+    after_bias = times + 1 + classes
+    shape = times, classes, classes
+    precision = np.full(after_bias + times * classes**2, _CLASSES**-2)
+    precision[: times + 1] = 0.0, *[_TIMES**-2] * (times - 1), _NORM**-2
 
-    def logits(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        square = x[2 + classes :].reshape(classes, classes)
-        weights = x[0] * np.eye(classes) + (square + square.T) / 2
-        inputs = scaled * np.exp(x[1] * log_norms)[:, None]
-        return inputs @ weights + x[2 : 2 + classes], inputs, weights
+    def logits(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = x[:times, None, None] * np.eye(classes) + x[after_bias:].reshape(shape)
+        mixed = np.sum(scaled @ weights, axis=0)
+        mixed *= np.exp(x[times] * log_norms)[:, None]
+        return mixed + x[times + 1 : after_bias], mixed
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-        values, inputs, weights = logits(x)
+        values, mixed = logits(x)
         value, slope, _ = _likelihood(values, labels, transition)
-        by_weights = inputs.T @ slope
-        by_norm = log_norms @ np.sum((slope @ weights) * inputs, axis=1)
-        precision = np.full(len(x), _CLASSES**-2)
-        precision[:2] = 0.0, _NORM**-2
-        gradient = np.concatenate(
-            [
-                [np.trace(by_weights), by_norm],
-                slope.sum(axis=0),
-                ((by_weights + by_weights.T) / 2).ravel(),
-            ]
-        )
+        by_norm = log_norms @ np.sum(slope * mixed, axis=1)
+        by_weights = scaled.swapaxes(1, 2) @ (slope * np.exp(x[times] * log_norms)[:, None])
+        by_betas = np.trace(by_weights, axis1=1, axis2=2)
+        gradient = np.concatenate([by_betas, [by_norm], slope.sum(axis=0), by_weights.ravel()])
         return value + float(precision @ x**2) / (2 * n), gradient + precision * x / n
 
-    start = np.zeros(2 + classes + classes**2)
-    start[0] = sharpness * size
+    start = np.zeros(len(precision))
+    start[0] = sharpness * _size(outputs[0])
     return np.exp(_log_softmax(logits(_minimise(loss, start))[0]))
 
 
@@ -126,8 +128,12 @@ def supports(clean: Float[np.ndarray, "n C"], loss: float, symmetric_loss: float
     """
     n, classes = clean.shape
     cost = (classes * (classes - 1) - 1) * np.log(n) / (2 * n)
-    anchored = np.median(clean.max(axis=1)) >= _ANCHORED
-    return bool(symmetric_loss - loss > cost and anchored)
+    return bool(symmetric_loss - loss > cost and anchored(clean))
+
+
+def anchored(clean: Float[np.ndarray, "n C"]) -> bool:
+    """Whether half the points belong to one class with probability 0.75, and so tell the noise."""
+    return bool(np.median(clean.max(axis=1)) >= _ANCHORED)
 
 
 def uniform(keep: float, classes: int) -> Float[np.ndarray, "C C"]:

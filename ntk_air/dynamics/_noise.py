@@ -35,7 +35,9 @@ class NoiseEstimate:
         rate: (), ρ of symmetric noise of that variance; NaN for targets that are no class codes.
         standard_error: () of ``rate``, as an estimate of the share of wrong labels among these (not
             of the probability they were drawn with). Signal left in the tail is not in it.
-        upper: (), ρ does not exceed it, with 95 % confidence.
+        upper: (), the ρ of symmetric noise does not exceed it, with 95 % confidence. No bound for
+            other noise: the part of the errors that the class or the image predicts is smooth, lies
+            in the leading directions and is not in the tail, so that ρ may be far above it.
         lower: (), the rate left if the signal went on decaying as a power of the eigenvalue; a
             guess, not a bound.
         retention: (), κ of symmetric noise of that rate.

@@ -49,7 +49,7 @@ def test_symmetric_noise_and_classes_that_overlap_keep_the_symmetric_matrix(spre
     refined = D.refine_labels(es, observed)
     assert np.ptp(np.asarray(refined.transition)[~np.eye(CLASSES, dtype=bool)]) < 1e-6
     one = D.refine_labels(es, observed, transition="symmetric")
-    np.testing.assert_array_equal(refined.score, one.score)
+    np.testing.assert_array_equal(refined.probabilities, one.probabilities)
 
 
 def test_bayes_rule_point_by_point(pairs):
@@ -83,13 +83,13 @@ def test_slopes_of_the_likelihood_equal_automatic_ones(x64):
 
 
 def test_predicted_probabilities_are_calibrated_out_of_sample():
-    """Classes that look alike: one sharpness for all leaves what the symmetric matrix W gains."""
+    """Classes that look alike: one sharpness for all leaves what the matrix W gains."""
     rng = np.random.default_rng(0)
     n = 4000
     clean = rng.integers(0, 3, n)
     means = np.array([[1.0, 0.4, -1.4], [0.4, 1.0, -1.4], [-0.5, -0.5, 1.0]])
     outputs = means[clean] * 0.5 + 0.5 * rng.normal(size=(n, 3))
-    found = _calibrate.class_sensitive(outputs, clean, np.eye(3), 1.0)
+    found = _calibrate.class_sensitive(outputs[None], clean, np.eye(3), 1.0)
     losses = [
         -np.mean(jax.nn.log_softmax(b * outputs, axis=1)[np.arange(n), clean])
         for b in np.geomspace(0.1, 20, 60)
