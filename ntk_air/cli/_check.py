@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import inspect
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-_NAMES = {"self_distillation": "check_self_distillation"}
+if TYPE_CHECKING:
+    from ..theory import TheoremReport
+
+_PREFIX = "check_"
 
 
 def add_parser(commands: Any) -> None:
@@ -13,34 +21,97 @@ def add_parser(commands: Any) -> None:
     one = commands.add_parser(
         "check",
         help="check theorem predictions numerically",
-        description="Checks each assumption and each conclusion of a theorem; exit code 1 if a "
-        "conclusion fails while the assumptions hold.",
+        description="Checks each assumption and each conclusion of theorems; exit code 1 if a "
+        "conclusion fails while the assumptions hold, 0 otherwise.",
     )
     one.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"default all: {', '.join(sorted(_NAMES))}"
+        "names", nargs="*", metavar="NAME", help="theorems (default all; --list names them)"
     )
-    one.add_argument("--quick", action="store_true", help="smaller case, under a minute")
+    one.add_argument("--list", action="store_true", help="name the theorems and stop")
+    one.add_argument("--quick", action="store_true", help="smaller cases, under a minute for all")
+    one.add_argument("--seed", type=int, help="first of the seeds (default 0)")
     one.add_argument("--out", help="folder for Markdown, JSON and figures")
     one.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the reports, prints them, and writes them where asked."""
-    unknown = [name for name in arguments.names if name not in _NAMES]
-    if unknown:
-        raise ValueError(
-            f"no theorem named {', '.join(unknown)}; there are {', '.join(sorted(_NAMES))}."
-        )
-    from .. import plots, reports, theory
+    from .. import reports
 
+    known = _theorems()
+    if arguments.list:
+        for name, check in known.items():
+            print(f"{name:<28}{(inspect.getdoc(check) or '').splitlines()[0]}")
+        return 0
+    unknown = [name for name in arguments.names if name not in known]
+    if unknown:
+        raise ValueError(f"no theorem named {', '.join(unknown)}; there are {', '.join(known)}.")
     out = None if arguments.out is None else reports.check_writable(arguments.out)
-    code = 0
-    for name in arguments.names or sorted(_NAMES):
-        report = getattr(theory, _NAMES[name])(quick=arguments.quick)
-        print(report.to_markdown())
+    made: dict[str, TheoremReport] = {}
+    for name in dict.fromkeys(arguments.names or known):
+        start = time.perf_counter()
+        made[name] = known[name](**_options(known[name], arguments))
+        print(_table(made[name]))
+        print(f"{name}: {made[name].verdict}, {time.perf_counter() - start:.1f} s\n", flush=True)
         if out is not None:
-            (out / f"{name}.md").write_text(report.to_markdown(), encoding="utf-8")
-            (out / f"{name}.json").write_text(report.to_json(), encoding="utf-8")
-            plots.standalone(plots.theorem_report, report).savefig(out / f"{name}.png")
-        code = max(code, report.exit_code)
-    return code
+            _write(made[name], out, name)
+    if out is not None:
+        (out / "index.md").write_text(_index(made), encoding="utf-8")
+    violated = [name for name, report in made.items() if report.exit_code]
+    if violated:
+        print(f"ntk-air: violated: {', '.join(violated)}", file=sys.stderr)
+    return int(bool(violated))
+
+
+def _theorems() -> dict[str, Callable[..., TheoremReport]]:
+    """Every report of the theory room by the name it has on the command line."""
+    from .. import theory
+
+    names = [name for name in theory.__all__ if name.startswith(_PREFIX)]
+    return {name.removeprefix(_PREFIX): getattr(theory, name) for name in names}
+
+
+def _options(check: Callable[..., TheoremReport], arguments: argparse.Namespace) -> dict[str, Any]:
+    """``quick``, and as many seeds as the report would take, from the one asked for."""
+    options: dict[str, Any] = {"quick": arguments.quick}
+    if arguments.seed is not None:
+        count = inspect.signature(check).parameters["seeds"].default
+        options["seeds"] = range(arguments.seed, arguments.seed + count)
+    return options
+
+
+def _table(report: TheoremReport) -> str:
+    """Title, source and one aligned line for each check."""
+    rows = [("", "check", "required", "measured")]
+    for kind, checks in (("assumes", report.assumptions), ("concludes", report.conclusions)):
+        rows += [
+            (
+                f"{kind}, {'holds' if c.holds else 'FAILS'}",
+                c.name,
+                *map(_cell, (c.required, c.measured)),
+            )
+            for c in checks
+        ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([report.name, report.source, *lines])
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else f"{float(value):.4g}"
+
+
+def _write(report: TheoremReport, out: Path, name: str) -> None:
+    from .. import plots
+
+    (out / f"{name}.md").write_text(
+        report.to_markdown() + f"\n![{report.name}]({name}.png)\n", encoding="utf-8"
+    )
+    (out / f"{name}.json").write_text(report.to_json(), encoding="utf-8")
+    plots.standalone(plots.theorem_report, report).savefig(out / f"{name}.png")
+
+
+def _index(made: dict[str, TheoremReport]) -> str:
+    lines = ["| theorem | verdict |", "| --- | --- |"]
+    lines += [f"| [{r.name}]({name}.md) | {r.verdict} |" for name, r in made.items()]
+    return "\n".join(lines) + "\n"

@@ -67,6 +67,8 @@ def clusterable(
     num_classes: int = 2,
     noise_rate: float = 0.0,
     exact_rate: bool = True,
+    size_ratio: float = 1.0,
+    separated: bool = True,
     seed: int = 0,
 ) -> ClusterableDataset:
     """Draws data from the clusterable model of Li, Soltanolkotabi, Oymak (arXiv:1903.11680).
@@ -74,8 +76,8 @@ def clusterable(
     Centres are uniform on the unit sphere, redrawn until centres of different classes are more
     than two radii apart. Points lie on the sphere within ``radius`` of their centre, uniform in
     the cap's tangent plane: in high dimension most are close to the bound. Clusters are of equal
-    size up to one, classes go to clusters in turn, and the classes' labels are equally spaced in
-    [-1, 1].
+    size up to one unless ``size_ratio`` says otherwise, classes go to clusters in turn, and the
+    classes' labels are equally spaced in [-1, 1].
 
     Args:
         num_points: number of points n.
@@ -88,6 +90,10 @@ def clusterable(
             them.
         exact_rate: flip exactly round(noise_rate x size) labels in each cluster, halves rounded
             up; otherwise each label independently with that probability.
+        size_ratio: size of the last cluster over that of the first, up to rounding, at least 1;
+            sizes grow by a constant factor in between.
+        separated: whether centres of different classes keep more than two radii apart. False draws
+            them freely: classes may overlap, and a theorem's assumption fails.
         seed: of all random draws, from 0 up.
 
     Returns:
@@ -103,12 +109,15 @@ def clusterable(
     check_size("dimension", dimension, 2)
     check_in_range("radius", radius, 0.0, 1.0, high_open=True)
     check_in_range("noise_rate", noise_rate, 0.0, 1.0, high_open=True)
+    check_in_range("size_ratio", size_ratio, 1.0, high_open=True)
     center_classes = np.arange(num_clusters) % num_classes
+    # Centres at distance -1 or more are all of them.
+    apart = 2 * radius if separated else -1.0
     centers = _draw_centers(
-        center_classes, dimension, radius, generator(seed, "clusterable.centers")
+        center_classes, dimension, apart, generator(seed, "clusterable.centers")
     )
     rng = generator(seed, "clusterable.points")
-    clusters = rng.permutation(np.arange(num_points) % num_clusters)
+    clusters = rng.permutation(_assign(num_points, num_clusters, size_ratio))
     inputs = _draw_points(centers[clusters], radius, rng)
     clean = center_classes[clusters]
     noise = generator(seed, "clusterable.noise")
@@ -134,9 +143,9 @@ def clusterable(
 
 
 def _draw_centers(
-    classes: np.ndarray, dimension: int, radius: float, rng: np.random.Generator
+    classes: np.ndarray, dimension: int, apart: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(K, d) float32; each is redrawn until far enough from those of other classes before it."""
+    """(K, d) float32; each is redrawn until ``apart`` from those of other classes before it."""
     for _ in range(_RESTARTS):
         centers = np.empty((len(classes), dimension), np.float32)
         for k in range(len(classes)):
@@ -145,7 +154,7 @@ def _draw_centers(
             far = np.ones(_TRIES, bool)
             if len(others):
                 gaps = np.linalg.norm(tries[:, None, :] - others[None], axis=2)
-                far = gaps.min(axis=1) > 2 * radius
+                far = gaps.min(axis=1) > apart
             if not far.any():
                 break
             centers[k] = tries[np.argmax(far)]
@@ -153,8 +162,24 @@ def _draw_centers(
             return centers
     raise ValueError(
         f"found no {len(classes)} centres in {dimension} dimensions with different classes more "
-        f"than 2 x radius = {2 * radius:g} apart; lower radius or num_clusters, or raise dimension."
+        f"than 2 x radius = {apart:g} apart; lower radius or num_clusters, raise dimension, or let "
+        "classes overlap with separated=False."
     )
+
+
+def _assign(num_points: int, num_clusters: int, size_ratio: float) -> np.ndarray:
+    """(n,) the cluster of each point: one each, the rest in proportion to the wanted sizes."""
+    if size_ratio == 1.0:
+        return np.arange(num_points) % num_clusters
+    wanted = np.geomspace(1.0, size_ratio, num_clusters)
+    wanted *= num_points / wanted.sum()
+    sizes = np.maximum(np.floor(wanted).astype(int), 1)
+    while sizes.sum() != num_points:
+        if sizes.sum() < num_points:
+            sizes[np.argmax(wanted - sizes)] += 1
+        else:
+            sizes[np.argmax(np.where(sizes > 1, sizes - wanted, -np.inf))] -= 1
+    return np.repeat(np.arange(num_clusters), sizes)
 
 
 def _draw_points(centers: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:

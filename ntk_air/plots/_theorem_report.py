@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -21,10 +22,10 @@ def theorem_report(report: Any, *, ax: Axes | None = None) -> Axes:
     """
     ax = new_axes(ax)
     ax.set_axis_off()
-    ax.set_title(report.name, fontsize=11, loc="left")
+    ax.set_title(textwrap.fill(report.name, 70), fontsize=11, loc="left")
     rows = [("assumption", c) for c in report.assumptions]
     rows += [("conclusion", c) for c in report.conclusions]
-    columns = ((0.0, "left"), (0.62, "right"), (0.86, "right"))
+    columns = ((0.0, "left"), (0.58, "right"), (0.88, "right"))
     step = 1.0 / (len(rows) + 1.5)
     for (x, align), text in zip(columns, ("check", "required", "measured"), strict=True):
         ax.text(x, 1.0, text, ha=align, va="top", fontsize=8, color=REFERENCE)
@@ -32,7 +33,7 @@ def theorem_report(report: Any, *, ax: Axes | None = None) -> Axes:
         y = 1.0 - (index + 1.2) * step
         for (x, align), text in zip(
             columns,
-            (f"{check.name} ({kind})", _short(check.required), _short(check.measured)),
+            (f"{kind}: {check.name}", _short(check.required), _short(check.measured)),
             strict=True,
         ):
             ax.text(x, y, text, ha=align, va="top", fontsize=8)
@@ -45,4 +46,4 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    return text if len(text) <= 22 else text[:21] + "…"
+    return text if len(text) <= 27 else text[:26] + "…"

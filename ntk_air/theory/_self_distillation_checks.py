@@ -15,6 +15,7 @@ from ._self_distillation_runs import (
     IDENTITY,
     LIMIT_ALPHA,
     SELF_DISTILLATION,
+    TOO_EARLY,
     Plan,
     SeedRuns,
     Start,
@@ -168,10 +169,28 @@ def network_conclusions(
         ),
     ]
     if IDENTITY in every[0].network:
-        conclusions.append(
-            _floor_check("the label function must sharpen", IDENTITY, every, geometry)
-        )
+        conclusions += [
+            _floor_check("the label function must sharpen", IDENTITY, every, geometry),
+            _early_check(every, accuracy * geometry.average_error),
+        ]
     return tuple(conclusions)
+
+
+def _early_check(every: Sequence[SeedRuns], converged: float) -> Check:
+    early = [r.network[TOO_EARLY] for r in every]
+    least = min(float(h.l2_to_clean[-1]) for h in early)
+    known = [step for h in early if (step := settled_step(h)) is not None]
+    when = f"{len(known)} of {len(early)} runs" + (
+        f", last from step {max(known)}" if known else ""
+    )
+    return Check(
+        name="trusting too early does not converge",
+        statement=f"|f - y| / sqrt(n) at the end, {TOO_EARLY} from the start, stays above what "
+        f"counts as converged; h(f) = y in {when}",
+        required=converged,
+        measured=least,
+        holds=least > converged,
+    )
 
 
 def diverged(error: Exception) -> Check:

@@ -126,24 +126,6 @@ def test_output_that_cannot_be_written_is_found_out_first(tmp_path, capsys):
     bad(["air", "--out", str(blocker)], capsys, "cannot write to")
 
 
-def test_check_has_exit_codes(capsys, tmp_path, monkeypatch):
-    import ntk_air as na
-
-    def fake(holds, assumed=True):
-        check = na.theory.Check("c", "s", 1.0, 2.0, holds)
-        premise = na.theory.Check("a", "s", 1.0, 1.0, assumed)
-        report = na.theory.TheoremReport("t", "s", (premise,), (check,), {}, {})
-        return lambda **_: report
-
-    for holds, assumed, code in ((True, True, 0), (False, True, 1), (False, False, 0)):
-        monkeypatch.setattr(na.theory, "check_self_distillation", fake(holds, assumed))
-        assert main(["check", "--quick", "--out", str(tmp_path)]) == code
-    names = {p.name for p in tmp_path.iterdir()}
-    assert names == {f"self_distillation.{kind}" for kind in ("md", "json", "png")}
-    capsys.readouterr()
-    bad(["check", "riemann"], capsys, "no theorem named riemann; there are self_distillation")
-
-
 def test_module_and_version_run_in_a_fresh_process(tmp_path):
     run = [sys.executable, "-m", "ntk_air.cli"]
     version = subprocess.run([*run, "--version"], capture_output=True, text=True, check=True)

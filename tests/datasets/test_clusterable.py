@@ -122,3 +122,34 @@ def test_bad_values_are_refused(change, words):
     with pytest.raises(ValueError, match=words) as caught:
         clusterable(**{**CASE, **change})
     assert "\n" not in str(caught.value)
+
+
+def test_sizes_of_a_given_ratio():
+    data = clusterable(**{**CASE, "size_ratio": 4.0})
+    sizes = np.bincount(data.clusters, minlength=8)
+    assert sizes.sum() == 400
+    assert sizes[-1] / sizes[0] == pytest.approx(4.0, rel=0.1)
+    assert (np.diff(sizes) >= 0).all()
+    np.testing.assert_allclose(
+        np.bincount(data.clusters, weights=data.flipped), 0.2 * sizes, atol=0.5 + 1e-6
+    )
+    few = clusterable(**{**CASE, "num_points": 8, "size_ratio": 100.0})
+    np.testing.assert_array_equal(np.bincount(few.clusters), np.ones(8))
+
+
+def test_classes_overlap_only_where_asked():
+    data = clusterable(**{**CASE, "radius": 0.97, "separated": False})
+    c, labels = as64(data.centers), np.asarray(data.center_labels)
+    gaps = np.linalg.norm(c[:, None] - c[None], axis=2)[labels[:, None] != labels[None]]
+    assert gaps.min() < 2 * 0.97
+    distance = np.linalg.norm(as64(data.inputs) - c[np.asarray(data.clusters)], axis=1)
+    assert distance.max() <= 0.97
+    near = clusterable(**CASE)
+    free = clusterable(**CASE, separated=False)
+    np.testing.assert_array_equal(near.inputs, free.inputs)  # these centres were apart anyway
+
+
+@pytest.mark.parametrize("ratio", [0.5, float("nan"), float("inf")])
+def test_bad_size_ratio_is_refused(ratio):
+    with pytest.raises(ValueError, match="size_ratio is"):
+        clusterable(**{**CASE, "size_ratio": ratio})

@@ -1,0 +1,139 @@
+"""Logistic regression by gradient descent and by ridge, and its exact risks under Gaussian data."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from .._numerics import double_precision
+from .._typing import Array
+
+
+class Problem(NamedTuple):
+    """Several seeds at once: signed points (S, n, d), truth (d,), variances (d,), step size (S,).
+
+    Row i of the signed points is y_i x_i. ``smoothness`` (S,) is the largest eigenvalue of the
+    Hessian of the mean loss anywhere, |X|^2 / (4 n).
+    """
+
+    signed: np.ndarray
+    truth: np.ndarray
+    variances: np.ndarray
+    learning_rate: np.ndarray
+    smoothness: np.ndarray
+
+
+class Risks(NamedTuple):
+    """Under the true distribution: mean loss, probability of error, mean |p - E[y | p]|."""
+
+    logistic: float
+    error: float
+    calibration: float
+
+
+def draw(
+    num_points: int, truth: np.ndarray, variances: np.ndarray, seeds: tuple[int, ...], step: float
+) -> Problem:
+    """Points x ~ N(0, diag(variances)), P(y = 1 | x) = sigmoid(x w*); step = eta x smoothness."""
+    signed = []
+    for seed in seeds:
+        rng = np.random.default_rng([seed, *b"logistic"])
+        inputs = rng.standard_normal((num_points, len(truth))) * np.sqrt(variances)
+        labels = np.where(rng.random(num_points) < special.expit(inputs @ truth), 1.0, -1.0)
+        signed.append(labels[:, None] * inputs)
+    stacked = np.stack(signed)
+    smoothness = np.linalg.norm(stacked, ord=2, axis=(1, 2)) ** 2 / (4 * num_points)
+    return Problem(stacked, truth, variances, step / smoothness, smoothness)
+
+
+def descend(problem: Problem, steps: list[int]) -> np.ndarray:
+    """Weights (T, S, d) of gradient descent from 0 on the mean loss at the given steps."""
+    with double_precision():
+        signed, rate = jnp.asarray(problem.signed), jnp.asarray(problem.learning_rate)
+        weights = jnp.zeros(problem.signed[:, 0].shape)
+        path, done = [], 0
+        for step in steps:
+            weights = _advance(signed, rate, weights, step - done)
+            path.append(np.asarray(weights))
+            done = step
+    return np.stack(path)
+
+
+@jax.jit
+@partial(jax.vmap, in_axes=(0, 0, 0, None))
+def _advance(signed: Array, rate: Array, weights: Array, count: Array) -> Array:
+    def step(_: Array, weights: Array) -> Array:
+        return weights + rate * (jax.nn.sigmoid(-(signed @ weights)) @ signed) / len(signed)
+
+    return jax.lax.fori_loop(0, count, step, weights)
+
+
+def losses(signed: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean training loss (T,) of weights (T, d)."""
+    return np.logaddexp(0.0, -(weights @ signed.T)).mean(1)
+
+
+def ridge_path(signed: np.ndarray, strengths: np.ndarray, tolerance: float = 1e-7) -> np.ndarray:
+    """Minimisers (T, d) of mean loss + strength / 2 |u|^2, by Newton steps in the span of the data.
+
+    Strengths in falling order: each starts from the one before. Newton steps end once one changes
+    the weights by less than ``tolerance`` of their size; its error is of the order of the square.
+    """
+    count = len(signed)
+    left, scale, right = np.linalg.svd(signed, full_matrices=False)
+    features = left * scale
+    current, path = np.zeros(len(scale)), []
+    for strength in strengths:
+        for _ in range(200):
+            slope = special.expit(-(features @ current))
+            gradient = strength * current - slope @ features / count
+            hessian = (features.T * (slope * (1 - slope))) @ features / count
+            hessian[np.diag_indices_from(hessian)] += strength
+            move = np.linalg.solve(hessian, gradient)
+            size = 1.0
+            value = _objective(features, current, strength)
+            # A full step can overshoot where most losses are flat.
+            while _objective(features, current - size * move, strength) > value and size > 1e-10:
+                size /= 2
+            current = current - size * move
+            if np.abs(move).max() <= tolerance * max(np.abs(current).max(), 1e-12):
+                break
+        path.append(current @ right)
+    return np.stack(path)
+
+
+def _objective(features: np.ndarray, weights: np.ndarray, strength: float) -> float:
+    loss = np.logaddexp(0.0, -(features @ weights)).mean()
+    return float(loss + 0.5 * strength * weights @ weights)
+
+
+def risks(problem: Problem, weights: np.ndarray, nodes: int = 60) -> Risks:
+    """Exact risks of weights (d,), by Gauss-Hermite quadrature over the two scores x w and x w*.
+
+    The scores are jointly Gaussian. The outer integral over x w runs on a fine grid, since the
+    decision jumps at 0; the inner one over x w* given x w is smooth.
+    """
+    own = float(np.sqrt(problem.variances @ weights**2))
+    both = float(problem.variances @ (weights * problem.truth))
+    true = float(problem.variances @ problem.truth**2)
+    points, mass = np.polynomial.hermite_e.hermegauss(nodes)
+    mass = mass / mass.sum()
+    grid = np.linspace(-8, 8, 2001)
+    density = np.exp(-(grid**2) / 2)
+    density /= density.sum()
+    slope = both / own if own > 0 else 0.0
+    spread = np.sqrt(max(true - slope**2, 0.0))
+    positive = special.expit(slope * grid[:, None] + spread * points) @ mass
+    scores = own * grid
+    loss = positive * np.logaddexp(0, -scores) + (1 - positive) * np.logaddexp(0, scores)
+    error = np.where(scores >= 0, 1 - positive, positive)
+    return Risks(
+        logistic=float(density @ loss),
+        error=float(density @ error),
+        calibration=float(density @ np.abs(special.expit(scores) - positive)),
+    )

@@ -1,0 +1,141 @@
+"""The training runs and test points behind `check_margin_generalization`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import distillation
+from ._clusters import measure_clusters
+from ._self_distillation_runs import log_spaced, targets
+from ._sphere import at_distance, within
+from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
+
+EARLY, LATE, DISTILLED = "early stopping", "gradient descent, last step", "self-distillation"
+
+
+class Outcome(NamedTuple):
+    """One seed and method: margins, certificate and test errors by distance from the centres."""
+
+    seed: int
+    method: str
+    step: int
+    margin: float
+    lipschitz: float
+    local_slope: float
+    certified: float
+    probes: int
+    probes_wrong: int
+    in_clusters: float
+    test_margin: float
+    errors: np.ndarray
+    margins: np.ndarray
+
+
+def run_seed(
+    data: Any,
+    distances: tuple[float, ...],
+    width: int,
+    num_steps: int,
+    method: tuple[Any, Any],
+    num_test: int,
+    seed: int,
+) -> list[Outcome]:
+    """Early stopping, gradient descent to the last step, and self-distillation, of one seed."""
+    clean, observed = targets(data)
+    inputs = jnp.asarray(data.inputs, jnp.result_type(float))
+    weights = two_layer_init(jax.random.key(seed), width, inputs.shape[1])
+    rate = 1.0 / float(np.linalg.eigvalsh(np.asarray(two_layer_ntk(weights, inputs)))[-1])
+
+    def train(steps: int, alpha: Any, label_fn: Any) -> Any:
+        return distillation.self_distill(
+            two_layer_apply,
+            weights,
+            inputs,
+            observed,
+            optimizer=rate,
+            num_steps=steps,
+            alpha=alpha,
+            label_fn=label_fn,
+            clean=clean,
+            record_every=log_spaced(num_steps) if steps == num_steps else max(steps, 1),
+        )
+
+    plain = train(num_steps, 1.0, method[1])
+    best = int(plain.history.step[int(np.argmin(np.asarray(plain.history.l2_to_clean)))])
+    stopped = plain if best == num_steps else train(best, 1.0, method[1])
+    distilled = train(num_steps, *method)
+    sets = _test_sets(data, distances, num_test, seed)
+    return [
+        _outcome(name, trained.params, data, sets, seed, step)
+        for name, trained, step in (
+            (EARLY, stopped, best), (LATE, plain, num_steps), (DISTILLED, distilled, num_steps),
+        )
+    ]  # fmt: skip
+
+
+def _test_sets(
+    data: Any, distances: tuple[float, ...], num_test: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Points and labels, first inside the clusters, then at each distance from their centres."""
+    rng = np.random.default_rng([seed, *b"margin_generalization"])
+    centers = np.asarray(data.centers, np.float64)
+    own = rng.integers(0, len(centers), num_test)
+    first = [np.flatnonzero(np.asarray(data.clusters) == k)[0] for k in range(len(centers))]
+    labels = np.asarray(data.clean, np.float64)[first, 0][own]
+    radius = measure_clusters(data).radius
+    inside = within(centers[own], radius, rng)
+    away = [at_distance(centers[own], np.full(num_test, d), rng) for d in distances]
+    return [(points, labels) for points in (inside, *away)]
+
+
+def _outcome(
+    method: str,
+    weights: Any,
+    data: Any,
+    sets: list[tuple[np.ndarray, np.ndarray]],
+    seed: int,
+    step: int,
+) -> Outcome:
+    clean = np.asarray(data.clean, np.float64)[:, 0]
+    inputs = np.asarray(data.inputs, np.float64)
+
+    def outputs(points: np.ndarray) -> np.ndarray:
+        return np.asarray(two_layer_apply(weights, jnp.asarray(points, weights.dtype)))[:, 0]
+
+    margins = clean * outputs(inputs)
+    lipschitz = float(np.linalg.norm(np.asarray(weights, np.float64), 2))
+    positive = margins > 0
+    rng = np.random.default_rng([seed, *b"certificate"])
+    reached = 0.999 * margins[positive] / lipschitz
+    probes = at_distance(inputs[positive], np.minimum(reached, 2.0), rng)
+    certified_margins = clean[positive] * outputs(probes)
+    signed = [labels * outputs(points) for points, labels in sets]
+    return Outcome(
+        seed=seed,
+        method=method,
+        step=step,
+        margin=float(margins.min()),
+        lipschitz=lipschitz,
+        local_slope=_slope(weights, inputs),
+        certified=float(margins.min() / lipschitz),
+        probes=int(positive.sum()),
+        probes_wrong=int(np.sum(certified_margins <= 0)),
+        in_clusters=float(np.mean(signed[0] <= 0)),
+        test_margin=float(signed[0].min()),
+        errors=np.array([np.mean(s <= 0) for s in signed[1:]]),
+        margins=np.array([np.median(s) for s in signed[1:]]),
+    )
+
+
+def _slope(weights: Any, inputs: np.ndarray) -> float:
+    """Largest |grad_x f| at the training points: what the Lipschitz bound overestimates."""
+
+    def one(x: jax.Array) -> jax.Array:
+        return two_layer_apply(weights, x[None])[0, 0]
+
+    slopes = jax.vmap(jax.grad(one))(jnp.asarray(inputs, weights.dtype))
+    return float(jnp.linalg.norm(slopes, axis=1).max())

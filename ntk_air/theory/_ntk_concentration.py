@@ -1,0 +1,149 @@
+"""The theorem that the NTK at initialisation concentrates around its infinite-width limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._activations import Activation, find_activation
+from ._cluster_kernel import cluster_kernel
+from ._exponents import scaling_check
+from ._points import Points, as_points
+from ._report import Check, TheoremReport
+from ._seeds import seed_list
+from ._two_layer_training import draw, jacobian_gram
+
+NAME = "The NTK at initialisation concentrates like width^(-1/2)"
+SOURCE = "arXiv:1806.07572 (limit); arXiv:1903.11680 (this network); variance derived"
+
+
+class Case(NamedTuple):
+    """One width and initialisation: ||K - Sigma||_F / ||Sigma||_F, and its predicted mean square.
+
+    ``relative`` is width x ||K - Sigma||_F^2 over its expectation, whose mean is 1.
+    """
+
+    width: int
+    seed: int
+    deviation: float
+    relative: float
+
+
+def check_ntk_concentration(
+    data: Any = None,
+    *,
+    widths: Sequence[int] = (64, 128, 256, 512, 1024, 2048, 4096),
+    activation: str | Callable[[Any], Any] = "softplus",
+    num_samples: int = 20_000,
+    seeds: int | Sequence[int] = 5,
+    quick: bool = False,
+) -> TheoremReport:
+    r"""Tests ||K_W - Sigma||_F / ||Sigma||_F of the two-layer network against the width.
+
+    K_W is the NTK of f(W, x) = v^T phi(W x) with only W trained and v = +-1/sqrt(width), Sigma its
+    infinite-width limit (`cluster_kernel` at the data). K_W is a mean over independent hidden
+    units, so (derived) width E||K_W - Sigma||_F^2 = sum_ij (x_i x_j)^2 Var[phi'(x_i g)
+    phi'(x_j g)], exactly, at every width: the exponent -1/2 and its constant.
+
+    Args:
+        data: inputs (n, d), clean and observed (n, 1), clusters (n,), centers (K, d); None draws
+            60 points, uniform on the sphere in 30 dimensions.
+        widths: hidden units, even, three or more.
+        activation: of the network; the theorem needs phi' bounded, which is unknown for a function.
+        num_samples: of the Monte Carlo estimate of the variance.
+        seeds: how many initialisations, or their seeds.
+        quick: at most 3 seeds, the first 5 widths.
+
+    Returns:
+        The report; its table "kernels" has a row per width and seed.
+
+    Raises:
+        ValueError: on data that are not clusterable data or numbers out of range.
+    """
+    phi = find_activation(activation)
+    if quick:
+        widths = tuple(widths)[:5]
+    if len(set(widths)) < 3:
+        raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
+    chosen = seed_list(seeds, 3 if quick else None)
+    points = as_points(_default_data() if data is None else data)
+    cases = _cases(points, widths, chosen, phi, num_samples)
+    flat = [case for row in cases for case in row]
+    return TheoremReport(
+        name=NAME,
+        source=SOURCE,
+        assumptions=(
+            Check(
+                name="bounded slope",
+                statement=f"sup|phi'| < infinity for {phi.name}",
+                required="finite",
+                measured="unknown" if np.isnan(phi.max_slope) else phi.max_slope,
+                holds=bool(np.isfinite(phi.max_slope)),
+            ),
+        ),
+        conclusions=(
+            scaling_check(
+                "scaling with the width",
+                "|K_W - Sigma|_F / |Sigma|_F ~ width^(-1/2)",
+                widths,
+                [[c.deviation for c in row] for row in cases],
+                -0.5,
+            ),
+            _variance_check(flat),
+        ),
+        tables={"kernels": tuple(_row(case) for case in flat)},
+        histories={},
+    )
+
+
+def _default_data() -> Any:
+    from .. import datasets
+
+    return datasets.clusterable(
+        num_points=60, num_clusters=60, dimension=30, radius=0.0, noise_rate=0.0
+    )
+
+
+def _cases(
+    points: Points, widths: Sequence[int], seeds: tuple[int, ...], phi: Activation, samples: int
+) -> list[list[Case]]:
+    x = points.inputs
+    limit = np.asarray(cluster_kernel(x, phi, num_nodes=32).matrix)
+    drawn = cluster_kernel(x, phi, "monte_carlo", num_samples=samples)
+    # The standard error of a mean of samples is the deviation of one, over their root.
+    expected = float(np.sum(np.asarray(drawn.standard_error) ** 2)) * samples
+    rows = []
+    for width in widths:
+        weights = draw(seeds, width, x.shape[1])
+        errors = [np.linalg.norm(jacobian_gram(w, x, x, phi) - limit) for w in weights]
+        rows.append(
+            [
+                Case(width, s, float(e / np.linalg.norm(limit)), float(width * e**2 / expected))
+                for s, e in zip(seeds, errors, strict=True)
+            ]
+        )
+    return rows
+
+
+def _variance_check(cases: Sequence[Case]) -> Check:
+    ratios = np.asarray([c.relative for c in cases])
+    mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / len(ratios) ** 0.5)
+    return Check(
+        name="constant",
+        statement="mean of width |K_W - Sigma|_F^2 / its expectation is 1 within four standard "
+        f"errors of {error:.3f}",
+        required=f"1 +- {4 * error:.3f}",
+        measured=mean,
+        holds=bool(abs(mean - 1) <= 4 * error),
+    )
+
+
+def _row(case: Case) -> dict[str, Any]:
+    return {
+        "width": case.width,
+        "seed": case.seed,
+        "|K - Sigma| / |Sigma|": case.deviation,
+        "width |K - Sigma|^2 / expected": case.relative,
+    }

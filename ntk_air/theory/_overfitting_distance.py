@@ -1,0 +1,256 @@
+"""The theorem that a network must travel far to fit wrong labels, bounded without constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._activations import Activation, activation_check, find_activation
+from ._clusters import ClusterGeometry, measure_clusters
+from ._exponents import scaling_check
+from ._network_checks import apart_check, split_jacobian, unit_norm_check, worst
+from ._points import Points, as_points, contract, corrupt
+from ._report import Check, TheoremReport
+from ._seeds import seed_list
+from ._two_layer_training import draw, interpolate
+
+NAME = "Fitting wrong labels takes a distance of order delta / epsilon_0 from initialisation"
+SOURCE = "arXiv:1903.11680, distance to overfit, up to constants; the constant-free bound derived"
+
+DRAWS = 3
+"""Draws of wrong labels for each seed of the sweep over rho; the distance is their rms."""
+
+FITTED = 1e-6
+"""Largest |f - observed| of a network that counts as overfitting."""
+
+
+class Case(NamedTuple):
+    """One network that fits its labels.
+
+    ``pairs`` is how many pairs of a cluster carry different labels, ``informative`` for how many of
+    them the bound on the distance is positive, ``bound`` the largest of these bounds.
+    """
+
+    sweep: str
+    seed: int
+    geometry: ClusterGeometry
+    error: float
+    distance: float
+    pairs: int
+    informative: int
+    bound: float
+
+    @property
+    def ratio(self) -> float:
+        """Largest bound over the pairs, divided by the distance."""
+        return self.bound / self.distance if self.distance > 0 else np.inf
+
+
+def check_overfitting_distance(
+    data: Any = None,
+    *,
+    width: int = 400,
+    activation: str | Callable[[Any], Any] = "softplus",
+    factors: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
+    rate_factors: Sequence[float] = (0.25, 0.5, 1.0),
+    seeds: int | Sequence[int] = 5,
+    quick: bool = False,
+) -> TheoremReport:
+    r"""Tests how far weights that fit all observed labels are from initialisation.
+
+    Statement (derived, without constants): f is sup|phi'| ||v|| ||W||_2-Lipschitz in x, so for
+    every two points of a cluster ||W - W_0||_F >= |f(x_i) - f(x_j)| / (sup|phi'| ||x_i - x_j||) -
+    ||W_0||_2, where fitted labels differ by delta or more. Up to constants (the paper), with a
+    fraction rho of the labels of each cluster wrong, the distance is of order sqrt(rho n / K) delta
+    / epsilon_0; the exponents -1 in epsilon_0 and 1/2 in rho are fitted. The second is exact for
+    rho -> 0: a share of the wrong labels lies along the cluster's mean, which leaves
+    sqrt(rho (1 - rho)), of exponent 0.47 up to rho = 0.1.
+
+    The network that is tested is the nearest that fits: Gauss-Newton steps of least norm from
+    initialisation, in float64. What holds for it is the hardest case of what holds for all.
+
+    Args:
+        data: a clusterable dataset with inputs (n, d), clean and observed (n, 1), clusters (n,)
+            and centers (K, d); None draws 160 points in 128 dimensions, 4 clusters of radius 0.08,
+            noise rate 0.1. Clusters should have at most d points: more can be told apart only
+            through curvature, at order epsilon_0^2.
+        width: hidden units, even.
+        activation: of the network; one without bounded derivatives is reported as such.
+        factors: of the radius, in (0, 1], for the scaling with epsilon_0.
+        rate_factors: of the noise rate, in (0, 1], for the scaling with rho, at the median radius.
+        seeds: how many initialisations, or their seeds; wrong labels of the sweep over rho differ
+            between them.
+        quick: at most 2 seeds, width 200; if ``data`` is None, 80 points in 2 clusters.
+
+    Returns:
+        The report; its table "networks" has a row per network.
+
+    Raises:
+        ValueError: on data that are not clusterable data or numbers out of range.
+    """
+    phi = find_activation(activation)
+    width = min(width, 200) if quick else width
+    chosen = seed_list(seeds, 2 if quick else None)
+    points = as_points(_default_data(quick) if data is None else data)
+    weights = draw(chosen, width, points.inputs.shape[1])
+    starts = tuple(zip(chosen, weights, strict=True))
+    by_radius, spreads = [], []
+    for factor in factors:
+        moved = contract(points, factor)
+        by_radius.append([_case("epsilon_0", moved, *start, phi) for start in starts])
+        splits = [split_jacobian(moved, w, phi) for w in weights]
+        spreads += [split.difference / split.center_value for split in splits]
+    rate = measure_clusters(points).noise_rate
+    near = contract(points, float(np.median(factors)))
+    by_rate = [
+        [
+            [_case("rho", corrupt(near, f * rate, (seed, d)), seed, w, phi) for d in range(DRAWS)]
+            for seed, w in starts
+        ]
+        for f in rate_factors
+    ]
+    every = [case for row in by_radius for case in row]
+    every += [case for row in by_rate for draws in row for case in draws]
+    return TheoremReport(
+        name=NAME,
+        source=SOURCE,
+        assumptions=_assumptions(every, spreads, phi),
+        conclusions=_conclusions(every, by_radius, by_rate),
+        tables={"networks": tuple(_row(case) for case in every)},
+        histories={},
+    )
+
+
+def _default_data(quick: bool) -> Any:
+    from .. import datasets
+
+    return datasets.clusterable(
+        num_points=80 if quick else 160,
+        num_clusters=2 if quick else 4,
+        dimension=128,
+        radius=0.08,
+        noise_rate=0.1,
+    )
+
+
+def _case(sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activation) -> Case:
+    targets = points.observed[:, 0]
+    fitted = interpolate(weights, points.inputs, targets, phi)
+    first, second = _conflicts(points)
+    apart = np.linalg.norm(points.inputs[first] - points.inputs[second], axis=1)
+    # The labels' gap less what is not fitted is a lower bound on the outputs' own gap.
+    gaps = np.abs(targets[first] - targets[second]) - 2 * fitted.error
+    with np.errstate(divide="ignore"):  # equal points with different labels cannot be fitted
+        bounds = gaps / (phi.max_slope * apart) - np.linalg.norm(weights, 2)
+    return Case(
+        sweep=sweep,
+        seed=seed,
+        geometry=measure_clusters(points),
+        error=fitted.error,
+        distance=float(np.linalg.norm(fitted.weights - weights)),
+        pairs=len(first),
+        informative=int(np.sum(bounds > 0)),
+        bound=float(bounds.max(initial=-np.inf)),
+    )
+
+
+def _conflicts(points: Points) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of all pairs of points of one cluster whose observed labels differ."""
+    together = points.clusters[:, None] == points.clusters
+    differ = np.abs(points.observed - points.observed[:, 0]) > 1e-6
+    first, second = np.nonzero(np.triu(together & differ))
+    return first, second
+
+
+def _assumptions(
+    every: Sequence[Case], spreads: Sequence[float], phi: Activation
+) -> tuple[Check, ...]:
+    geometries = [c.geometry for c in every]
+    noisiest = max(geometries, key=lambda g: g.worst_noise_rate)
+    limit = noisiest.label_gap / 8
+    error, spread = worst([c.error for c in every]), worst(spreads)
+    informative = sum(c.informative for c in every)
+    return (
+        Check(
+            name="some labels are wrong, few enough",
+            statement="0 < rho <= delta / 8 in every cluster",
+            required=limit,
+            measured=noisiest.worst_noise_rate,
+            holds=0 < noisiest.worst_noise_rate <= limit + 1e-9,
+        ),
+        unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
+        apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
+        activation_check(phi),
+        Check(
+            name="small clusters",
+            statement="0 < |J - J_C|_2 <= sigma_K(J_C) / 4 at initialisation",
+            required=0.25,
+            measured=spread,
+            holds=0 < spread <= 0.25,
+        ),
+        Check(
+            name="the networks overfit",
+            statement="max |f - observed| over points and networks",
+            required=FITTED,
+            measured=error,
+            holds=error <= FITTED,
+        ),
+        Check(
+            name="bounds that say something",
+            statement="conflicting pairs, over all networks, whose bound is positive: at least 1",
+            required=1,
+            measured=informative,
+            holds=informative >= 1,
+        ),
+    )
+
+
+def _conclusions(
+    every: Sequence[Case],
+    by_radius: Sequence[Sequence[Case]],
+    by_rate: Sequence[Sequence[Sequence[Case]]],
+) -> tuple[Check, ...]:
+    ratio = worst([c.ratio for c in every])
+    return (
+        Check(
+            name="bound of every conflicting pair",
+            statement="(|f_i - f_j| / (sup|phi'| |x_i - x_j|) - |W_0|_2) / |W - W_0|_F <= 1 for "
+            f"all {sum(c.pairs for c in every)} pairs, the largest",
+            required=1.0,
+            measured=ratio,
+            holds=ratio <= 1,
+        ),
+        scaling_check(
+            "scaling with the radius",
+            "|W - W_0| ~ epsilon_0^-1",
+            [[c.geometry.radius for c in row] for row in by_radius],
+            [[c.distance for c in row] for row in by_radius],
+            -1.0,
+        ),
+        scaling_check(
+            "scaling with the noise rate",
+            "|W - W_0| ~ rho^(1/2)",
+            [[draws[0].geometry.noise_rate for draws in row] for row in by_rate],
+            [[np.sqrt(np.mean([c.distance**2 for c in d])) for d in row] for row in by_rate],
+            0.5,
+        ),
+    )
+
+
+def _row(case: Case) -> dict[str, Any]:
+    geometry = case.geometry
+    size = np.sqrt(geometry.noise_rate) * geometry.label_gap / max(geometry.radius, 1e-300)
+    return {
+        "sweep": case.sweep,
+        "seed": case.seed,
+        "epsilon_0": geometry.radius,
+        "rho": geometry.noise_rate,
+        "|W - W_0|": case.distance,
+        "/ (sqrt(rho) delta / epsilon_0)": float(case.distance / size) if size > 0 else None,
+        "largest bound": case.bound,
+        "pairs": case.pairs,
+        "with a positive bound": case.informative,
+        "max |f - observed|": case.error,
+    }

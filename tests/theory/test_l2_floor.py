@@ -1,0 +1,108 @@
+"""The l2 floor of early stopping: numbers, violations and mutations; exponents of power laws."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+import ntk_air as na
+from ntk_air._numerics import double_precision
+
+t = na.theory
+SMALL = {"num_points": 60, "num_clusters": 3, "width": 100, "num_steps": 1000, "seeds": 1}
+
+
+def run(**options):
+    return t.check_l2_floor(**(SMALL | {"radii": (0.02, 0.01, 0.005, 0.0)} | options))
+
+
+def find(report, name):
+    return next(c for c in (*report.assumptions, *report.conclusions) if c.name == name)
+
+
+def failed(report):
+    return {c.name for c in report.conclusions if not c.holds}
+
+
+def test_confirmed_with_numbers():
+    report = run()
+    assert report.verdict == "confirmed", report.to_markdown()
+    assert find(report, "floor of early stopping").measured == pytest.approx(0.4, abs=5e-4)
+    assert find(report, "margin of early stopping").measured == pytest.approx(0.6, abs=5e-4)
+    assert find(report, "converged gradient descent").measured == pytest.approx(2 * 0.2**0.5)
+    rows = report.tables["radii"]
+    slope = np.polyfit(
+        np.log([r["epsilon_0"] for r in rows[:3]]),
+        np.log([abs(r["margin"] - 0.6) for r in rows[:3]]), 1,
+    )[0]  # fmt: skip
+    assert find(report, "exponent of margin in epsilon_0").measured.startswith(f"{slope:.3f} in")
+
+
+def test_floor_is_the_brute_force_minimum():
+    data = na.datasets.clusterable(
+        num_points=60, num_clusters=3, dimension=20, radius=0.02, noise_rate=0.2, seed=0
+    )
+    with double_precision():
+        weights = t.two_layer_init(jax.random.key(0), 100, 20)
+        kernel = np.asarray(t.two_layer_ntk(weights, np.asarray(data.inputs, np.float64)))
+    clean, observed = (np.asarray(v, np.float64)[:, 0] for v in (data.clean, data.observed))
+    f, best = np.zeros(60), np.inf
+    rate = 1 / np.linalg.eigvalsh(kernel)[-1]
+    for _ in range(2000):
+        f = f - rate * kernel @ (f - observed)
+        best = min(best, np.linalg.norm(f - clean) / np.sqrt(60))
+    row = run(radii=(0.02, 0.0)).tables["radii"][0]
+    assert row["early stopping"] == pytest.approx(best, abs=1e-6)
+
+
+def test_too_much_noise_is_reported_and_the_conclusions_fail():
+    report = run(noise_rate=0.6)
+    assert report.verdict == "not applicable"
+    assert not find(report, "some labels are wrong, few enough").holds
+    assert {"self-distillation has no floor", "margin of self-distillation"} <= failed(report)
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [{"label_fn": na.distillation.identity}, {"alpha": na.distillation.constant(1.0)}],
+)
+def test_mutations_are_violations(mutation):
+    report = run(**mutation, radii=(0.01, 0.0))
+    assert report.verdict == "violated"
+    assert "self-distillation has no floor" in failed(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"radii": (0.1,)}, r"radii are \(0.1,\), expected one of at most"),
+        ({"num_clusters": 61}, "a cluster needs a point"),
+        ({"radii": (0.95, 0.0)}, "lower radius or num_clusters"),
+        ({"width": 1}, "expected an even number"),
+        ({"width": 101}, "expected an even number"),
+        ({"seeds": 0}, "at least one initialisation"),
+        ({"accuracy": 0.0}, "accuracy"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(**options)
+
+
+def test_power_law_against_closed_form():
+    x = np.tile([1.0, 2.0, 4.0, 8.0], 2)
+    groups = np.repeat([0, 1], 4)
+    noise = np.exp(0.01 * np.random.default_rng(0).normal(size=8))
+    law = t.power_law(x, np.where(groups == 0, 3.0, 50.0) * x**-0.5 * noise, groups)
+    assert law.low < -0.5 < law.high
+    design = np.stack([np.log(x), groups == 0, groups == 1], 1).astype(float)
+    y = np.log(np.where(groups == 0, 3.0, 50.0) * x**-0.5 * noise)
+    solution, residual, *_ = np.linalg.lstsq(design, y, rcond=None)
+    assert law.exponent == pytest.approx(solution[0], abs=1e-12)
+    error = np.sqrt(residual[0] / 5 * np.linalg.inv(design.T @ design)[0, 0])
+    assert (law.high - law.low) / 2 == pytest.approx(2.5705818 * error, rel=1e-6)
+    with pytest.raises(ValueError, match="positive"):
+        t.power_law([1, 2, 3], [1, 0, 2], [0, 0, 0])
+    with pytest.raises(ValueError, match="three or more"):
+        t.power_law([1, 2], [1, 2], [0, 0])

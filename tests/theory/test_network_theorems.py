@@ -1,0 +1,257 @@
+"""Bimodality, early stopping, overfitting distance, linearisation and NTK concentration.
+
+Each report is confirmed on data that meets its assumptions; each violated assumption is named by
+the report, and the conclusion is seen to fail.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntk_air as na
+from ntk_air.theory import _linearization, _overfitting_distance
+from ntk_air.theory import _points as points_
+from ntk_air.theory import _two_layer_training as training
+from ntk_air.theory._activations import find_activation
+from ntk_air.theory._exponents import decay_check, scaling_check
+
+t = na.theory
+
+SOFTPLUS = find_activation("softplus")
+
+
+def make(**options):
+    base = {"num_points": 80, "num_clusters": 4, "dimension": 32, "radius": 0.02}
+    return na.datasets.clusterable(**{**base, "noise_rate": 0.2, "seed": 1, **options})
+
+
+DATA = make()
+FAR = {"num_clusters": 2, "dimension": 64, "radius": 0.05}
+
+
+def failed(checks):
+    return {c.name for c in checks if not c.holds}
+
+
+def bimodality(data=DATA, **options):
+    base = {"width": 200, "factors": (1.0, 0.5), "seeds": 2}
+    return t.check_jacobian_bimodality(data, **{**base, **options})
+
+
+def early_stopping(data=DATA, **options):
+    base = {"width": 200, "fractions": (0.5, 1.0), "cluster_counts": (2, 4), "seeds": 2}
+    return t.check_early_stopping(data, **{**base, **options})
+
+
+def overfitting(data=None, **options):
+    data = make(**FAR, noise_rate=0.1) if data is None else data
+    base = {"width": 100, "factors": (1.0, 0.5, 0.25), "seeds": 2}
+    return t.check_overfitting_distance(data, **{**base, **options})
+
+
+def linearization(data=DATA, **options):
+    base = {"widths": (32, 128, 512), "num_steps": 40, "seeds": 3}
+    return t.check_linearization(data, **{**base, **options})
+
+
+def concentration(**options):
+    base = {"widths": (32, 64, 128, 256), "num_samples": 5000, "seeds": 5}
+    return t.check_ntk_concentration(**{**base, **options})
+
+
+@pytest.mark.parametrize(
+    "report", [bimodality, early_stopping, overfitting, linearization, concentration]
+)
+def test_confirmed(report, tmp_path):
+    made = report()
+    assert made.verdict == "confirmed", made.to_markdown()
+    assert na.load(na.save(made, tmp_path / "report")).to_json() == made.to_json()
+
+
+def test_descent_gram_and_interpolation_match_plain_routes(x64):
+    rng = np.random.default_rng(0)
+    weights, x, y = rng.normal(size=(6, 3)), rng.normal(size=(4, 3)), rng.normal(size=4)
+    jacobian = jax.jacobian(lambda w: t.two_layer_apply(w, jnp.asarray(x))[:, 0])
+    rows = np.asarray(jacobian(jnp.asarray(weights))).reshape(4, -1)
+    np.testing.assert_allclose(
+        training.jacobian_gram(weights, x, x, SOFTPLUS), rows @ rows.T, atol=1e-12
+    )
+    current, path, moved = weights, [], []
+    for _ in range(4):
+        output = np.asarray(t.two_layer_apply(jnp.asarray(current), jnp.asarray(x)))[:, 0]
+        path.append(output)
+        moved.append(np.linalg.norm(current - weights))
+        pull = np.asarray(jacobian(jnp.asarray(current))).reshape(4, -1).T @ (output - y)
+        current = current - 0.1 * pull.reshape(6, 3)
+    run = training.descend(
+        *(jnp.asarray(v)[None] for v in (weights, x, y, 0.1)), num_steps=3, phi=SOFTPLUS
+    )
+    np.testing.assert_allclose(run.outputs[0], path, atol=1e-12)
+    np.testing.assert_allclose(run.distance[0], moved, atol=1e-12)
+    fitted = training.interpolate(weights, x, y, SOFTPLUS)
+    output = t.two_layer_apply(jnp.asarray(fitted.weights), jnp.asarray(x))[:, 0]
+    np.testing.assert_allclose(output, y, atol=1e-8)
+    assert fitted.error < 1e-8
+
+
+def test_moved_data_is_what_it_says():
+    points = points_.as_points(DATA)
+    near = points_.contract(points, 0.5)
+    before, after = (
+        np.linalg.norm(p.inputs - p.centers[p.clusters], axis=1) for p in (points, near)
+    )
+    np.testing.assert_allclose(after, before / 2, rtol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(near.inputs, axis=1), 1.0, atol=1e-6)
+    thinned = points_.thin(points, 0.5, 0)
+    assert len(thinned.inputs) == 40
+    assert t.measure_clusters(thinned).worst_noise_rate == pytest.approx(0.2)
+    groups = points_.cluster_groups(points, 2)
+    assert [len(g.centers) for g in groups] == [2, 2]
+    assert all(sorted(g.labels) == [-1, 1] for g in groups)
+    few, many = (points_.corrupt(points, rate, 3) for rate in (0.1, 0.3))
+    wrong = [np.flatnonzero((p.observed != p.clean)[:, 0]) for p in (few, many)]
+    assert [len(w) for w in wrong] == [8, 24]
+    assert set(wrong[0]) < set(wrong[1])
+
+
+def test_noise_that_flips_the_majority():
+    made = early_stopping(make(noise_rate=0.6))
+    assert "some labels are wrong, few enough" in failed(made.assumptions)
+    assert "all clean labels recovered" in failed(made.conclusions)
+    assert (made.verdict, made.exit_code) == ("not applicable", 0)
+    far = overfitting(make(**FAR, noise_rate=0.6))
+    assert "some labels are wrong, few enough" in failed(far.assumptions)
+    assert "scaling with the noise rate" in failed(far.conclusions)
+
+
+def test_clusters_that_overlap():
+    data = make(dimension=6, radius=0.9, separated=False)
+    assert t.measure_clusters(data).separation < 2 * t.measure_clusters(data).radius
+    for report, conclusion in ((bimodality, "two groups"), (early_stopping, "all clean labels")):
+        made = report(data)
+        assert {"classes are separated", "small clusters"} <= failed(made.assumptions)
+        assert any(name.startswith(conclusion) for name in failed(made.conclusions))
+        assert made.verdict == "not applicable"
+
+
+def test_width_too_small():
+    data = make(num_clusters=8, dimension=6, radius=0.01)
+    made = bimodality(data, width=2, seeds=4)
+    assert "wide enough at initialisation" in failed(made.assumptions)
+    assert "K large singular values" in failed(made.conclusions)
+    assert made.verdict == "not applicable"
+    made = early_stopping(data, width=2, seeds=4, cluster_counts=(4, 8))
+    assert "wide enough at initialisation" in failed(made.assumptions)
+    assert not made.conclusions_hold
+    made = linearization(data, widths=(2, 4, 6), num_steps=400)
+    assert "wide enough" in failed(made.assumptions)
+    assert "the linearised network predicts training" in failed(made.conclusions)
+
+
+def test_step_too_large():
+    made = linearization(learning_rate=50.0)
+    assert "small step" in failed(made.assumptions)
+    assert "the linearised network predicts training" in failed(made.conclusions)
+
+
+def test_activation_without_bounds_is_named_and_the_report_goes_on():
+    made = bimodality(activation="relu")
+    assert failed(made.assumptions) == {"smooth activation"}
+    assert made.verdict == "not applicable"
+    assert any(c.measured == np.inf for c in made.assumptions)
+    heavy = concentration(activation=lambda x: jnp.exp(2.0 * x))
+    assert failed(heavy.assumptions) == {"bounded slope"}
+    assert failed(heavy.conclusions)
+
+
+def test_points_for_clusters_leave_nothing_to_sweep():
+    made = bimodality(make(radius=0.0))
+    assert "small clusters" in failed(made.assumptions)
+    assert "scaling with the radius" in failed(made.conclusions)
+
+
+def test_too_many_points_for_the_dimension_cannot_be_fitted():
+    made = overfitting(make(dimension=3, radius=0.05, noise_rate=0.1), width=4)
+    assert "the networks overfit" in failed(made.assumptions)
+    assert made.verdict == "not applicable"
+
+
+# Mutations: each must turn its report red.
+def test_mutation_networks_that_fit_from_nearby(monkeypatch):
+    def nearer(start, inputs, targets, phi):
+        fitted = training.interpolate(start, inputs, targets, phi)
+        return fitted._replace(weights=start + 1e-3 * (fitted.weights - start))
+
+    monkeypatch.setattr(_overfitting_distance, "interpolate", nearer)
+    assert "bound of every conflicting pair" in failed(overfitting().conclusions)
+
+
+def test_mutation_of_the_linearised_kernel(monkeypatch):
+    def scaled(weights, x1, x2, phi):
+        return 1.5 * training.jacobian_gram(weights, x1, x2, phi)
+
+    monkeypatch.setattr(_linearization, "jacobian_gram", scaled)
+    made = linearization()
+    assert made.verdict == "violated"
+    assert "the linearised network predicts training" in failed(made.conclusions)
+
+
+def test_mutation_of_the_initial_variance(monkeypatch):
+    from ntk_air.theory import _ntk_concentration
+
+    def wide(seeds, width, dimension):
+        return 1.5 * training.draw(seeds, width, dimension)
+
+    monkeypatch.setattr(_ntk_concentration, "draw", wide)
+    made = concentration()
+    assert made.verdict == "violated"
+    assert "scaling with the width" in failed(made.conclusions)
+
+
+def test_mutation_training_on_other_labels(monkeypatch):
+    from ntk_air.theory import _early_stopping_runs
+
+    def reversed_sign(weights, inputs, targets, rate, **options):
+        return training.descend(weights, inputs, -targets, rate, **options)
+
+    monkeypatch.setattr(_early_stopping_runs, "descend", reversed_sign)
+    made = early_stopping()
+    assert made.verdict == "violated"
+    assert "all clean labels recovered" in failed(made.conclusions)
+
+
+def test_exponents_of_exact_power_laws():
+    sizes = np.array([1.0, 2.0, 4.0])
+    values = sizes[:, None] ** -0.5 * np.array([1.0, 3.0])
+    assert scaling_check("a", "b", sizes, values, -0.5).holds
+    assert not scaling_check("a", "b", sizes, values, -0.3).holds
+    assert decay_check("a", "b", sizes, values, -0.5).holds
+    assert decay_check("a", "b", sizes, values, -0.41).holds
+    assert not decay_check("a", "b", sizes, values, -0.7).holds
+    for bad in (np.nan, 0.0, np.inf):
+        values[0, 0] = bad
+        assert "no power law" in str(scaling_check("a", "b", sizes, values, -0.5).measured)
+        assert not decay_check("a", "b", sizes, values, -0.5).holds
+
+
+@pytest.mark.parametrize(
+    ("report", "options", "words"),
+    [
+        (bimodality, {"width": 3}, "width is 3"),
+        (bimodality, {"seeds": ()}, "at least one initialisation"),
+        (bimodality, {"factors": (0.0, 1.0)}, "factor is 0.0"),
+        (early_stopping, {"time_factor": 0.0}, "time_factor is 0.0"),
+        (early_stopping, {"fractions": (2.0,)}, "fraction is 2.0"),
+        (linearization, {"widths": (8, 16)}, "expected three or more"),
+        (linearization, {"num_steps": 0}, "num_steps is 0"),
+        (linearization, {"learning_rate": -1.0}, "learning_rate is -1.0"),
+        (concentration, {"widths": (8, 8, 8)}, "expected three or more"),
+        (concentration, {"activation": "sine"}, "activation is 'sine'"),
+    ],
+)
+def test_bad_numbers(report, options, words):
+    with pytest.raises(ValueError, match=words):
+        report(**options)
