@@ -75,8 +75,8 @@ def _hard(suspected: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
 
 
 def _cleanlab(labels: np.ndarray, probabilities: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
+    from cleanlab.filter import find_label_issues  # pyright: ignore[reportMissingImports]
+    from cleanlab.rank import get_label_quality_scores  # pyright: ignore[reportMissingImports]
 
     probabilities = np.asarray(probabilities, np.float64)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)

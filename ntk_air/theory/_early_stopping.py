@@ -50,9 +50,9 @@ def check_early_stopping(
         activation: of the network; one without bounded derivatives is reported as such.
         fractions: of the points of each cluster, for the scaling with n (on a quarter of the
             clusters).
-        cluster_counts: for the scaling with K, those from 2 up to the clusters of the data, at
-            the least fraction; the data is divided into groups of K clusters, and the distance is
-            the root mean square over groups.
+        cluster_counts: for the scaling with K, those from 2 up to the clusters of the data, at the
+            least fraction; the data is divided into groups of K clusters, and the distance is the
+            root mean square over groups.
         time_factor: of the number of steps; 2 because the kernel's least eigenvalue may be half
             of lambda(C).
         seeds: how many initialisations, or their seeds; a conclusion must hold for every one.
