@@ -7,11 +7,10 @@ import dataclasses
 import json
 import sys
 import time
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, given, load_dataset
+from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset, options_of
 
 if TYPE_CHECKING:
     from ..analysis import AIRAnalysis
@@ -97,31 +96,12 @@ def _analyse(options: dict[str, Any]) -> AIRAnalysis:
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Defaults, then the file, then the flags."""
-    config = _read_config(getattr(arguments, "config", None))
-    return {**_DEFAULTS, **config, **given(arguments)}
-
-
-def _read_config(path: str | None) -> dict[str, Any]:
-    if path is None:
-        return {}
+    if getattr(arguments, "config", None) is None:
+        return options_of(arguments, _DEFAULTS)
     from ..analysis import Settings
 
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not a TOML file: {error}.") from error
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    known = {*_DEFAULTS, *(field.name for field in dataclasses.fields(Settings))}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(
-            f"{path} sets {', '.join(unknown)}, which 'ntk-air air' does not have; "
-            f"it has {', '.join(sorted(known))}."
-        )
-    return values
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return options_of(arguments, _DEFAULTS, further=names)
 
 
 def _tell(numbers: dict[str, Any], out: Path, seconds: float) -> None:

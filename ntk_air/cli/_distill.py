@@ -9,8 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import _distill_specs as specs
-from ._noisy_labels import options_of
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers
+from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, options_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

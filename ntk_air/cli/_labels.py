@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._noisy_labels import DEFAULTS, add_options, options_of, prepare
+from ._noisy_labels import DEFAULTS, add_options, prepare
+from ._options import options_of
 
 if TYPE_CHECKING:
     import argparse

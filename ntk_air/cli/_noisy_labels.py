@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import tomllib
 from typing import TYPE_CHECKING, Any
 
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, given, load_dataset
+from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset
 
 if TYPE_CHECKING:
     from .._typing import Array
@@ -81,31 +80,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--seed", int, "of the draw of points and the noise (default 0)"),
     )
     parser.add_argument("--config", help="TOML file with any of these settings; flags win")
-
-
-def options_of(arguments: argparse.Namespace, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Defaults, then the file, then the flags."""
-    path = getattr(arguments, "config", None)
-    config = {} if path is None else _read(path, defaults, arguments.command)
-    return {**defaults, **config, **given(arguments)}
-
-
-def _read(path: str, known: dict[str, Any], command: str) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not a TOML file: {error}.") from error
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(
-            f"{path} sets {', '.join(unknown)}, which 'ntk-air {command}' does not have; it has "
-            f"{', '.join(sorted(known))}."
-        )
-    return values
 
 
 def prepare(options: dict[str, Any], *, test_size: int | None) -> Problem:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import tomllib
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +35,33 @@ def add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, type, str]) -
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was said on the command line; parsers suppress what was not."""
     return {k: v for k, v in vars(arguments).items() if k not in ("run", "command", "config")}
+
+
+def options_of(
+    arguments: argparse.Namespace, defaults: dict[str, Any], *, further: Collection[str] = ()
+) -> dict[str, Any]:
+    """Defaults, then the file, which may also set ``further`` names, then the flags."""
+    path = getattr(arguments, "config", None)
+    config = {} if path is None else _read(path, {*defaults, *further}, arguments.command)
+    return {**defaults, **config, **given(arguments)}
+
+
+def _read(path: str, known: Collection[str], command: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}.") from error
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{path} sets {', '.join(unknown)}, which 'ntk-air {command}' does not have; it has "
+            f"{', '.join(sorted(known))}."
+        )
+    return values
 
 
 def load_dataset(options: dict[str, Any], *, test_size: int | None, seed: int) -> Dataset:

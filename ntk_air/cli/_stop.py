@@ -6,7 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from ._noisy_labels import DEFAULTS, add_options, options_of, prepare
+from ._noisy_labels import DEFAULTS, add_options, prepare
+from ._options import options_of
 
 if TYPE_CHECKING:
     import argparse

@@ -129,13 +129,18 @@ def evaluate(settings: Settings, params: Any, network_state: Any, inputs: Array)
     def outputs(batch: Array) -> Array:
         return settings.network.evaluate(params, network_state, _spread(settings, batch))
 
-    size, count = settings.batch_size, len(inputs)
+    return in_batches(outputs, inputs, settings.batch_size)
+
+
+def in_batches(function: Callable[[Array], Array], inputs: Array, batch_size: int | None) -> Array:
+    """``function`` of all inputs (n, ...), one batch after the other."""
+    size, count = batch_size, len(inputs)
     if size is None or size >= count:
-        return outputs(inputs)
+        return function(inputs)
     whole = count // size * size
-    first = jax.lax.map(outputs, inputs[:whole].reshape(-1, size, *inputs.shape[1:]))
+    first = jax.lax.map(function, inputs[:whole].reshape(-1, size, *inputs.shape[1:]))
     first = first.reshape(whole, *first.shape[2:])
-    return first if whole == count else jnp.concatenate([first, outputs(inputs[whole:])])
+    return first if whole == count else jnp.concatenate([first, function(inputs[whole:])])
 
 
 def _advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
@@ -147,7 +152,6 @@ def _advance(settings: Settings, problem: Problem, state: State, until: Array) -
 
 def _full_step(settings: Settings, problem: Problem, state: State) -> State:
     weights = jnp.ones(len(problem.observed), problem.observed.dtype)
-    state = _refresh(settings, problem, state)
     return _update(settings, problem, state, None, weights, state.step)
 
 
@@ -166,22 +170,21 @@ def _batch_step(settings: Settings, problem: Problem, state: State) -> State:
 
 
 def _start_epoch(settings: Settings, problem: Problem, epoch: Array, state: State) -> State:
-    """A fresh order of all points; the padding repeats the first point with weight zero."""
+    """A fresh order of all points, and the method's memory."""
     assert state.order is not None
     assert problem.key is not None
-    key = jax.random.fold_in(problem.key, epoch)
-    order = jax.random.permutation(key, len(problem.inputs)).astype(jnp.int32)
-    padding = jnp.full(len(state.order) - len(order), order[0])
-    state = state._replace(order=jnp.concatenate([order, padding]))
-    return _refresh(settings, problem, state)
-
-
-def _refresh(settings: Settings, problem: Problem, state: State) -> State:
-    """The method's memory at the start of an epoch."""
+    order = epoch_order(problem.key, epoch, len(problem.inputs), len(state.order))
+    state = state._replace(order=order)
     if not problem.method.needs_outputs:
         return state
     outputs = evaluate(settings, state.params, state.network, problem.inputs)
     return state._replace(memory=problem.method.refresh(state.memory, outputs))
+
+
+def epoch_order(key: Array, epoch: Array, count: int, length: int) -> Array:
+    """All points in a new order, (length,) int32; the padding repeats the first of them."""
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), count).astype(jnp.int32)
+    return jnp.concatenate([order, jnp.full(length - count, order[0])])
 
 
 def _update(
@@ -265,10 +268,9 @@ def _record(settings: Settings, problem: Problem, state: State) -> dict[str, Any
     memory = state.memory
     if problem.method.needs_outputs:
         # At the start of an epoch the memory is about to be replaced.
-        starts: Any = True
-        if state.order is not None:
-            assert settings.batch_size is not None
-            starts = state.step % (len(state.order) // settings.batch_size) == 0
+        assert state.order is not None
+        assert settings.batch_size is not None
+        starts = state.step % (len(state.order) // settings.batch_size) == 0
         fresh = problem.method.refresh(memory, outputs)
         memory = jax.tree.map(lambda new, old: jnp.where(starts, new, old), fresh, memory)
     alpha, loss = problem.method.status(state.step, outputs, problem.observed, memory)
@@ -281,12 +283,13 @@ def _record(settings: Settings, problem: Problem, state: State) -> dict[str, Any
         probabilities=problem.method.loss == "cross_entropy",
     )
     row |= {"alpha": jnp.asarray(alpha).astype(outputs.dtype), "loss": loss}
-    row["distance_from_init"] = _distance(state.params, problem.initial_params, outputs.dtype)
+    row["distance_from_init"] = distance(state.params, problem.initial_params, outputs.dtype)
     row["outputs"] = outputs if settings.keep_outputs else None
     row["test_outputs"] = test_outputs if settings.keep_outputs else None
     return row
 
 
-def _distance(params: Any, initial: Any, dtype: Any) -> Array:
+def distance(params: Any, initial: Any, dtype: Any) -> Array:
+    """||theta - theta_0||_2 over all parameters."""
     squares = jax.tree.map(lambda a, b: jnp.sum(jnp.abs(a - b).astype(dtype) ** 2), params, initial)
     return jnp.sqrt(sum(jax.tree.leaves(squares), jnp.zeros((), dtype)))

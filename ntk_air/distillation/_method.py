@@ -65,7 +65,8 @@ class Method:
         loss: "mse" or "cross_entropy".
         reduction: "sum" or "mean" over the points of a batch.
         needs_key: whether `objective` draws random numbers.
-        needs_outputs: whether `refresh` is given the outputs at all points.
+        needs_outputs: whether `refresh` is called, with the outputs at all points; for training in
+            batches only.
     """
 
     loss: str = "cross_entropy"

@@ -119,17 +119,6 @@ def test_classes(labels_or_codes: ArrayLike, num_test: int, num_outputs: int) ->
     return jnp.asarray((given[:, 0] >= 0) if num_outputs == 1 else given.argmax(1), jnp.int32)
 
 
-def times(steps: np.ndarray, learning_rate: float | np.ndarray | None, dtype: Any) -> Array:
-    """learning_rate x step at every record, (R,); a schedule's table is summed, None is NaN."""
-    if learning_rate is None:
-        values = np.full(len(steps), np.nan)
-    elif np.ndim(learning_rate) == 0:
-        values = steps * float(learning_rate)  # pyright: ignore[reportArgumentType]
-    else:
-        values = np.concatenate([[0.0], np.cumsum(learning_rate)])[steps]
-    return jnp.asarray(values, dtype)
-
-
 def check_learning_rate(value: float) -> None:
     """Raises ValueError unless the learning rate is a positive finite number."""
     check_in_range("learning_rate", value, 0.0, low_open=True, high_open=True)

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from .._checks import check_in_range, check_ndim, check_size
 from .._numerics import as_float
 from .._typing import ApplyFn, Array
-from ._records import check_learning_rate, check_pair
+from ._optimizer import Rate, resolve_optimizer
+from ._records import check_pair
 
 _CHECKPOINTS = 12
 
@@ -64,26 +64,14 @@ def smoothing_levels(smoothing: Sequence[float]) -> np.ndarray:
     return levels
 
 
-def optimizer_and_rate(optimizer: Any, learning_rate: float | None) -> tuple[Any, float | None]:
-    """What makes the optimiser, and the learning rate where it is known."""
-    if learning_rate is not None:
-        check_learning_rate(learning_rate)
-    if isinstance(optimizer, optax.GradientTransformation):
-        return optimizer, learning_rate
-    if callable(optimizer):
-        if learning_rate is None:
-            raise ValueError(
-                "optimizer is a function of the learning rate; pass learning_rate too, or a "
-                "finished transformation such as optax.adam(1e-3)."
-            )
-        return optimizer, float(learning_rate)
-    if learning_rate is not None:
+def optimizer_and_rate(optimizer: Any, learning_rate: float | None) -> tuple[Any, Rate]:
+    """The optimiser and its learning rate, a number for all steps where it is known."""
+    if callable(learning_rate):
         raise ValueError(
-            "the learning rate was given twice: as optimizer, which as a number means gradient "
-            "descent with that rate, and as learning_rate; drop one, or pass optimizer=optax.sgd."
+            "learning_rate is a function, expected a number; hand a schedule to a finished "
+            "transformation such as optax.adam(schedule)."
         )
-    check_learning_rate(optimizer)
-    return optax.sgd, float(optimizer)
+    return resolve_optimizer(optimizer, learning_rate, 0, None)
 
 
 def over_seeds(name: str, params: Any, num_seeds: int | None) -> Any:

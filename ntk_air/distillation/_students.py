@@ -17,6 +17,7 @@ import optax
 
 from .._typing import ApplyFn, Array
 from . import _objective
+from ._engine import distance, epoch_order, in_batches
 from ._history import Reference, measure
 from ._label_fn import LabelFn, bind, coding_of, softmax
 
@@ -129,9 +130,11 @@ def _step(
         batch = data.inputs, seed.observed, lesson.target, offset
         return _update(settings, data, lesson, batch, jnp.ones(count, _dtype(seed)), state)
     assert state.order is not None
-    position = state.step % (len(state.order) // size)
+    epoch, position = jnp.divmod(state.step, len(state.order) // size)
+    # By seed and epoch only: networks of one seed see the same batches.
+    length = len(state.order)
     order = jax.lax.cond(
-        position == 0, lambda: _shuffled(data, seed, state, size), lambda: state.order
+        position == 0, lambda: epoch_order(seed.key, epoch, count, length), lambda: state.order
     )
     rows = jax.lax.dynamic_slice_in_dim(order, position * size, size)
     weights = (position * size + jnp.arange(size) < count).astype(_dtype(seed))
@@ -144,17 +147,6 @@ def _step(
 def _dtype(seed: Seed) -> Any:
     """The dtype of outputs and targets."""
     return seed.observed.dtype
-
-
-def _shuffled(data: Data, seed: Seed, state: _State, size: int) -> Array:
-    """A fresh order of all points; the padding repeats the first point with weight zero.
-
-    It depends on the seed and the epoch only: networks of one seed see the same batches.
-    """
-    assert state.order is not None
-    key = jax.random.fold_in(seed.key, state.step // (len(state.order) // size))
-    order = jax.random.permutation(key, len(data.inputs)).astype(jnp.int32)
-    return jnp.concatenate([order, jnp.full(len(state.order) - len(order), order[0])])
 
 
 def _update(
@@ -202,16 +194,7 @@ def _objective_of(
 
 def _evaluate(settings: Settings, params: Any, inputs: Array) -> Array:
     """Outputs at all inputs, in batches if training is: no more memory than a step takes."""
-    size, count = settings.batch_size, len(inputs)
-    if size is None or size >= count:
-        return settings.apply_fn(params, inputs)
-    whole = count // size * size
-    batches = inputs[:whole].reshape(-1, size, *inputs.shape[1:])
-    outputs = jax.lax.map(lambda batch: settings.apply_fn(params, batch), batches)
-    outputs = outputs.reshape(whole, -1)
-    if whole == count:
-        return outputs
-    return jnp.concatenate([outputs, settings.apply_fn(params, inputs[whole:])])
+    return in_batches(lambda x: settings.apply_fn(params, x), inputs, settings.batch_size)
 
 
 def _record(
@@ -242,8 +225,7 @@ def _record(
     weights = jnp.ones(len(outputs), outputs.dtype)
     row["loss"] = _objective_of(settings, lesson, outputs, lesson.target, seed.observed, weights)
     row["alpha"] = lesson.alpha
-    moved = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), state.params, seed.params)
-    row["distance_from_init"] = jnp.sqrt(sum(jax.tree.leaves(moved))).astype(outputs.dtype)
+    row["distance_from_init"] = distance(state.params, seed.params, outputs.dtype)
     row["outputs"] = outputs if settings.keep_outputs else None
     row["test_outputs"] = test_outputs if settings.keep_outputs else None
     return row

@@ -17,7 +17,8 @@ from . import _student_arguments as arguments
 from . import _students
 from ._history import History, check_finite_losses
 from ._label_fn import bind, coding_of, hard, identity
-from ._records import record_steps, test_classes, times
+from ._optimizer import Rate
+from ._records import record_steps, test_classes
 
 _RECORDS = 20
 
@@ -172,6 +173,7 @@ def teacher_student(
     arguments.output_dtype("student", student_apply, student_params, inputs, shape)
     keys = arguments.order_keys(key, batch_size, len(inputs), len(drawn))
     test_inputs, wanted = (None, None) if test is None else _test_part(test, shape[1])
+    made = isinstance(make, optax.GradientTransformation)
     settings = _students.Settings(
         apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
     )
@@ -181,7 +183,7 @@ def teacher_student(
         test_inputs=test_inputs,
         test_classes=wanted,
         label_fn=identity if coding_of(drawn[0]) is None else bind(hard, drawn[0]),
-        learning_rate=None if isinstance(make, optax.GradientTransformation) else rate,
+        learning_rate=None if made or rate.values is None else float(rate.values),
         steps=jnp.asarray(stops),
     )
     seeds = _students.Seed(teacher_params, jnp.asarray(drawn, dtype), keys[0])
@@ -203,7 +205,7 @@ def teacher_student(
 class _Packing(NamedTuple):
     """How columns (G, P, ...) of many networks become named fields."""
 
-    learning_rate: float | None
+    rate: Rate
     single: bool  # drop the axis over seeds
     stops: np.ndarray  # (S,)
     records: np.ndarray  # (R,)
@@ -246,7 +248,7 @@ class _Packing(NamedTuple):
     ) -> History:
         """The history of ``networks``."""
         fields = self.arrays(columns, networks, sizes)
-        at = times(steps, self.learning_rate, columns["loss"].dtype)
+        at = jnp.asarray(self.rate.times(steps), columns["loss"].dtype)
         return History(**(fields | {"step": jnp.asarray(steps), "time": at}))
 
 

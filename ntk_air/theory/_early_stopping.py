@@ -11,7 +11,7 @@ from .._checks import check_in_range
 from ._activations import Activation, activation_check, find_activation
 from ._early_stopping_runs import MAX_STEPS, Case, needed_width, run_groups
 from ._exponents import scaling_check
-from ._network_checks import apart_check, spectrum_checks, unit_norm_check, worst
+from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
 from ._points import as_points, cluster_groups, thin
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
@@ -108,20 +108,11 @@ def _default_data(quick: bool) -> Any:
 
 def _assumptions(cases: Sequence[Case], phi: Activation, width: int) -> tuple[Check, ...]:
     geometries = [c.spectrum.geometry for c in cases]
-    noisiest = max(geometries, key=lambda g: g.worst_noise_rate)
-    limit = noisiest.label_gap / 8
     weakest = min(cases, key=lambda c: c.spectrum.weakest / c.spectrum.least)
     needed = worst([needed_width(c, phi) for c in cases])
     leak = worst([c.leak.max() for c in cases])
     return (
-        Check(
-            name="some labels are wrong, few enough",
-            statement="0 < rho <= delta / 8 in every cluster",
-            required=limit,
-            measured=noisiest.worst_noise_rate,
-            # 1e-9 allows for delta / 8 = 0.25 and a rate of 0.25 in float32 labels.
-            holds=0 < noisiest.worst_noise_rate <= limit + 1e-9,
-        ),
+        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
         unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
         apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
         activation_check(phi),

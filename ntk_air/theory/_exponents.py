@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._report import Check
-from ._scaling import PowerLaw, exponent_check, power_law
-
-TOLERANCE = 0.1
+from ._scaling import TOLERANCE, PowerLaw, exponent_check, power_law
 
 
 def scaling_check(name: str, law: str, sizes: Any, values: Any, predicted: float) -> Check:

@@ -95,6 +95,19 @@ def spectrum_checks(spectrum: ClusterSpectrum) -> tuple[Check, ...]:
     )
 
 
+def few_wrong_check(geometry: ClusterGeometry) -> Check:
+    """The assumption on the noise rate of early stopping and of overfitting: rho <= delta / 8."""
+    limit = geometry.label_gap / 8
+    return Check(
+        name="some labels are wrong, few enough",
+        statement="0 < rho <= delta / 8 in every cluster",
+        required=limit,
+        measured=geometry.worst_noise_rate,
+        # 1e-9 allows for delta / 8 = 0.25 and a rate of 0.25 in float32 labels.
+        holds=0 < geometry.worst_noise_rate <= limit + 1e-9,
+    )
+
+
 def unit_norm_check(geometry: ClusterGeometry) -> Check:
     """The assumption that inputs have unit norm."""
     return Check(

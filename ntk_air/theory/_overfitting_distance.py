@@ -10,7 +10,7 @@ import numpy as np
 from ._activations import Activation, activation_check, find_activation
 from ._clusters import ClusterGeometry, measure_clusters
 from ._exponents import scaling_check
-from ._network_checks import apart_check, split_jacobian, unit_norm_check, worst
+from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
 from ._points import Points, as_points, contract, corrupt
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
@@ -168,18 +168,10 @@ def _assumptions(
     every: Sequence[Case], spreads: Sequence[float], phi: Activation
 ) -> tuple[Check, ...]:
     geometries = [c.geometry for c in every]
-    noisiest = max(geometries, key=lambda g: g.worst_noise_rate)
-    limit = noisiest.label_gap / 8
     error, spread = worst([c.error for c in every]), worst(spreads)
     informative = sum(c.informative for c in every)
     return (
-        Check(
-            name="some labels are wrong, few enough",
-            statement="0 < rho <= delta / 8 in every cluster",
-            required=limit,
-            measured=noisiest.worst_noise_rate,
-            holds=0 < noisiest.worst_noise_rate <= limit + 1e-9,
-        ),
+        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
         unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
         apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
         activation_check(phi),

@@ -11,6 +11,7 @@ from .._results import result, static
 from ._report import Check
 
 CONFIDENCE = 0.95
+TOLERANCE = 0.1
 
 
 @result
@@ -66,11 +67,11 @@ def power_law(x: Any, y: Any, groups: Any) -> PowerLaw:
 
 
 def exponent_check(name: str, statement: str, law: PowerLaw, predicted: float) -> Check:
-    """Holds where the fitted exponent is within 0.1 of the predicted one."""
+    """Holds where the fitted exponent is within `TOLERANCE` of the predicted one."""
     return Check(
         name=name,
         statement=statement,
-        required=f"{predicted:g} +- 0.1",
+        required=f"{predicted:g} +- {TOLERANCE:g}",
         measured=str(law),
-        holds=abs(law.exponent - predicted) <= 0.1,
+        holds=abs(law.exponent - predicted) <= TOLERANCE,
     )
