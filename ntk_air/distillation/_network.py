@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -46,17 +46,28 @@ class Network(Protocol):
         ...
 
 
-def as_network(network: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
+class Adapted(NamedTuple):
+    """A network with the parameters that are trained and its state."""
+
+    network: Network
+    params: PyTree
+    state: PyTree
+
+
+def as_network(network: Any, params: PyTree) -> Adapted:
     """The network, its trained parameters and its state.
 
     Args:
-        network: ``(params, inputs) -> outputs``, an unbound linen module, or an nnx module.
+        network: ``(params, inputs) -> outputs``, an unbound linen module, or an nnx module; what is
+            `Adapted` already is returned as it is.
         params: of a function its parameters, of a linen module all that ``init`` returned, of an
             nnx module None or what ``nnx.state`` returns.
 
     Raises:
         ValueError: parameters that do not belong to such a network, or nothing that can be called.
     """
+    if isinstance(network, Adapted):
+        return network
     if is_a(network, "flax.linen", "Module"):
         return _linen(network, params)
     if is_a(network, "flax.nnx", "Module"):
@@ -74,7 +85,7 @@ def as_network(network: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
             "pass the module itself in place of its apply, then only 'params' is trained and the "
             "others are updated as the module says."
         )
-    return FunctionNetwork(_hashable(network)), params, None
+    return Adapted(FunctionNetwork(_hashable(network)), params, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +239,7 @@ def _dtype(params: PyTree) -> Any:
     return jnp.result_type(*jax.tree.leaves(params))
 
 
-def _linen(module: Any, variables: PyTree) -> tuple[Network, PyTree, PyTree]:
+def _linen(module: Any, variables: PyTree) -> Adapted:
     if module.scope is not None:
         raise ValueError(
             f"{type(module).__name__} is bound to variables, expected an unbound linen module; "
@@ -241,10 +252,10 @@ def _linen(module: Any, variables: PyTree) -> tuple[Network, PyTree, PyTree]:
             'with "params"; pass all that module.init returned.'
         )
     kept = {k: v for k, v in variables.items() if k not in ("params", "intermediates")}
-    return LinenNetwork(module, "batch_stats" in kept), variables["params"], kept
+    return Adapted(LinenNetwork(module, "batch_stats" in kept), variables["params"], kept)
 
 
-def _nnx(module: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
+def _nnx(module: Any, params: PyTree) -> Adapted:
     from flax import nnx
 
     if params is not None:
@@ -252,7 +263,7 @@ def _nnx(module: Any, params: PyTree) -> tuple[Network, PyTree, PyTree]:
         nnx.update(module, params)
     normalises = bool(jax.tree.leaves(nnx.state(module, nnx.BatchStat)))
     graph, trained, state = nnx.split(module, nnx.Param, ...)
-    return NnxNetwork(graph, normalises, takes(module.__call__, "mask")), trained, state
+    return Adapted(NnxNetwork(graph, normalises, takes(module.__call__, "mask")), trained, state)
 
 
 def _hashable(apply_fn: Any) -> ApplyFn:

@@ -12,11 +12,11 @@ from ..._checks import check_in_range
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._history import DistillationResult
-from .._method import Batch, Forward, Method, method, switch
+from .._method import Batch, Forward, Method, method
 from .._options import Optimizer, TrainingOptions
 from .._train import train
 from ._methods import per_network
-from ._pair import both, pair
+from ._pair import pair
 
 # Shares such as 0.7 x 10 points come out a little below the whole number they are.
 _ROUNDING = 1e-4
@@ -29,13 +29,12 @@ class CoTeaching(Method):
     forget_rate: Any
     ramp_epochs: Any
     exponent: Any
-    at_once: bool = switch(True)
 
     def objective(
         self, forward: Forward, params: PyTree, batch: Batch, memory: PyTree
     ) -> tuple[Array, PyTree]:
         """See `Method`; the sum over the two networks, whose parameters are apart."""
-        outputs = both(self.at_once, forward, params, batch.inputs)
+        outputs = forward(params, batch.inputs)  # (2, b, C)
         rows = -jnp.sum(batch.observed * jax.nn.log_softmax(outputs, axis=-1), axis=-1)
         ramp = jnp.minimum(batch.epoch**self.exponent / self.ramp_epochs, 1.0)
         chosen = small(rows, batch.weights, 1 - self.forget_rate * ramp)
@@ -116,14 +115,14 @@ def co_teaching(
 
     def make(forget_rate: float) -> CoTeaching:
         check_in_range("forget_rate", forget_rate, 0.0, 1.0, high_open=True)
-        return CoTeaching(float(forget_rate), float(ramp_epochs), float(exponent), peers.at_once)
+        return CoTeaching(float(forget_rate), float(ramp_epochs), float(exponent))
 
     told = options.get("on_record")
     if told is not None:
-        options["on_record"] = lambda step, joined: told(step, peers.separate(joined)[0])
+        options["on_record"] = lambda step, joined: told(step, joined[0])
     outcome = train(
-        peers.network,
-        peers.params,
+        peers,
+        None,
         inputs,
         observed,
         per_network(make, options.get("replicas"), forget_rate=forget_rate),
@@ -131,7 +130,7 @@ def co_teaching(
         num_steps=num_steps,
         **options,
     )
-    first, second = peers.separate(outcome.params)
+    first, second = outcome.params
     return CoTeachingResult(first, outcome.history, second)
 
 
