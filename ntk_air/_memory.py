@@ -11,6 +11,9 @@ import numpy as np
 
 _DEFAULT_FRACTION = 0.5
 _UNKNOWN_FREE = 4 * 2**30
+# The kernel, its eigenvectors and LAPACK's workspace of dsyevd; for some pairs, the kernel and
+# what iterates.
+_DENSE_COPIES, _PARTIAL_COPIES = 5, 2
 
 
 def free_memory() -> int:
@@ -94,3 +97,35 @@ def check_fits(shape: tuple[int, ...], held: int, workspace: int, budget: int) -
             f"(train_size) or set memory_budget to at least {needed}.",
             needed,
         )
+
+
+def eigensystem_budget(
+    what: str,
+    size: int,
+    itemsize: int,
+    memory_budget: float | None,
+    *,
+    rank: int | None = None,
+    advice: str = "use fewer points (train_size), or set memory_budget",
+) -> int:
+    """The budget in bytes, see `resolve_budget`, if a kernel and its eigensystem fit.
+
+    Args:
+        what: the kernel, for the message.
+        size: its rows.
+        itemsize: bytes of an entry.
+        memory_budget: bytes there are; None is half of what is free.
+        rank: eigenpairs; None is all.
+        advice: what to do if it does not fit, for the message.
+
+    Raises:
+        ValueError: if it does not fit.
+    """
+    budget = resolve_budget(memory_budget)
+    needed = (_DENSE_COPIES if rank in (None, size) else _PARTIAL_COPIES) * size * size * itemsize
+    if needed > budget:
+        raise ValueError(
+            f"{what} and its eigensystem need about {needed} bytes ({human(needed)}), the budget "
+            f"is {budget} bytes ({human(budget)}); {advice}."
+        )
+    return budget

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from .. import datasets, distillation, dynamics, kernels, spectral
-from .._memory import human, resolve_budget
+from .._memory import eigensystem_budget
 from .._typing import Array
 from .._version import __version__
 from ..datasets import Dataset
@@ -24,8 +24,6 @@ from ._settings import Settings
 
 _NUM_RECORDS = 40
 _NETWORK_FIELDS = ("plain", "self_distilled", "measured", "predicted", "predicted_infinite")
-# The kernel, its eigenvectors and LAPACK's workspace of dsyevd.
-_DENSE_COPIES = 5
 
 
 def air(
@@ -148,18 +146,15 @@ def _targets(dataset: Dataset, noisy: NoisyLabels) -> tuple[Array, Array]:
 
 
 def _check_memory(n: int, settings: Settings) -> int:
-    budget = resolve_budget(settings.memory_budget)
-    itemsize = jnp.dtype(jnp.result_type(float)).itemsize
-    rank = n if settings.rank is None else settings.rank
-    copies = _DENSE_COPIES if rank == n else 2
-    needed = copies * n * n * itemsize
-    if needed > budget:
-        raise ValueError(
-            f"the kernel of {n} points and its eigensystem need about {needed} bytes "
-            f"({human(needed)}), the budget is {budget} bytes ({human(budget)}); use fewer points "
-            f"(train_size), fewer eigenpairs (rank, e.g. {max(1, n // 20)}), or set memory_budget."
-        )
-    return budget
+    return eigensystem_budget(
+        f"the kernel of {n} points",
+        n,
+        jnp.dtype(jnp.result_type(float)).itemsize,
+        settings.memory_budget,
+        rank=settings.rank,
+        advice="use fewer points (train_size), fewer eigenpairs (rank, e.g. "
+        f"{max(1, n // 20)}), or set memory_budget",
+    )
 
 
 def _describe(noisy: NoisyLabels) -> str:

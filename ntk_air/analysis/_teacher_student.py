@@ -13,16 +13,13 @@ import optax
 
 from .. import distillation, dynamics, kernels, spectral
 from .._checks import check_choice, check_in_range, check_size
-from .._memory import human, resolve_budget
+from .._memory import eigensystem_budget
 from .._typing import Array
 from ..datasets import Dataset
 from ..noise import NoisyLabels
 from ._air import _describe, _prepare, _targets, versions
 from ._teacher_student_kernels import CLOSED_FORM, closed_form, complexities
 from ._teacher_student_result import TeacherStudentStudy
-
-# In float64: the kernel, its eigenvectors and LAPACK's workspace.
-_DENSE_BYTES = 8 * 5
 
 
 def teacher_student(
@@ -97,7 +94,7 @@ def teacher_student(
     draws = _draws(noisy, num_seeds)
     clean, observed = _coded(dataset, draws, loss)
     n, batch = len(clean), batch_size or len(clean)
-    budget = _budget(n, memory_budget)
+    budget = eigensystem_budget(f"the float64 kernel of {n} points", n, 8, memory_budget)
     network = kernels.fully_connected(
         depth, width, num_outputs=clean.shape[1], weight_std=weight_std, bias_std=bias_std
     )
@@ -215,18 +212,6 @@ def _coded(dataset: Dataset, draws: list[NoisyLabels], loss: str) -> tuple[Array
     # Both codings differ by a constant only.
     shift = 1.0 / dataset.num_classes if loss == "cross_entropy" else 0.0
     return pairs[0][0] + shift, jnp.stack([observed for _, observed in pairs]) + shift
-
-
-def _budget(n: int, memory_budget: float | None) -> int:
-    budget = resolve_budget(memory_budget)
-    needed = _DENSE_BYTES * n * n
-    if needed > budget:
-        raise ValueError(
-            f"the kernel of {n} points and its eigensystem in float64 need about {needed} bytes "
-            f"({human(needed)}), the budget is {budget} bytes ({human(budget)}); use fewer points "
-            "(train_size), or set memory_budget."
-        )
-    return budget
 
 
 def _initial(

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import kernels
 from .._checks import check_choice, check_finite, check_ndim, check_same_length, check_size
-from .._memory import human, resolve_budget
+from .._memory import eigensystem_budget
 from .._numerics import double_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
@@ -20,8 +20,6 @@ from ._slopes import SlopeFit, fit_slope
 from ._width_problem import Problem
 
 _NUM_RECORDS = 16
-# The kernel, its eigenvectors and LAPACK's workspace of dsyevd.
-_DENSE_COPIES = 5
 
 
 @result
@@ -130,7 +128,14 @@ def width_sweep(
             "expected at least two widths, and three networks in all."
         )
     chosen = _steps(steps)
-    _check_memory(np.size(observed), np.dtype(dtype).itemsize, memory_budget)
+    size = np.size(observed)
+    eigensystem_budget(
+        f"the NTK between all {size} outputs (points × classes)",
+        size,
+        np.dtype(dtype).itemsize,
+        memory_budget,
+        advice="use fewer points, or set memory_budget",
+    )
 
     def architecture(width: int) -> kernels.Architecture:
         return kernels.fully_connected(
@@ -193,16 +198,6 @@ def _steps(steps: int | Sequence[int]) -> tuple[int, ...]:
     if not chosen or any(b <= a for a, b in itertools.pairwise(chosen)):
         raise ValueError(f"steps is {chosen}, expected one or more increasing steps.")
     return chosen
-
-
-def _check_memory(size: int, itemsize: int, memory_budget: float | None) -> None:
-    budget, needed = resolve_budget(memory_budget), _DENSE_COPIES * size * size * itemsize
-    if needed > budget:
-        raise ValueError(
-            f"the NTK between all {size} outputs (points × classes) and its eigensystem need about "
-            f"{needed} bytes ({human(needed)}), the budget is {budget} bytes ({human(budget)}); "
-            "use fewer points, or set memory_budget."
-        )
 
 
 def _shown(runs: list[Any], progress: bool) -> Iterator[Any]:

@@ -27,8 +27,6 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "out": None,
 }
-# The kernel, its eigenvectors and LAPACK's workspace of dsyevd.
-_DENSE_COPIES, _PARTIAL_COPIES = 5, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +82,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def prepare(options: dict[str, Any], *, test_size: int | None) -> Problem:
     """Loads the data, takes the observed labels, computes the kernel and its spectrum."""
+    import jax.numpy as jnp
+
     from .. import datasets, kernels, spectral
+    from .._checks import check_size
+    from .._memory import eigensystem_budget
 
     dataset, noisy = _observed(options, test_size)
     n = len(noisy.labels)
@@ -92,7 +94,17 @@ def prepare(options: dict[str, Any], *, test_size: int | None) -> Problem:
         dataset = dataset.standardized(per_image=True).flattened(unit_norm="sqrt_d")
     elif dataset.train_inputs.ndim != 2:
         dataset = dataset.flattened()
-    budget = _check_memory(n, options["rank"], options["memory_budget"])
+    if options["rank"] is not None:
+        check_size("rank", options["rank"], 1, n)
+    budget = eigensystem_budget(
+        f"the kernel of {n} points",
+        n,
+        jnp.dtype(jnp.result_type(float)).itemsize,
+        options["memory_budget"],
+        rank=options["rank"],
+        advice="use fewer points (--train-size), fewer eigenpairs (--rank, e.g. "
+        f"{max(1, n // 20)}) or a larger --memory-budget",
+    )
     architecture = kernels.fully_connected(
         options["depth"],
         8,  # the infinite-width kernel has no use for a width
@@ -133,23 +145,3 @@ def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, 
         extra_labels=dataset.extra_labels,
     )
     return dataset, noisy
-
-
-def _check_memory(n: int, rank: int | None, memory_budget: float | None) -> int:
-    import jax.numpy as jnp
-
-    from .._checks import check_size
-    from .._memory import human, resolve_budget
-
-    budget = resolve_budget(memory_budget)
-    if rank is not None:
-        check_size("rank", rank, 1, n)
-    copies = _DENSE_COPIES if rank in (None, n) else _PARTIAL_COPIES
-    needed = copies * n * n * jnp.dtype(jnp.result_type(float)).itemsize
-    if needed > budget:
-        raise ValueError(
-            f"the kernel of {n} points and its eigensystem need about {human(needed)}, the budget "
-            f"is {human(budget)}; use fewer points (--train-size), fewer eigenpairs (--rank, e.g. "
-            f"{max(1, n // 20)}) or a larger --memory-budget."
-        )
-    return budget
