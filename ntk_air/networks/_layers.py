@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import flax.linen as nn
-import jax
 from flax.linen.dtypes import promote_dtype
 
 from .._typing import Array
+from ._convolution import convolve
 
 HE = math.sqrt(2.0)
 """The ``weight_std`` that keeps the variance of ReLU layers constant (arXiv:1502.01852)."""
@@ -78,14 +78,7 @@ class NTKConv(nn.Module, kw_only=True):
         kernel = self.param("kernel", _standard_normal, shape)
         kernel = kernel * (self.weight_std / math.sqrt(math.prod(shape[:3])))
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        y = jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (self.stride, self.stride),
-            [(self.side // 2, self.side // 2)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return _plus_bias(self, y)
+        return _plus_bias(self, convolve(x, kernel, self.stride))
 
 
 def _plus_bias(layer: NTKDense | NTKConv, y: Array) -> Array:

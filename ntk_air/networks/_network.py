@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .._checks import check_choice, check_in_range, check_ndim, check_size, shape_of
 from .._typing import Array
+from ._convolution import as_flax
 from ._layers import HE, NTKConv, NTKDense
 
 PARAMETERIZATIONS = ("standard", "ntk")
@@ -103,6 +104,7 @@ class Layers:
                 kernel_init=self._kernel_init(),
                 bias_init=nn.initializers.normal(self.bias_std),
                 dtype=self.dtype,
+                conv_general_dilated=as_flax,
                 name=name,
             )
         return layer(x)

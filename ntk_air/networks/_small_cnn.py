@@ -9,6 +9,7 @@ import flax.linen as nn
 from .._checks import check_choice
 from .._typing import Array
 from ._activations import as_activation
+from ._convolution import max_pool
 from ._network import Network, check_features, check_images
 
 
@@ -50,6 +51,6 @@ class SmallCNN(Network, kw_only=True):
             x = layers.conv(x, width, f"conv_{index}", use_bias=not self.use_batch_norm)
             if self.use_batch_norm:
                 x = layers.norm(x, f"norm_{index}")
-            x = nn.max_pool(activation(x), (2, 2), strides=(2, 2))
+            x = max_pool(activation(x))
         x = x.mean((1, 2)) if self.pooling == "gap" else x.reshape(len(x), -1)
         return layers.readout(x, self.num_outputs)

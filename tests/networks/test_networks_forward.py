@@ -136,11 +136,16 @@ def test_half_precision_keeps_parameters_statistics_and_outputs_in_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(jnp.float32)}
     assert 1e-4 < relative_error(outputs, exact) < 0.05
     close(state, exact_state, 0.05)
-    # The convolutions themselves are in half precision.
-    program = jax.jit(half.apply).lower(variables, images).as_text()
-    convolutions = [line for line in program.splitlines() if "stablehlo.convolution" in line]
-    assert len(convolutions) == 8
-    assert all("bf16" in line.split("->")[-1] for line in convolutions)
+    # The convolutions themselves are in half precision, on accelerators and on CPUs.
+    traced = jax.jit(half.apply).trace(variables, images)
+    for platform, operation in [
+        ("cuda", "stablehlo.convolution"),
+        ("cpu", "stablehlo.dot_general"),
+    ]:
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        lines = [line.split("->")[-1] for line in program.splitlines() if operation in line]
+        assert sum("bf16" in line for line in lines) == 8
+        assert len(lines) == 8 + (platform == "cpu")  # and the readout, in float32
 
 
 def test_zero_initialised_blocks_are_the_identity(x64):
