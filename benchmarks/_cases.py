@@ -30,6 +30,7 @@ _EVERYWHERE = (
     _cases_dynamics.retrieval_curves,
     _cases_training.training_mlp,
     _cases_training.training_seeds,
+    _cases_training.training_small_cnn,
     _cases_training.training_resnet18,
 )
 _FULL = (_cases_full.full_fc, _cases_full.full_eigen, _cases_full.full_conv)

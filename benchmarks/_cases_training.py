@@ -14,10 +14,12 @@ import ntk_air as na
 from benchmarks import _torch
 from benchmarks._harness import Case, Contestant, Run, Settings
 from benchmarks._inputs import scaled, white
+from benchmarks._plain_networks import ResNet, SmallCNN
 
 _CLASSES = 10
 _RATE, _MOMENTUM = 0.05, 0.9
 _SEEDS = 8
+_RECORDS = "ntk_air's time includes two records: two evaluations of all n points."
 
 
 class _Inputs(NamedTuple):
@@ -74,10 +76,10 @@ def training_seeds(settings: Settings) -> Case:
 def training_resnet18(settings: Settings) -> Case:
     """Steps of ResNet-18 on images of 32x32, against a minimal flax and optax loop."""
     steps, batch = scaled(16, settings.scale, 2), scaled(32, settings.scale, 2)
-    side = 32 if settings.scale >= 1 else 8
+    side, blocks = (32, (2, 2, 2, 2)) if settings.scale >= 1 else (8, (1, 1))
 
     def prepare() -> _Inputs:
-        module = na.networks.create("resnet18", num_outputs=_CLASSES)
+        module = na.networks.ResNet(num_outputs=_CLASSES, blocks=blocks)
         return _inputs(module, white(batch, side, side, 3), batch, steps)
 
     return Case(
@@ -87,8 +89,37 @@ def training_resnet18(settings: Settings) -> Case:
         [
             Contestant("ntk_air", _ours, value=None, repeats=2),
             Contestant("jitted step, Python loop", _step_by_step, value=None, repeats=2),
+            Contestant(
+                "the same, flax's nn.Conv", _plain(ResNet, blocks=blocks), value=None, repeats=2
+            ),
         ],
-        notes=["ntk_air's time includes two records: two evaluations of all n points."],
+        notes=[_RECORDS],
+    )
+
+
+def training_small_cnn(settings: Settings) -> Case:
+    """Steps of the small CNN on images of 32x32, batches of 128."""
+    steps, batch = scaled(30, settings.scale, 2), scaled(128, settings.scale, 2)
+    side = 32 if settings.scale >= 1 else 8
+
+    def prepare() -> _Inputs:
+        module = na.networks.create("small_cnn", num_outputs=_CLASSES)
+        return _inputs(module, white(batch, side, side, 3), batch, steps)
+
+    contestants = [
+        Contestant("ntk_air", _ours, value=None, repeats=3),
+        Contestant("jitted step, Python loop", _step_by_step, value=None, repeats=3),
+        Contestant("the same, flax's nn.Conv", _plain(SmallCNN), value=None, repeats=3),
+    ]
+    if _torch.installed():
+        torch = Contestant("PyTorch eager", _torch.training_small_cnn, value=None, repeats=3)
+        contestants.append(torch)
+    return Case(
+        "training_small_cnn",
+        {"n": batch, "batch": batch, "steps": steps, "side": side},
+        prepare,
+        contestants,
+        notes=[_RECORDS],
     )
 
 
@@ -131,6 +162,17 @@ def _optimizer(learning_rate: Any) -> optax.GradientTransformation:
 
 def _ours(inputs: _Inputs) -> Run:
     return lambda: _train(inputs, inputs.variables).history.loss
+
+
+def _plain(network: Any, **options: Any) -> Callable[[_Inputs], Run]:
+    """The jitted step, with a network of XLA's convolutions."""
+
+    def build(inputs: _Inputs) -> Run:
+        module = network(_CLASSES, **options)
+        variables = module.init(jax.random.key(0), inputs.points[:1])
+        return _step_by_step(inputs._replace(module=module, variables=variables))
+
+    return build
 
 
 def _step_by_step(inputs: _Inputs) -> Run:

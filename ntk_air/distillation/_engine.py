@@ -35,6 +35,7 @@ class Settings(NamedTuple):
     keep_outputs: bool
     mesh: Mesh | None  # one axis, over which the points of a batch are spread
     replicated: tuple[str, ...] | None  # fields of `Problem` with a leading axis; None: one network
+    from_host: bool = False  # one call a step: gradients of convolutions on CPUs are slow in loops
 
     def transformation(self, learning_rate: Array | None) -> optax.GradientTransformation:
         """The optimiser with a traced learning rate: a number, or a table with one per step."""
@@ -79,11 +80,25 @@ def initial_state(settings: Settings, problem: Problem) -> State:
     return _mapped(settings, _initial_state, out_axes=_STATE_AXES)(problem)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
+def advance(settings: Settings, problem: Problem, state: State, until: int) -> State:
     """Trains until ``until`` steps have been done; the state given is used up."""
+    if not settings.from_host:
+        return _loop(settings, problem, state, jnp.int32(until))
+    for _ in range(int(state.step), until):
+        state = _step(settings, problem, state)
+    return state
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _loop(settings: Settings, problem: Problem, state: State, until: Array) -> State:
     run = _mapped(settings, _advance, _STATE_AXES, None, out_axes=_STATE_AXES)
     return run(problem, state, until)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _step(settings: Settings, problem: Problem, state: State) -> State:
+    run = _mapped(settings, _one_step, _STATE_AXES, out_axes=_STATE_AXES)
+    return run(problem, state)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -144,20 +159,15 @@ def in_batches(function: Callable[[Array], Array], inputs: Array, batch_size: in
 
 
 def _advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
-    step = _batch_step if settings.batch_size is not None else _full_step
-    return jax.lax.while_loop(
-        lambda s: s.step < until, functools.partial(step, settings, problem), state
-    )
+    step = functools.partial(_one_step, settings, problem)
+    return jax.lax.while_loop(lambda s: s.step < until, step, state)
 
 
-def _full_step(settings: Settings, problem: Problem, state: State) -> State:
-    weights = jnp.ones(len(problem.observed), problem.observed.dtype)
-    return _update(settings, problem, state, None, weights, state.step)
-
-
-def _batch_step(settings: Settings, problem: Problem, state: State) -> State:
+def _one_step(settings: Settings, problem: Problem, state: State) -> State:
     size, order = settings.batch_size, state.order
-    assert size is not None
+    if size is None:
+        weights = jnp.ones(len(problem.observed), problem.observed.dtype)
+        return _update(settings, problem, state, None, weights, state.step)
     assert order is not None
     epoch, position = jnp.divmod(state.step, len(order) // size)
     begin = functools.partial(_start_epoch, settings, problem, epoch)

@@ -97,6 +97,7 @@ def train(
         bool(record_outputs),
         None if mesh is None else Mesh(mesh.devices.ravel(), (_MESH_AXIS,)),
         None if replicas is None else _replicated(problem, method, rate),
+        _is_slow_in_loops(adapted, sample, inputs),
     )
     if settings.mesh is not None:
         _check_mesh(settings.mesh, batch_size, len(inputs))
@@ -123,7 +124,7 @@ def _run(
         state, rows = store.resume(state)
     with _progress_bar(int(steps[-1]), progress) as show:
         for until in steps[len(rows) :]:
-            state = _engine.advance(settings, problem, state, jnp.int32(until))
+            state = _engine.advance(settings, problem, state, int(until))
             _check_diverged(state)
             # Records wait on the host: the device holds one at a time, however many there are.
             rows.append(jax.device_get(_engine.record(settings, problem, state)))
@@ -249,6 +250,22 @@ def _output_dtype(
             "last axis of length 1."
         )
     return outputs.dtype
+
+
+def _is_slow_in_loops(network: Network, variables: tuple[PyTree, PyTree], inputs: Array) -> bool:
+    """Whether the network holds convolutions and runs on a CPU.
+
+    XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
+    a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
+    of `ntk_air.networks` have other forms for CPUs.
+    """
+    if any(device.platform != "cpu" for device in inputs.devices()):
+        return False
+    one = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
+    traced = jax.jit(_evaluation(network)).trace(*variables, one)
+    if "conv_general_dilated" not in str(traced.jaxpr):
+        return False
+    return "stablehlo.convolution" in traced.lower().as_text()
 
 
 @functools.lru_cache(maxsize=128)

@@ -70,7 +70,8 @@ def test_sizes_are_those_asked_for_at_scale_1():
         **{"finite_mlp_symmetric": 512, "finite_cnn_symmetric": 512},
         **{"store": 20_000, "eigendecompose": 8000, "operator": 5000, "operator_trace": 5000},
         **{"closed_form_outputs": 2000, "retrieval_curves": 2000},
-        **{"training_mlp": 4096, "training_seeds": 4096, "training_resnet18": 32},
+        **{"training_mlp": 4096, "training_seeds": 4096, "training_small_cnn": 128},
+        **{"training_resnet18": 32},
         **{"full_fc": 50_000, "full_eigen": 50_000, "full_conv": 10_000},
     }
     assert CASES["operator"](Settings()).sizes["p"] >= 10**6
