@@ -82,7 +82,9 @@ def _analyse(options: dict[str, Any]) -> AIRAnalysis:
 
     names = {field.name for field in dataclasses.fields(analysis.Settings)}
     settings = analysis.Settings(**{k: v for k, v in options.items() if k in names})
-    dataset = load_dataset(options, test_size=options["test_size"], seed=settings.seed)
+    dataset = load_dataset(
+        options, test_size=options["test_size"], seed=settings.seed, noise=str(options["noise"])
+    )
     noisy = noise.apply(
         options["noise"],
         dataset.train_labels,

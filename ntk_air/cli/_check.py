@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--quick", action="store_true", help="smaller cases, under a minute for all")
     one.add_argument("--seed", type=int, help="first of the seeds (default 0)")
     one.add_argument("--out", help="folder for Markdown, JSON and figures")
+    one.add_argument("--checkpoint", help="folder to store finished parts in, and to go on from")
     one.set_defaults(run=run)
 
 
@@ -50,11 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     made: dict[str, TheoremReport] = {}
     for name in dict.fromkeys(arguments.names or known):
         start = time.perf_counter()
-        made[name] = known[name](**_options(known[name], arguments))
+        made[name] = known[name](**_options(name, known[name], arguments))
         print(_table(made[name]))
         print(f"{name}: {made[name].verdict}, {time.perf_counter() - start:.1f} s\n", flush=True)
         if out is not None:
-            _write(made[name], out, name)
+            reports.write_theorem_report(made[name], out, name)
     if out is not None:
         (out / "index.md").write_text(_index(made), encoding="utf-8")
     violated = [name for name, report in made.items() if report.exit_code]
@@ -71,9 +72,13 @@ def _theorems() -> dict[str, Callable[..., TheoremReport]]:
     return {name.removeprefix(_PREFIX): getattr(theory, name) for name in names}
 
 
-def _options(check: Callable[..., TheoremReport], arguments: argparse.Namespace) -> dict[str, Any]:
+def _options(
+    name: str, check: Callable[..., TheoremReport], arguments: argparse.Namespace
+) -> dict[str, Any]:
     """``quick``, and as many seeds as the report would take, from the one asked for."""
-    options: dict[str, Any] = {"quick": arguments.quick}
+    options: dict[str, Any] = {"quick": arguments.quick, "progress": True}
+    if arguments.checkpoint is not None:
+        options["checkpoint"] = Path(arguments.checkpoint) / name
     if arguments.seed is not None:
         count = inspect.signature(check).parameters["seeds"].default
         options["seeds"] = range(arguments.seed, arguments.seed + count)
@@ -99,16 +104,6 @@ def _table(report: TheoremReport) -> str:
 
 def _cell(value: Any) -> str:
     return value if isinstance(value, str) else f"{float(value):.4g}"
-
-
-def _write(report: TheoremReport, out: Path, name: str) -> None:
-    from .. import plots
-
-    (out / f"{name}.md").write_text(
-        report.to_markdown() + f"\n![{report.name}]({name}.png)\n", encoding="utf-8"
-    )
-    (out / f"{name}.json").write_text(report.to_json(), encoding="utf-8")
-    plots.standalone(plots.theorem_report, report).savefig(out / f"{name}.png")
 
 
 def _index(made: dict[str, TheoremReport]) -> str:

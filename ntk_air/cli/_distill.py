@@ -185,22 +185,15 @@ def _described(problem: Problem, options: dict[str, Any]) -> dict[str, Any]:
 
 def _figure(result: DistillationResult, numbers: dict[str, Any]) -> Figure:
     """Test accuracy and distance to the clean labels over time, one line for each seed."""
-    from matplotlib.figure import Figure
+    from .. import reports
 
-    from .. import plots
-
-    first = numbers["settings"]["seed"]
+    settings = numbers["settings"]
     runs = {
-        f"seed {first + i}": result.replica(i)
+        f"seed {settings['seed'] + i}": result.replica(i)
         for i in range(len(numbers["final"]["test_accuracy"]["each"]))
     }
-    figure = Figure(figsize=(10.5, 4.2), dpi=130, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    plots.history(runs, ax=left)
-    plots.history(runs, field="l2_to_clean", ax=right)
-    left.set_title(f"{numbers['dataset']}, {numbers['settings']['noise']}", fontsize=11)
-    right.set_title(numbers["settings"]["method"], fontsize=11)
-    return figure
+    titles = (f"{numbers['dataset']}, {settings['noise']}", settings["method"])
+    return reports.training_figure(runs, titles)
 
 
 def _table(numbers: dict[str, Any]) -> str:

@@ -82,11 +82,9 @@ def prepare(options: dict[str, Any]) -> Problem:
 
     seeds = check_size("seeds", options["seeds"], 1)
     check_in_range("validation", options["validation"], 0.0, 1.0, low_open=True, high_open=True)
-    dataset = load_dataset(options, test_size=options["test_size"], seed=options["seed"])
-    kind, _, which = str(options["noise"]).partition(":")
-    if kind == "human" and which in dataset.extra_labels:
-        # The annotator named a class outside --classes.
-        dataset = dataset.take(dataset.extra_labels[which] >= 0)
+    dataset = load_dataset(
+        options, test_size=options["test_size"], seed=options["seed"], noise=str(options["noise"])
+    )
     noisy = tuple(
         noise.apply(
             options["noise"],

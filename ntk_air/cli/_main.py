@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import _air, _check, _distill, _kernel, _labels, _processes, _stop
+from . import _air, _check, _distill, _kernel, _labels, _processes, _report, _stop
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ntk_air {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (_air, _distill, _check, _kernel, _stop, _labels):
+    for module in (_air, _distill, _check, _kernel, _stop, _labels, _report):
         module.add_parser(commands)
     return top
 

@@ -126,16 +126,13 @@ def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, 
     column, spec = options["labels"], options["noise"]
     if column is not None and spec != "none":
         raise ValueError(f"--labels {column} and --noise {spec} both say what was observed.")
-    dataset = load_dataset(options, test_size=test_size, seed=options["seed"])
-    if column is not None:
-        if column not in dataset.extra_labels:
-            raise ValueError(
-                f"--labels is {column!r} and {dataset.name} has the further labels "
-                f"{', '.join(dataset.extra_labels) or 'none'}."
-            )
-        # The annotator named a class outside --classes.
-        dataset = dataset.take(dataset.extra_labels[column] >= 0)
-        spec = f"human:{column}"
+    spec = spec if column is None else f"human:{column}"
+    dataset = load_dataset(options, test_size=test_size, seed=options["seed"], noise=spec)
+    if column is not None and column not in dataset.extra_labels:
+        raise ValueError(
+            f"--labels is {column!r} and {dataset.name} has the further labels "
+            f"{', '.join(dataset.extra_labels) or 'none'}."
+        )
     noisy = noise.apply(
         spec,
         dataset.train_labels,

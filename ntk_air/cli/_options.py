@@ -64,11 +64,17 @@ def _read(path: str, known: Collection[str], command: str) -> dict[str, Any]:
     return values
 
 
-def load_dataset(options: dict[str, Any], *, test_size: int | None, seed: int) -> Dataset:
-    """The data set that the options name."""
+def load_dataset(
+    options: dict[str, Any], *, test_size: int | None, seed: int, noise: str = "none"
+) -> Dataset:
+    """The data set that the options name.
+
+    Where ``noise`` is ``human:COLUMN``, without the points whose annotator named a class outside
+    --classes: they have no observed label.
+    """
     from .. import datasets
 
-    return datasets.load(
+    dataset = datasets.load(
         options["dataset"],
         root=options["root"],
         train_size=options["train_size"],
@@ -76,6 +82,10 @@ def load_dataset(options: dict[str, Any], *, test_size: int | None, seed: int) -
         classes=_classes(options["classes"]),
         seed=seed,
     )
+    kind, _, column = noise.partition(":")
+    if kind == "human" and column in dataset.extra_labels:
+        dataset = dataset.take(dataset.extra_labels[column] >= 0)
+    return dataset
 
 
 def _classes(value: Any) -> tuple[str | int, ...] | None:

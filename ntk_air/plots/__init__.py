@@ -11,7 +11,8 @@ from ._stopping import stopping
 from ._stopping_rules import stopping_rules
 from ._style import standalone
 from ._teacher_student import teacher_student
-from ._theorem_report import theorem_report
+from ._theorem_report import theorem_figure, theorem_report
+from ._theorem_scaling import theorem_scaling
 from ._width_sweep import width_sweep
 
 __all__ = [
@@ -27,5 +28,7 @@ __all__ = [
     "equivalent_time",
     "teacher_student",
     "theorem_report",
+    "theorem_scaling",
+    "theorem_figure",
     "standalone",
 ]

@@ -2,5 +2,16 @@
 
 from ._air import check_writable, output_folder, write_air_report
 from ._figures import ReportFigure, air_figures
+from ._theorem import write_theorem_report
+from ._training import training_figure, write_training_report
 
-__all__ = ["write_air_report", "air_figures", "ReportFigure", "check_writable", "output_folder"]
+__all__ = [
+    "write_air_report",
+    "write_theorem_report",
+    "write_training_report",
+    "air_figures",
+    "ReportFigure",
+    "training_figure",
+    "check_writable",
+    "output_folder",
+]

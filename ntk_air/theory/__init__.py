@@ -13,7 +13,7 @@ from ._noise_isotropy import check_noise_isotropy
 from ._noise_level_stopping import check_noise_level_stopping
 from ._ntk_concentration import check_ntk_concentration
 from ._overfitting_distance import check_overfitting_distance
-from ._report import Check, TheoremReport, TheoremViolationError
+from ._report import Check, Scaling, TheoremReport, TheoremViolationError
 from ._scaling import PowerLaw, power_law
 from ._self_distillation import check_self_distillation
 from ._supervision_complexity import check_supervision_complexity
@@ -36,6 +36,7 @@ __all__ = [
     # reports
     "TheoremReport",
     "Check",
+    "Scaling",
     "TheoremViolationError",
     "PowerLaw",
     "power_law",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from .._checks import check_in_range
 from ._activations import Activation, activation_check, find_activation
+from ._cells import Cells
 from ._early_stopping_runs import MAX_STEPS, Case, needed_width, run_groups
 from ._exponents import scaling_check
 from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
-from ._points import as_points, cluster_groups, thin
+from ._points import Points, as_points, cluster_groups, thin
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
 from ._two_layer_training import draw
@@ -31,6 +33,8 @@ def check_early_stopping(
     time_factor: float = 2.0,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     r"""Tests early stopping on the two-layer network of which the first layer is trained.
 
@@ -58,6 +62,8 @@ def check_early_stopping(
         seeds: how many initialisations, or their seeds; a conclusion must hold for every one.
         quick: at most 2 seeds, width 300, 3 fractions and counts 2, 4, 8; if ``data`` is None,
             160 points in 8 clusters in 64 dimensions.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report; its table "runs" has a row per dataset and seed. The width that the paper asks
@@ -74,12 +80,17 @@ def check_early_stopping(
     points = as_points(_default_data(quick) if data is None else data)
     weights = draw(chosen, width, points.inputs.shape[1])
     total = len(points.centers)
-    main = run_groups([points], weights, phi, time_factor)
     base = cluster_groups(points, max(total // 4, min(total, 2)))[0]
-    by_n = [run_groups([thin(base, f, chosen[0])], weights, phi, time_factor)[0] for f in fractions]
     thinned = thin(points, min(fractions), chosen[0])
     counts = sorted({int(k) for k in cluster_counts if 2 <= k <= total})
-    by_k = [run_groups(cluster_groups(thinned, k), weights, phi, time_factor) for k in counts]
+    with Cells(1 + len(fractions) + len(counts), checkpoint, progress) as cells:
+
+        def run(groups: list[Points]) -> list[Case]:
+            return cells.run(run_groups, groups, weights, phi, time_factor)
+
+        main = run([points])
+        by_n = [run([thin(base, f, chosen[0])])[0] for f in fractions]
+        by_k = [run(cluster_groups(thinned, k)) for k in counts]
     every = [*main, *by_n, *(case for cases in by_k for case in cases)]
     return TheoremReport(
         name=NAME,
@@ -168,14 +179,16 @@ def _conclusions(
         ),
         scaling_check(
             "independence of n",
-            "|W_T - W_0| ~ n^0",
+            "|W_T - W_0|",
+            "n",
             [len(c.points.inputs) for c in by_n],
             np.stack([c.distance for c in by_n]),
             0.0,
         ),
         scaling_check(
             "scaling with K",
-            "|W_T - W_0| ~ K^(1/2)",
+            "|W_T - W_0|",
+            "K",
             [cases[0].num_clusters for cases in by_k],
             np.stack(spread),
             0.5,

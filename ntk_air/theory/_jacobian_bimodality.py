@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._activations import Activation, activation_check, find_activation
+from ._cells import Cells
 from ._exponents import scaling_check
 from ._network_checks import (
     ClusterSpectrum,
@@ -49,6 +51,8 @@ def check_jacobian_bimodality(
     factors: Sequence[float] = (1.0, 0.5, 0.25, 0.125, 0.0625),
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     r"""Tests the bimodality of the Jacobian of f(W, x) = v^T phi(W x) at initialisation.
 
@@ -69,6 +73,8 @@ def check_jacobian_bimodality(
         factors: of the radius, in (0, 1], for the scaling law; checks are at every one.
         seeds: how many initialisations, or their seeds.
         quick: at most 2 seeds, width 400, 3 radii; if ``data`` is None, 100 points in 5 clusters.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report; its table "spectrum" has a row per radius and seed.
@@ -83,12 +89,14 @@ def check_jacobian_bimodality(
     points = as_points(_default_data(quick) if data is None else data)
     weights = draw(chosen, width, points.inputs.shape[1])
     cases = []
-    for factor in factors:
-        moved = contract(points, factor)
-        spectrum = measure_spectrum(moved, weights, phi)
-        cases += [
-            _case(seed, moved, spectrum, w, phi) for seed, w in zip(chosen, weights, strict=True)
-        ]
+    with Cells(len(factors) * len(chosen), checkpoint, progress) as cells:
+        for factor in factors:
+            moved = contract(points, factor)
+            spectrum = measure_spectrum(moved, weights, phi)
+            cases += [
+                cells.run(_case, seed, moved, spectrum, w, phi)
+                for seed, w in zip(chosen, weights, strict=True)
+            ]
     return TheoremReport(
         name=NAME,
         source=SOURCE,
@@ -194,7 +202,8 @@ def _conclusions(cases: Sequence[Case], num_seeds: int) -> tuple[Check, ...]:
         ),
         scaling_check(
             "scaling with the radius",
-            "sigma_{K+1}(J) ~ epsilon_0^1",
+            "sigma_{K+1}(J)",
+            "epsilon_0",
             np.reshape([c.spectrum.geometry.radius for c in cases], (-1, num_seeds)),
             np.reshape([c.split.values[clusters] for c in cases], (-1, num_seeds)),
             1.0,

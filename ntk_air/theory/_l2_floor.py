@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
-from .. import datasets, distillation
+from .. import distillation
 from .._checks import check_in_range, check_size
-from .._numerics import double_precision
-from ._clusters import ClusterGeometry, cluster_checks, measure_clusters
+from ._cells import Cells
+from ._clusters import cluster_checks
+from ._exponents import scaling_check
+from ._l2_floor_runs import Run, Settings, run_seed
 from ._report import Check, TheoremReport
-from ._scaling import exponent_check, power_law
 from ._seeds import seed_list
-from ._self_distillation_runs import targets
-from ._two_layer import two_layer_init, two_layer_ntk
 
 NAME = "Early stopping has an l2 floor of 2 rho, self-distillation has none"
 SOURCE = "after arXiv:1910.01255, self-distillation against early stopping; floor and rate derived"
@@ -26,36 +25,6 @@ POINT = 1e-4
 """Radius up to which clusters count as points: what is of order epsilon_0 is below THREE_DIGITS."""
 LINEAR = 0.02
 """Radius up to which deviations are fitted as powers of epsilon_0; above, the next order shows."""
-
-
-class Settings(NamedTuple):
-    """What every seed and radius share."""
-
-    num_points: int
-    num_clusters: int
-    dimension: int
-    noise_rate: float
-    width: int
-    num_steps: int
-    alpha: Any
-    label_fn: Any
-
-
-class Run(NamedTuple):
-    """One seed and radius: gradient descent at its best step and in the limit, and distillation."""
-
-    seed: int
-    asked: float
-    geometry: ClusterGeometry
-    spread: float
-    decay: float
-    floor: float
-    floor_step: float
-    floor_margin: float
-    converged: float
-    resolved: bool
-    distilled: float
-    distilled_margin: float
 
 
 def check_l2_floor(
@@ -73,6 +42,8 @@ def check_l2_floor(
     accuracy: float = 0.05,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     """Tests that gradient descent stops at 2 rho from the clean labels, and distillation at 0.
 
@@ -100,6 +71,8 @@ def check_l2_floor(
             margin as 1 above 1 minus this.
         seeds: how many draws of data and network, or their seeds.
         quick: at most 2 seeds, 100 points and 4 radii.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report, with a row per seed and radius in table "radii".
@@ -124,7 +97,8 @@ def check_l2_floor(
         label_fn=distillation.hard if label_fn is None else label_fn,
     )
     chosen = seed_list(seeds, 2 if quick else None)
-    every = [_run(settings, seed, float(r)) for seed in chosen for r in radii]
+    with Cells(len(chosen) * len(radii), checkpoint, progress) as cells:
+        every = [cells.run(run_seed, settings, seed, float(r)) for seed in chosen for r in radii]
     return TheoremReport(
         name=NAME,
         source=SOURCE,
@@ -140,68 +114,6 @@ def _quick(radii: Sequence[float]) -> tuple[float, ...]:
     ordered = sorted(set(radii), reverse=True)
     fitted = [r for r in ordered if POINT < r <= LINEAR]
     return (*fitted[:1], *fitted[1:-1][:1], *fitted[-1:], ordered[-1])
-
-
-def _run(settings: Settings, seed: int, radius: float) -> Run:
-    data = datasets.clusterable(
-        num_points=settings.num_points,
-        num_clusters=settings.num_clusters,
-        dimension=settings.dimension,
-        radius=radius,
-        noise_rate=settings.noise_rate,
-        seed=seed,
-    )
-    geometry = measure_clusters(data)
-    clean, observed = targets(data)
-    clusters = np.asarray(data.clusters)
-    shares = [np.mean((observed != clean)[clusters == c]) for c in np.unique(clusters)]
-    with double_precision():
-        weights = two_layer_init(jax.random.key(seed), settings.width, settings.dimension)
-        kernel = np.asarray(two_layer_ntk(weights, np.asarray(data.inputs, np.float64)))
-        values, vectors = np.linalg.eigh(kernel)
-        history = distillation.kernel_self_distill(
-            kernel,
-            observed,
-            learning_rate=1.0 / values[-1],
-            num_steps=settings.num_steps,
-            alpha=settings.alpha,
-            label_fn=settings.label_fn,
-            clean=clean,
-            record_every=settings.num_steps,
-        )
-    # Without a radius the directions within clusters have eigenvalue 0 up to round-off.
-    resolved = values > len(values) * np.finfo(np.float64).eps * values[-1]
-    rates = np.where(resolved, values / values[-1], 0.0)
-    step, floor, margin = _best_step(rates, vectors, clean[:, 0], observed[:, 0])
-    limit = vectors @ (resolved * (vectors.T @ observed[:, 0]))
-    return Run(
-        seed=seed,
-        asked=radius,
-        geometry=geometry,
-        spread=float(np.ptp(shares)),
-        decay=float((1 - np.sort(rates)[-settings.num_clusters]) ** settings.num_steps),
-        floor=floor,
-        floor_step=step,
-        floor_margin=margin,
-        converged=float(np.linalg.norm(limit - clean[:, 0]) / np.sqrt(len(clean))),
-        resolved=bool(resolved.all()),
-        distilled=float(history.l2_to_clean[-1]),
-        distilled_margin=float(history.margin[-1]),
-    )
-
-
-def _best_step(
-    rates: np.ndarray, vectors: np.ndarray, clean: np.ndarray, observed: np.ndarray
-) -> tuple[float, float, float]:
-    """Step nearest to the clean labels over a log grid; its distance and margin."""
-    steps = np.geomspace(1, 1e9, 2000)
-    with np.errstate(divide="ignore"):
-        fitted = -np.expm1(steps[:, None] * np.log1p(-rates))
-    coefficients, wanted = vectors.T @ observed, vectors.T @ clean
-    distances = np.linalg.norm(fitted * coefficients - wanted, axis=1) / np.sqrt(len(clean))
-    best = int(distances.argmin())
-    outputs = vectors @ (fitted[best] * coefficients)
-    return float(steps[best]), float(distances[best]), float(np.min(clean * outputs))
 
 
 def _assumptions(every: Sequence[Run]) -> tuple[Check, ...]:
@@ -288,20 +200,23 @@ def _exponents(every: Sequence[Run]) -> tuple[Check, ...]:
     small = [run for run in every if POINT < run.asked <= LINEAR]
     if len({run.asked for run in small}) < 3:
         return ()
-    radii, seeds = [run.geometry.radius for run in small], [run.seed for run in small]
+    # One column per seed, whose runs follow one another.
+    by_seed = np.reshape(np.arange(len(small)), (-1, len({run.asked for run in small}))).T
     rho = small[0].geometry.noise_rate
     laws = {
-        "|floor - 2 rho|": [abs(run.floor - 2 * rho) for run in small],
-        "|margin - (1 - 2 rho)|": [abs(run.floor_margin - (1 - 2 * rho)) for run in small],
+        "floor": ("|floor - 2 rho|", [abs(run.floor - 2 * rho) for run in small]),
+        "margin": ("|margin - (1 - 2 rho)|", [abs(r.floor_margin - 1 + 2 * rho) for r in small]),
     }
     return tuple(
-        exponent_check(
-            f"exponent of {name.strip('|').split(' ')[0]} in epsilon_0",
-            f"{name} is of order epsilon_0, for epsilon_0 <= {LINEAR:g}",
-            power_law(radii, values, seeds),
+        scaling_check(
+            f"exponent of {name} in epsilon_0",
+            f"{quantity}, for epsilon_0 <= {LINEAR:g},",
+            "epsilon_0",
+            np.asarray([run.geometry.radius for run in small])[by_seed],
+            np.asarray(values)[by_seed],
             1.0,
         )
-        for name, values in laws.items()
+        for name, (quantity, values) in laws.items()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from .._checks import check_in_range, check_size
 from .._numerics import double_precision
 from ._activations import Activation, activation_check, find_activation
+from ._cells import Cells
 from ._clusters import measure_clusters
 from ._exponents import decay_check, scaling_check
 from ._network_checks import unit_norm_check, worst
@@ -52,6 +54,8 @@ def check_linearization(
     learning_rate: float | None = None,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     r"""Tests sup_t ||f_t - f_t^lin|| of gradient descent against the width.
 
@@ -72,6 +76,8 @@ def check_linearization(
         learning_rate: of the loss summed over points; None is 1 / lambda_1(K_0) of each network.
         seeds: how many initialisations, or their seeds.
         quick: at most 2 seeds, 100 steps, the first 4 widths.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report; its table "networks" has a row per width and seed.
@@ -89,7 +95,10 @@ def check_linearization(
         raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
     chosen = seed_list(seeds, 2 if quick else None)
     points = as_points(_default_data() if data is None else data)
-    cases = [_cases(points, w, chosen, phi, num_steps, learning_rate) for w in widths]
+    with Cells(len(widths), checkpoint, progress) as cells:
+        cases = [
+            cells.run(_cases, points, w, chosen, phi, num_steps, learning_rate) for w in widths
+        ]
     flat = [case for row in cases for case in row]
     return TheoremReport(
         name=NAME,
@@ -199,21 +208,24 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
         ),
         scaling_check(
             "scaling of the bound with the width",
-            "2 eta B L R sum |f_r - observed| / |f_0 - observed|^2 ~ width^(-1/2)",
+            "2 eta B L R sum |f_r - observed| / |f_0 - observed|^2",
+            "width",
             widths,
             [[c.bound / c.scale**2 for c in row] for row in cases],
             -0.5,
         ),
         decay_check(
             "scaling of the error with the width",
-            "sup_t |f_t - f_t^lin| at least as fast as width^(-1/2)",
+            "sup_t |f_t - f_t^lin|",
+            "width",
             widths,
             [[c.error for c in row] for row in cases],
             -0.5,
         ),
         decay_check(
             "scaling of the kernel's change with the width",
-            "|K_T - K_0|_F / |K_0|_F at least as fast as width^(-1/2)",
+            "|K_T - K_0|_F / |K_0|_F",
+            "width",
             widths,
             [[c.kernel_change for c in row] for row in cases],
             -0.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .._checks import check_in_range, check_size
 from . import _logistic as logistic
+from ._cells import Cells
 from ._exponents import scaling_check
 from ._logistic import Problem, Risks
 from ._report import Check, TheoremReport
@@ -47,6 +49,8 @@ def check_logistic_early_stopping(
     step: float = 1.0,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     """Tests what early stopping does for logistic regression with more dimensions than points.
 
@@ -68,6 +72,8 @@ def check_logistic_early_stopping(
         step: eta x smoothness.
         seeds: how many draws, or their seeds.
         quick: at most 2 seeds, 100 points in 200 dimensions and 8000 steps.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report; table "stopping" has a row per seed and solution, table "path" the records.
@@ -90,11 +96,12 @@ def check_logistic_early_stopping(
     truth = np.where(np.arange(dimension) < support, 1.0, 0.0)
     problem = logistic.draw(num_points, truth, variances, chosen, step)
     steps = sorted({int(s) for s in np.geomspace(1, num_steps, 60).round()})
-    weights = logistic.descend(problem, steps)
-    paths = [
-        _measure(problem, weights[:, index], np.array(steps), index, seed)
-        for index, seed in enumerate(chosen)
-    ]
+    with Cells(1 + len(chosen), checkpoint, progress) as cells:
+        weights = cells.run(logistic.descend, problem, steps)
+        paths = [
+            cells.run(_measure, problem, weights[:, index], np.array(steps), index, seed)
+            for index, seed in enumerate(chosen)
+        ]
     return TheoremReport(
         name=NAME,
         source=SOURCE,
@@ -193,7 +200,8 @@ def _conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
         ),
         scaling_check(
             "rate of the training loss",
-            "loss ~ t^-1 over the last factor of ten",
+            "loss over the last factor of ten",
+            "t",
             paths[0].times[last],
             np.stack([p.losses[last] for p in paths], 1),
             -1.0,

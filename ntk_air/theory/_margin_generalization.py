@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .. import datasets, distillation
 from .._checks import check_in_range, check_size
+from ._cells import Cells, clustered_data
 from ._clusters import ClusterGeometry, cluster_checks, measure_clusters
 from ._margin_runs import DISTILLED, EARLY, LATE, Outcome, run_seed
 from ._report import Check, TheoremReport
@@ -33,6 +35,8 @@ def check_margin_generalization(
     num_test: int = 400,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     """Tests what the margins of early stopping and self-distillation mean for new points.
 
@@ -58,6 +62,8 @@ def check_margin_generalization(
         seeds: how many initialisations and draws of test points, or their seeds.
         quick: at most 2 seeds, 300 units, 500 steps and a time constant of 50; if ``data`` is None,
             100 points.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report, with a row per seed and method in table "methods" and one per distance and
@@ -87,11 +93,15 @@ def check_margin_generalization(
     label_fn = distillation.hard if label_fn is None else label_fn
     geometry = measure_clusters(data)
     reach = tuple(float(d) for d in distances)
-    every = [
-        outcome
-        for seed in chosen
-        for outcome in run_seed(data, reach, width, num_steps, (alpha, label_fn), num_test, seed)
-    ]
+    read, method = clustered_data(data), (alpha, label_fn)
+    with Cells(len(chosen), checkpoint, progress) as cells:
+        every = [
+            outcome
+            for seed in chosen
+            for outcome in cells.run(
+                run_seed, read, reach, width, num_steps, method, num_test, seed
+            )
+        ]
     return TheoremReport(
         name=NAME,
         source=SOURCE,

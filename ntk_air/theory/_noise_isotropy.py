@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from scipy import stats
 from .. import datasets, noise
 from .._checks import check_in_range, check_labels, check_same_length, check_size
 from .._numerics import double_precision
+from ._cells import Cells
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
 from ._two_layer import two_layer_init, two_layer_ntk
@@ -56,6 +58,8 @@ def check_noise_isotropy(
     significance: float = 0.01,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     r"""Tests that noise spreads evenly over the eigendirections while labels do not.
 
@@ -80,6 +84,8 @@ def check_noise_isotropy(
         significance: probability of rejecting isotropic noise, over all seeds.
         seeds: how many networks and sequences of draws, or their seeds.
         quick: at most 2 seeds, 200 points and 100 draws.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report. Table "noise" has the test of each noise model and seed and the largest relative
@@ -103,11 +109,12 @@ def check_noise_isotropy(
     chosen = seed_list(seeds, 2 if quick else None)
     bases = {seed: _basis(np.asarray(inputs, np.float64), width, seed) for seed in chosen}
     models = [model] if contrast is None else [model, contrast]
-    draws = [
-        _draw(spec, bases[seed], clean, num_draws, num_groups, seed)
-        for spec in models
-        for seed in chosen
-    ]
+    with Cells(len(models) * len(chosen), checkpoint, progress) as cells:
+        draws = [
+            cells.run(_draw, spec, bases[seed], clean, num_draws, num_groups, seed)
+            for spec in models
+            for seed in chosen
+        ]
     tested = [d for d in draws if d.model == model]
     level = significance / len(chosen)
     return TheoremReport(

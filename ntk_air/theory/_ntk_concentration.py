@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._activations import Activation, find_activation
+from ._cells import Cells
 from ._cluster_kernel import cluster_kernel
 from ._exponents import scaling_check
 from ._points import Points, as_points
@@ -39,6 +41,8 @@ def check_ntk_concentration(
     num_samples: int = 20_000,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     r"""Tests ||K_W - Sigma||_F / ||Sigma||_F of the two-layer network against the width.
 
@@ -55,6 +59,8 @@ def check_ntk_concentration(
         num_samples: of the Monte Carlo estimate of the variance.
         seeds: how many initialisations, or their seeds.
         quick: at most 3 seeds, the first 5 widths.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report; its table "kernels" has a row per width and seed.
@@ -69,7 +75,9 @@ def check_ntk_concentration(
         raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
     chosen = seed_list(seeds, 3 if quick else None)
     points = as_points(_default_data() if data is None else data)
-    cases = _cases(points, widths, chosen, phi, num_samples)
+    with Cells(1 + len(widths), checkpoint, progress) as cells:
+        limit = cells.run(_limit, points, phi, num_samples)
+        cases = [cells.run(_cases, points, width, chosen, phi, *limit) for width in widths]
     flat = [case for row in cases for case in row]
     return TheoremReport(
         name=NAME,
@@ -86,7 +94,8 @@ def check_ntk_concentration(
         conclusions=(
             scaling_check(
                 "scaling with the width",
-                "|K_W - Sigma|_F / |Sigma|_F ~ width^(-1/2)",
+                "|K_W - Sigma|_F / |Sigma|_F",
+                "width",
                 widths,
                 [[c.deviation for c in row] for row in cases],
                 -0.5,
@@ -106,25 +115,30 @@ def _default_data() -> Any:
     )
 
 
-def _cases(
-    points: Points, widths: Sequence[int], seeds: tuple[int, ...], phi: Activation, samples: int
-) -> list[list[Case]]:
+def _limit(points: Points, phi: Activation, samples: int) -> tuple[np.ndarray, float]:
+    """Sigma (n, n), and the expectation of width x ||K_W - Sigma||_F^2."""
     x = points.inputs
     limit = np.asarray(cluster_kernel(x, phi, num_nodes=32).matrix)
     drawn = cluster_kernel(x, phi, "monte_carlo", num_samples=samples)
     # The standard error of a mean of samples is the deviation of one, over their root.
-    expected = float(np.sum(np.asarray(drawn.standard_error) ** 2)) * samples
-    rows = []
-    for width in widths:
-        weights = draw(seeds, width, x.shape[1])
-        errors = [np.linalg.norm(jacobian_gram(w, x, x, phi) - limit) for w in weights]
-        rows.append(
-            [
-                Case(width, s, float(e / np.linalg.norm(limit)), float(width * e**2 / expected))
-                for s, e in zip(seeds, errors, strict=True)
-            ]
-        )
-    return rows
+    return limit, float(np.sum(np.asarray(drawn.standard_error) ** 2)) * samples
+
+
+def _cases(
+    points: Points,
+    width: int,
+    seeds: tuple[int, ...],
+    phi: Activation,
+    limit: np.ndarray,
+    expected: float,
+) -> list[Case]:
+    x = points.inputs
+    weights = draw(seeds, width, x.shape[1])
+    errors = [np.linalg.norm(jacobian_gram(w, x, x, phi) - limit) for w in weights]
+    return [
+        Case(width, s, float(e / np.linalg.norm(limit)), float(width * e**2 / expected))
+        for s, e in zip(seeds, errors, strict=True)
+    ]
 
 
 def _variance_check(cases: Sequence[Case]) -> Check:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._activations import Activation, activation_check, find_activation
+from ._cells import Cells
 from ._clusters import ClusterGeometry, measure_clusters
 from ._exponents import scaling_check
 from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
@@ -57,6 +59,8 @@ def check_overfitting_distance(
     rate_factors: Sequence[float] = (0.25, 0.5, 1.0),
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     r"""Tests how far weights that fit all observed labels are from initialisation.
 
@@ -83,6 +87,8 @@ def check_overfitting_distance(
         seeds: how many initialisations, or their seeds; wrong labels of the sweep over rho differ
             between them.
         quick: at most 2 seeds, width 200; if ``data`` is None, 80 points in 2 clusters.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report; its table "networks" has a row per network.
@@ -96,21 +102,21 @@ def check_overfitting_distance(
     points = as_points(_default_data(quick) if data is None else data)
     weights = draw(chosen, width, points.inputs.shape[1])
     starts = tuple(zip(chosen, weights, strict=True))
-    by_radius, spreads = [], []
-    for factor in factors:
-        moved = contract(points, factor)
-        by_radius.append([_case("epsilon_0", moved, *start, phi) for start in starts])
-        splits = [split_jacobian(moved, w, phi) for w in weights]
-        spreads += [split.difference / split.center_value for split in splits]
     rate = measure_clusters(points).noise_rate
     near = contract(points, float(np.median(factors)))
-    by_rate = [
-        [
-            [_case("rho", corrupt(near, f * rate, (seed, d)), seed, w, phi) for d in range(DRAWS)]
-            for seed, w in starts
-        ]
-        for f in rate_factors
-    ]
+    by_radius, spreads = [], []
+    count = len(starts) * (2 * len(factors) + DRAWS * len(rate_factors))
+    with Cells(count, checkpoint, progress) as cells:
+        for factor in factors:
+            moved = contract(points, factor)
+            by_radius.append([cells.run(_case, "epsilon_0", moved, *s, phi) for s in starts])
+            spreads += [cells.run(_spread, moved, w, phi) for w in weights]
+
+        def fitted(share: float, seed: int, w: np.ndarray) -> list[Case]:
+            labels = [corrupt(near, share * rate, (seed, draw)) for draw in range(DRAWS)]
+            return [cells.run(_case, "rho", moved, seed, w, phi) for moved in labels]
+
+        by_rate = [[fitted(share, *start) for start in starts] for share in rate_factors]
     every = [case for row in by_radius for case in row]
     every += [case for row in by_rate for draws in row for case in draws]
     return TheoremReport(
@@ -154,6 +160,12 @@ def _case(sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activ
         informative=int(np.sum(bounds > 0)),
         bound=float(bounds.max(initial=-np.inf)),
     )
+
+
+def _spread(points: Points, weights: np.ndarray, phi: Activation) -> float:
+    """||J - J_C||_2 / sigma_K(J_C) at initialisation."""
+    split = split_jacobian(points, weights, phi)
+    return split.difference / split.center_value
 
 
 def _conflicts(points: Points) -> tuple[np.ndarray, np.ndarray]:
@@ -216,14 +228,16 @@ def _conclusions(
         ),
         scaling_check(
             "scaling with the radius",
-            "|W - W_0| ~ epsilon_0^-1",
+            "|W - W_0|",
+            "epsilon_0",
             [[c.geometry.radius for c in row] for row in by_radius],
             [[c.distance for c in row] for row in by_radius],
             -1.0,
         ),
         scaling_check(
             "scaling with the noise rate",
-            "|W - W_0| ~ rho^(1/2)",
+            "|W - W_0|",
+            "rho",
             [[draws[0].geometry.noise_rate for draws in row] for row in by_rate],
             [[np.sqrt(np.mean([c.distance**2 for c in d])) for d in row] for row in by_rate],
             0.5,

@@ -16,6 +16,28 @@ class TheoremViolationError(AssertionError):
 
 
 @result
+class Scaling:
+    """A quantity measured at several sizes, to be held against a power law.
+
+    Attributes:
+        quantity: what was measured, in symbols.
+        size: what was varied, in symbols.
+        predicted: the exponent that the theorem names.
+        fitted: the exponent of least squares on logarithms, one constant per seed; NaN where the
+            values follow no power law.
+        sizes: (W, S).
+        values: (W, S), one column per seed.
+    """
+
+    quantity: str = static()
+    size: str = static()
+    predicted: float = static()
+    fitted: float = static()
+    sizes: np.ndarray
+    values: np.ndarray
+
+
+@result
 class Check:
     """One assumption or conclusion.
 
@@ -25,6 +47,7 @@ class Check:
         required: the bound or value asked for: a number, or words where it is not one number.
         measured: what was found.
         holds: whether the measured value meets the required one.
+        scaling: the sweep behind it, where the measured value is an exponent.
     """
 
     name: str = static()
@@ -32,6 +55,7 @@ class Check:
     required: float | str = static()
     measured: float | str = static()
     holds: bool = static()
+    scaling: Scaling | None = None
 
 
 @result

@@ -8,7 +8,6 @@ import numpy as np
 from scipy import stats
 
 from .._results import result, static
-from ._report import Check
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.1
@@ -64,14 +63,3 @@ def power_law(x: Any, y: Any, groups: Any) -> PowerLaw:
     error = np.sqrt(float(residual @ residual) / freedom / spread)
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * error)
     return PowerLaw(exponent=slope, low=slope - reach, high=slope + reach)
-
-
-def exponent_check(name: str, statement: str, law: PowerLaw, predicted: float) -> Check:
-    """Holds where the fitted exponent is within `TOLERANCE` of the predicted one."""
-    return Check(
-        name=name,
-        statement=statement,
-        required=f"{predicted:g} +- {TOLERANCE:g}",
-        measured=str(law),
-        holds=abs(law.exponent - predicted) <= TOLERANCE,
-    )

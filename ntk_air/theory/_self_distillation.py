@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from .._checks import check_in_range
 from ..distillation import DivergenceError
 from . import _self_distillation_checks as checks
 from . import _self_distillation_runs as runs
+from ._cells import Cells, clustered_data
 from ._clusters import cluster_checks, measure_clusters
 from ._report import TheoremReport
 from ._seeds import seed_list
@@ -35,6 +37,7 @@ def check_self_distillation(
     accuracy: float = 0.05,
     controls: bool = True,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> TheoremReport:
     r"""Tests that self-distillation reaches the clean labels in l2, which no early stopping does.
@@ -68,7 +71,8 @@ def check_self_distillation(
         controls: also train with h = identity and with the weight constant at 0.5.
         quick: at most one seed, width 400 and 2000 steps; if ``data`` is None, 100 points in 5
             clusters of radius 0.02.
-        progress: show progress bars on a terminal.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report. Its table "methods" has a row per seed and method: distance to the clean labels
@@ -90,14 +94,13 @@ def check_self_distillation(
         data = _default_data(quick)
     geometry = measure_clusters(data)
     plan = Plan(
-        data=data,
+        data=clustered_data(data),
         width=width,
         num_steps=num_steps,
         learning_rate=learning_rate,
         alpha=distillation.exponential(time_constant) if alpha is None else alpha,
         label_fn=_default_label_fn(data) if label_fn is None else label_fn,
         controls=controls,
-        progress=progress,
     )
     starts = [runs.prepare(plan, seed) for seed in seed_list(seeds, 1 if quick else None)]
     assumptions = (
@@ -106,7 +109,8 @@ def check_self_distillation(
         *checks.horizon_checks(starts, plan, geometry, accuracy),
     )
     try:
-        every = [runs.run_seed(plan, start) for start in starts]
+        with Cells(len(starts) * runs.cells_of_seed(plan), checkpoint, progress) as cells:
+            every = [runs.run_seed(plan, start, cells) for start in starts]
     except DivergenceError as error:
         return TheoremReport(NAME, SOURCE, assumptions, (checks.diverged(error),), {}, {})
     return TheoremReport(

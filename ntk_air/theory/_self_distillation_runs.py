@@ -11,6 +11,7 @@ import numpy as np
 from .. import distillation
 from .._numerics import double_precision
 from ..distillation import History
+from ._cells import Cells
 from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
 
 GRADIENT_DESCENT = "gradient descent"
@@ -32,7 +33,6 @@ class Plan(NamedTuple):
     alpha: Any
     label_fn: Any
     controls: bool
-    progress: bool
 
 
 class Start(NamedTuple):
@@ -74,30 +74,47 @@ def prepare(plan: Plan, seed: int) -> Start:
     return Start(seed, weights, kernel, eigenvalues[::-1], eigenvectors[:, ::-1], rate, initial)
 
 
-def run_seed(plan: Plan, start: Start) -> SeedRuns:
+def run_seed(plan: Plan, start: Start, cells: Cells) -> SeedRuns:
     """Trains the network by every method, and its linearisation by two of them."""
+    trained = {name: cells.run(_train, plan, start, name) for name in _methods(plan)}
+    return SeedRuns(
+        start,
+        {name: history for name, (history, _) in trained.items()},
+        {name: drift for name, (_, drift) in trained.items()},
+        *cells.run(_linearised, plan, start),
+    )
+
+
+def cells_of_seed(plan: Plan) -> int:
+    """How many cells `run_seed` runs."""
+    return len(_methods(plan)) + 1
+
+
+def _train(plan: Plan, start: Start, method: str) -> tuple[History, float]:
+    """History of the network, and the relative change of its kernel."""
     clean, observed = targets(plan.data)
-    network, drift = {}, {}
-    for name, (alpha, label_fn) in _methods(plan).items():
-        trained = distillation.self_distill(
-            two_layer_apply,
-            start.weights,
-            jnp.asarray(plan.data.inputs, start.weights.dtype),
-            observed,
-            optimizer=start.learning_rate,
-            num_steps=plan.num_steps,
-            alpha=alpha,
-            label_fn=label_fn,
-            clean=clean,
-            record_every=log_spaced(plan.num_steps),
-            progress=plan.progress,
-        )
-        network[name] = trained.history
-        moved = _kernel(trained.params, plan.data.inputs) - start.kernel
-        drift[name] = float(np.linalg.norm(moved) / np.linalg.norm(start.kernel))
+    alpha, label_fn = _methods(plan)[method]
+    trained = distillation.self_distill(
+        two_layer_apply,
+        start.weights,
+        jnp.asarray(plan.data.inputs, start.weights.dtype),
+        observed,
+        optimizer=start.learning_rate,
+        num_steps=plan.num_steps,
+        alpha=alpha,
+        label_fn=label_fn,
+        clean=clean,
+        record_every=log_spaced(plan.num_steps),
+    )
+    moved = _kernel(trained.params, plan.data.inputs) - start.kernel
+    return trained.history, float(np.linalg.norm(moved) / np.linalg.norm(start.kernel))
+
+
+def _linearised(plan: Plan, start: Start) -> tuple[History, History, float]:
+    """Gradient descent and self-distillation in function space, and the limit's deviation."""
     function_gd = _function_space(plan, start, 1.0, start.initial)
     function_sd = _function_space(plan, start, plan.alpha, start.initial)
-    return SeedRuns(start, network, drift, function_gd, function_sd, _limit_deviation(plan, start))
+    return function_gd, function_sd, _limit_deviation(plan, start)
 
 
 def targets(data: Any) -> tuple[np.ndarray, np.ndarray]:

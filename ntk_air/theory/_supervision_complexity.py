@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from .. import datasets, distillation
 from .._checks import check_in_range, check_size
 from .._numerics import double_precision
 from ..spectral import eigendecompose, supervision_complexity
+from ._cells import Cells, clustered_data
 from ._clusters import cluster_checks, measure_clusters
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
@@ -59,6 +61,8 @@ def check_supervision_complexity(
     stop: float | None = None,
     seeds: int | Sequence[int] = 5,
     quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> TheoremReport:
     """Tests that targets of early-stopped teachers are less complex for a student.
 
@@ -80,6 +84,8 @@ def check_supervision_complexity(
             nearest to the clean labels.
         seeds: how many pairs of teacher and student, or their seeds.
         quick: at most 2 seeds, 400 units and 200 steps; if ``data`` is None, 100 points.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The report, with a row per seed and teacher in table "targets".
@@ -102,7 +108,9 @@ def check_supervision_complexity(
             noise_rate=0.2,
             seed=0,
         )
-    every = [_run(data, width, num_steps, stop, seed) for seed in chosen]
+    read = clustered_data(data)
+    with Cells(len(chosen), checkpoint, progress) as cells:
+        every = [cells.run(_run, read, width, num_steps, stop, seed) for seed in chosen]
     return TheoremReport(
         name=NAME,
         source=SOURCE,

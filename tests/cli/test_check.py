@@ -12,10 +12,11 @@ from ntk_air.cli._main import main
 
 
 def fake(holds, assumed=True, calls=None):
-    def check(*, seeds: int = 3, quick: bool = False):
+    def check(*, seeds: int = 3, quick: bool = False, checkpoint=None, progress: bool = False):
         """One line about it."""
         if calls is not None:
-            calls.append((list(seeds) if isinstance(seeds, range) else seeds, quick))
+            chosen = list(seeds) if isinstance(seeds, range) else seeds
+            calls.append((chosen, quick, checkpoint, progress))
         conclusion = na.theory.Check("close", "s", "1 +- 0.1", 2.0, holds)
         premise = na.theory.Check("small", "s", 1.0, 1, assumed)
         return na.theory.TheoremReport("A theorem", "a paper", (premise,), (conclusion,), {}, {})
@@ -52,7 +53,7 @@ def test_names_quick_and_seed(theorems, capsys):
     theorems(one=fake(True, calls=calls), two=fake(True, calls=calls))
     assert main(["check", "two", "--quick", "--seed", "7"]) == 0
     assert main(["check", "one", "one"]) == 0
-    assert calls == [([7, 8, 9], True), (3, False)]
+    assert calls == [([7, 8, 9], True, None, True), (3, False, None, True)]
     capsys.readouterr()
     assert main(["check", "--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["one", "two"]
@@ -60,11 +61,35 @@ def test_names_quick_and_seed(theorems, capsys):
     assert "no theorem named riemann; there are one, two" in capsys.readouterr().err
 
 
+def test_each_theorem_has_a_folder_of_the_checkpoint(theorems, tmp_path):
+    calls = []
+    theorems(one=fake(True, calls=calls), two=fake(True, calls=calls))
+    assert main(["check", "--checkpoint", str(tmp_path / "cells")]) == 0
+    assert [call[2] for call in calls] == [tmp_path / "cells" / "one", tmp_path / "cells" / "two"]
+
+
+def test_a_checkpoint_is_read_again(tmp_path, capsys):
+    command = ["check", "noise_level_stopping", "--quick", "--checkpoint", str(tmp_path)]
+
+    def table_and_cells():
+        assert main(command) == 0
+        table = capsys.readouterr().out.rpartition("\nnoise_level_stopping: ")[0]
+        return table, {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.ntkair")}
+
+    first = table_and_cells()
+    assert table_and_cells() == first
+    assert {path.parent for path in first[1]} == {tmp_path / "noise_level_stopping"}
+    next(iter(first[1])).write_bytes(b"")
+    assert main(command) == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
 def test_files(theorems, tmp_path, capsys):
     theorems(one=fake(False))
     assert main(["check", "--out", str(tmp_path / "new")]) == 1
     out = tmp_path / "new"
-    assert {p.name for p in out.iterdir()} == {"one.md", "one.json", "one.png", "index.md"}
+    written = {"one.md", "one.json", "one.png", "one.ntkair", "index.md"}
+    assert {p.name for p in out.iterdir()} == written
     assert json.loads((out / "one.json").read_text())["verdict"] == "violated"
     assert "![A theorem](one.png)" in (out / "one.md").read_text()
     assert "[A theorem](one.md) | violated" in (out / "index.md").read_text()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ntk_air.cli import main
+from ntk_air.cli._options import load_dataset
 
 SMALL = ["air", "--train-size", "150", "--test-size", "80", "--width", "64", "--steps", "8"]
 
@@ -138,3 +139,22 @@ def test_module_and_version_run_in_a_fresh_process(tmp_path):
         capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     assert "\r" not in piped.stderr  # no progress bar in a pipe
+
+
+def test_points_whose_annotator_named_another_class_are_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    annotated = np.where(np.arange(30) % 5 == 0, (labels + 1) % 3, labels)
+    np.savez(
+        tmp_path / "own.npz",
+        train_inputs=rng.random((30, 4, 4, 1)), train_labels=labels, extra_worst=annotated,
+    )  # fmt: skip
+    options = {
+        "dataset": str(tmp_path / "own.npz"), "root": None, "classes": "0,1", "train_size": None,
+    }  # fmt: skip
+    everyone = load_dataset(options, test_size=None, seed=0)
+    named = load_dataset(options, test_size=None, seed=0, noise="human:worst")
+    expected = (labels < 2) & (annotated < 2)
+    assert len(everyone.train_labels) == 20
+    assert sorted(np.asarray(named.train_rows)) == np.flatnonzero(expected).tolist()
+    assert np.asarray(named.extra_labels["worst"]).min() >= 0

@@ -288,6 +288,8 @@ def test_four_devices_equal_one():
     environment = {
         **os.environ,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        # What is tested is how points are spread, not what XLA makes of them.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join([here, os.path.dirname(os.path.dirname(here))]),
     }

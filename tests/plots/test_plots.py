@@ -71,7 +71,39 @@ def test_history_and_report(parts):
     check = na.theory.Check("name", "statement", 1.0, 2.0, False)
     report = na.theory.TheoremReport("t", "s", (check,), (check,), {}, {})
     texts = [text.get_text() for text in na.plots.theorem_report(report, ax=axes()).texts]
-    assert texts.count("fails") == 2
+    assert texts.count("FAILS") == 2
+    assert na.plots.theorem_report(report, ax=axes()).get_title(loc="left") == "t: not applicable"
+
+
+def test_scaling_and_figure_of_a_report():
+    sizes = np.array([1.0, 10.0, 100.0])[:, None] * [1, 1.5]
+    values = 3 * sizes**-0.5 * [1, 2]
+    values[1, 1] = np.nan  # a run that diverged
+    scaling = na.theory.Scaling("error", "width", -0.5, -0.25, sizes, values)
+    swept = na.theory.Check("rate", "error ~ width", "-0.5", "-0.25", False, scaling)
+    ax = na.plots.theorem_scaling(swept, ax=axes())
+    first, second, fitted, predicted = ax.lines
+    np.testing.assert_array_equal(first.get_ydata(), values[:, 0])
+    np.testing.assert_array_equal(second.get_ydata(), values[[0, 2], 1])
+    for line, exponent in ((fitted, -0.25), (predicted, -0.5)):
+        (left, right), heights = line.get_xdata(), line.get_ydata()
+        assert (left, right) == (1.0, 150.0)
+        np.testing.assert_allclose(np.log(heights[1] / heights[0]) / np.log(right), exponent)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("width", "error")
+    plain = na.theory.Check("name", "statement", 1.0, 2.0, True)
+    with pytest.raises(ValueError, match="check 'name' has no sweep"):
+        na.plots.theorem_scaling(plain, ax=axes())
+    history = na.distillation.kernel_self_distill(
+        np.eye(4), np.ones((4, 1)), learning_rate=0.1, num_steps=3, alpha=1.0, clean=np.ones((4, 1))
+    )
+    runs = {f"{name}, seed {seed}": history for name in ("a", "b") for seed in (3, 4)}
+    report = na.theory.TheoremReport("t", "s", (plain,), (swept, plain), {}, runs)
+    table, sweep, training = na.plots.theorem_figure(report).axes
+    assert len(table.texts) == 4 * 4
+    assert sweep.get_title() == "rate"
+    assert [text.get_text() for text in training.get_legend().get_texts()] == ["a", "b"]
+    alone = na.theory.TheoremReport("t", "s", (plain,), (plain,), {}, {})
+    assert len(na.plots.theorem_figure(alone).axes) == 1
 
 
 def test_new_axes_when_none_are_given(parts):

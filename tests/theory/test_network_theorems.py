@@ -226,15 +226,15 @@ def test_mutation_training_on_other_labels(monkeypatch):
 def test_exponents_of_exact_power_laws():
     sizes = np.array([1.0, 2.0, 4.0])
     values = sizes[:, None] ** -0.5 * np.array([1.0, 3.0])
-    assert scaling_check("a", "b", sizes, values, -0.5).holds
-    assert not scaling_check("a", "b", sizes, values, -0.3).holds
-    assert decay_check("a", "b", sizes, values, -0.5).holds
-    assert decay_check("a", "b", sizes, values, -0.41).holds
-    assert not decay_check("a", "b", sizes, values, -0.7).holds
+    assert scaling_check("a", "b", "c", sizes, values, -0.5).holds
+    assert not scaling_check("a", "b", "c", sizes, values, -0.3).holds
+    assert decay_check("a", "b", "c", sizes, values, -0.5).holds
+    assert decay_check("a", "b", "c", sizes, values, -0.41).holds
+    assert not decay_check("a", "b", "c", sizes, values, -0.7).holds
     for bad in (np.nan, 0.0, np.inf):
         values[0, 0] = bad
-        assert "no power law" in str(scaling_check("a", "b", sizes, values, -0.5).measured)
-        assert not decay_check("a", "b", sizes, values, -0.5).holds
+        assert "no power law" in str(scaling_check("a", "b", "c", sizes, values, -0.5).measured)
+        assert not decay_check("a", "b", "c", sizes, values, -0.5).holds
 
 
 @pytest.mark.parametrize(

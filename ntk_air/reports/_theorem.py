@@ -1,0 +1,36 @@
+"""A theorem report as files: Markdown, JSON, a figure and the result."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .. import plots
+from .._results import save
+from ..theory import TheoremReport
+from ._air import check_writable
+
+
+def write_theorem_report(
+    report: TheoremReport, directory: str | os.PathLike[str], name: str = "theorem"
+) -> Path:
+    """Writes ``name.md``, ``name.json``, ``name.png`` and ``name.ntkair``.
+
+    Args:
+        report: what a ``check_*`` of `ntk_air.theory` returned.
+        directory: the folder, made where needed.
+        name: of the files.
+
+    Returns:
+        The path of the Markdown, which shows the figure.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+    """
+    folder = check_writable(directory)
+    text = report.to_markdown() + f"\n![{report.name}]({name}.png)\n"
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    (folder / f"{name}.json").write_text(report.to_json(), encoding="utf-8")
+    plots.theorem_figure(report).savefig(folder / f"{name}.png")
+    save(report, folder / f"{name}.ntkair")
+    return folder / f"{name}.md"

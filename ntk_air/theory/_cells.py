@@ -1,0 +1,157 @@
+"""The sweep of a report in cells: each is stored once done, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._numerics import double_precision
+from .._results import load, save
+from ._content import digest, own_fields
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+class ClusteredData(NamedTuple):
+    """What the reports read of a clusterable dataset, in the types it came in.
+
+    inputs (n, d), clean and observed (n, 1), clusters (n,), centers (K, d).
+    """
+
+    inputs: Any
+    clean: Any
+    observed: Any
+    clusters: Any
+    centers: Any
+
+
+def clustered_data(data: Any) -> ClusteredData:
+    """The arrays of any object that has them: a cell is told by them, whatever holds them."""
+    return ClusteredData(*(getattr(data, name) for name in ClusteredData._fields))
+
+
+class Cells:
+    """Runs the cells of one report, a call of a function each; a context manager.
+
+    A cell is found again by a digest of its function and arguments (see `_content`), so a folder
+    may hold cells of several reports and settings. A cell is a file of `ntk_air.save`.
+    """
+
+    def __init__(self, count: int, checkpoint: str | os.PathLike[str] | None, progress: bool):
+        """``count`` cells are expected; ``progress`` shows a bar of them on a terminal.
+
+        Raises:
+            ValueError: if ``checkpoint`` is not a folder that can be written to.
+        """
+        self._folder = None if checkpoint is None else _folder(checkpoint)
+        self._bar = None
+        if progress:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=count, unit="cell", disable=None, leave=False)
+
+    def __enter__(self) -> Cells:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def run(self, function: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
+        """``function(*arguments)``, or what it returned when it ran before.
+
+        Raises:
+            ValueError: with a checkpoint, if the content of an argument cannot be told or the
+                stored cell is damaged.
+        """
+        value = self._found(function, arguments) if self._folder else function(*arguments)
+        if self._bar is not None:
+            self._bar.update()
+        return value
+
+    def _found(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        assert self._folder is not None
+        name = function.__name__.strip("_")
+        path = self._folder / f"{name}-{digest(function, arguments)}.ntkair"
+        if path.exists():
+            return _read(path)
+        value = function(*arguments)
+        save(_pack(value), path)
+        return value
+
+
+def _folder(checkpoint: str | os.PathLike[str]) -> Path:
+    path = Path(checkpoint)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"the checkpoint {path} is not a folder that can be written to "
+            f"({error.strerror or error}); choose another one."
+        ) from error
+    return path
+
+
+def _read(path: Path) -> Any:
+    try:
+        with double_precision():  # else float64 arrays of JAX would come back as float32
+            return _unpack(load(path))
+    except Exception as error:
+        raise ValueError(
+            f"the stored cell {path} is damaged ({error}); delete it, and it is computed again."
+        ) from error
+
+
+def _pack(value: Any) -> Any:
+    """The value in types that `save` gives back as they were; each dict in it is a mark."""
+    if isinstance(value, np.generic):  # before float: np.float64 is one
+        return {"scalar": np.asarray(value)}
+    if isinstance(value, jax.Array):
+        return {"jax": np.asarray(value)}
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind(_pack(item) for item in value)
+    if kind is dict:
+        return {"dict": {key: _pack(item) for key, item in value.items()}}
+    if (fields := own_fields(kind)) is not None:
+        packed = {name: _pack(getattr(value, name)) for name in fields}
+        return {"type": f"{kind.__module__}:{kind.__qualname__}", "fields": packed}
+    return value
+
+
+def _unpack(node: Any) -> Any:
+    if isinstance(node, list | tuple):
+        return type(node)(_unpack(item) for item in node)
+    if not isinstance(node, dict):
+        return node
+    if "scalar" in node:
+        return node["scalar"][()]
+    if "jax" in node:
+        return jnp.asarray(node["jax"])
+    if "dict" in node:
+        return {key: _unpack(item) for key, item in node["dict"].items()}
+    return _own_type(node["type"])(**{k: _unpack(item) for k, item in node["fields"].items()})
+
+
+def _own_type(name: str) -> type:
+    """A NamedTuple or dataclass of this package: a file makes nothing else, whatever it names."""
+    module, _, qualname = name.partition(":")
+    kind = getattr(importlib.import_module(module), qualname) if _is_own(module) else None
+    if not isinstance(kind, type) or own_fields(kind) is None:
+        raise ValueError(f"it holds a {name}, which this ntk_air does not know")
+    return kind
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] == "ntk_air"
