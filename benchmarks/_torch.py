@@ -109,20 +109,20 @@ def training_small_cnn(inputs: Any) -> Run:
 def _training(inputs: Any, points: np.ndarray, build: Callable[[], Any]) -> Run:
     import torch  # pyright: ignore[reportMissingImports]
 
-    points, observed = torch.tensor(points), torch.tensor(np.asarray(inputs.observed))
+    x, observed = torch.tensor(points), torch.tensor(np.asarray(inputs.observed))
     size = inputs.batch_size
 
     def run() -> Any:
         torch.manual_seed(0)
         network = build()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-        per_epoch, order = len(points) // size, None
+        per_epoch, order = len(x) // size, None
         for index in range(inputs.steps):
             if index % per_epoch == 0:
-                order = torch.randperm(len(points))
+                order = torch.randperm(len(x))
             assert order is not None
             rows = order[index % per_epoch * size :][:size]
-            outputs, wanted = network(points[rows]), observed[rows]
+            outputs, wanted = network(x[rows]), observed[rows]
             own = outputs.detach().argmax(1)
             alpha = 1 - (own == wanted.argmax(1)).float().mean()
             hard = torch.nn.functional.one_hot(own, outputs.shape[1])

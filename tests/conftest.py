@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Tests run one to a core: the threads of one test's BLAS would spin against another's work.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import jax
