@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.theory._noise_level_stopping import _kernel, _run, _truth
+from ntk_air.theory._noise_level_stopping import _draw, _kernel, _run, _truth
 
 t = na.theory
 
@@ -60,6 +60,18 @@ def test_stopped_error_matches_steps_taken_one_by_one():
     step = int(made.stop_step)
     low, high = sorted((errors[step - 1], errors[step]))
     assert low * 0.999 <= made.stopped <= high * 1.001
+
+
+def test_interpolation_keeps_two_thirds_of_the_noise():
+    """The last error is that of solving for the values; on a line 2/3 of the variance stays."""
+    inputs, _, observed, fresh = _draw(50, 0.3, 3)
+    values = _kernel(fresh, inputs) @ np.linalg.solve(_kernel(inputs, inputs), observed)
+    expected = np.mean((values - _truth(fresh)) ** 2)
+    assert _run(50, 0.3, 0.3, 3).last == pytest.approx(expected, rel=1e-6)
+    rng = np.random.default_rng(0)
+    places = np.sort(rng.random(20_000))
+    between = np.interp(np.linspace(0.01, 0.99, 200_000), places, rng.standard_normal(20_000))
+    assert np.mean(between**2) == pytest.approx(2 / 3, rel=0.05)
 
 
 @pytest.mark.parametrize(
