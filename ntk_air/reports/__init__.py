@@ -1,6 +1,7 @@
 """Reports: folders with a self-contained page, figures and numbers, written from results."""
 
-from ._air import check_writable, output_folder, write_air_report
+from .._files import check_writable
+from ._air import output_folder, write_air_report
 from ._figures import ReportFigure, air_figures
 from ._theorem import write_theorem_report
 from ._training import training_figure, write_training_report

@@ -12,28 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .._files import check_writable
 from .._results import save
 from ..analysis import AIRAnalysis, headline_rank, summary
 from ._figures import ReportFigure, air_figures
 from ._html import heading, image, page, paragraph, percent, table
-
-
-def check_writable(directory: str | os.PathLike[str]) -> Path:
-    """Makes the folder where needed and proves that it takes files, before hours of work.
-
-    Raises:
-        ValueError: if it cannot be made or written, with the system's reason.
-    """
-    directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to {directory}: {error.strerror or error}; choose another folder."
-        ) from error
-    return directory
 
 
 @contextlib.contextmanager

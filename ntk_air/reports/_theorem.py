@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from .. import plots
+from .._files import check_writable
 from .._results import save
 from ..theory import TheoremReport
-from ._air import check_writable
 
 
 def write_theorem_report(

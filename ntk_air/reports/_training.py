@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots
+from .._files import check_writable
 from .._results import save
 from ..distillation import DistillationResult
-from ._air import check_writable
 from ._html import image, page, paragraph, percent, table
 
 _FIELDS = {"test_accuracy": np.nanmax, "l2_to_clean": np.nanmin}

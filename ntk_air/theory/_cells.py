@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._files import check_writable
 from .._numerics import double_precision
 from .._results import load, save
 from ._content import digest, own_fields
@@ -52,7 +52,7 @@ class Cells:
         Raises:
             ValueError: if ``checkpoint`` is not a folder that can be written to.
         """
-        self._folder = None if checkpoint is None else _folder(checkpoint)
+        self._folder = None if checkpoint is None else check_writable(checkpoint)
         self._bar = None
         if progress:
             from tqdm import tqdm
@@ -87,20 +87,6 @@ class Cells:
         value = function(*arguments)
         save(_pack(value), path)
         return value
-
-
-def _folder(checkpoint: str | os.PathLike[str]) -> Path:
-    path = Path(checkpoint)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"the checkpoint {path} is not a folder that can be written to "
-            f"({error.strerror or error}); choose another one."
-        ) from error
-    return path
 
 
 def _read(path: Path) -> Any:
