@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -11,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _harness, _report
-from ntk_air.cli._distill import DEFAULTS, check
-from ntk_air.cli._distill_numbers import numbers_of
-from ntk_air.cli._distill_training import Problem, prepare, train
+from ntk_air.analysis import NoisySettings, noisy_training, noisy_training_summary
+from ntk_air.analysis._noisy_problem import prepare
+from ntk_air.cli._options import DATASET_DEFAULTS, load_dataset
 
-# Where the data lie, and where results go, are no part of a cell.
-_ELSEWHERE = ("root", "checkpoint", "out")
-_OF_THE_PROBLEM = (
-    "dataset", "root", "classes", "train_size", "test_size", "noise", "seeds", "seed", "validation"
-)  # fmt: skip
+_OF_THE_DATA = (*DATASET_DEFAULTS, "test_size", "noise", "seed")
 
 
 def settings(noise: str, method: str, **changes: Any) -> dict[str, Any]:
@@ -28,9 +25,8 @@ def settings(noise: str, method: str, **changes: Any) -> dict[str, Any]:
     Raises:
         ValueError: a method, a network or a number that there is not.
     """
-    made = DEFAULTS | {"noise": noise, "method": method} | changes
-    check(made)
-    return made
+    made = DATASET_DEFAULTS | {"test_size": None, "noise": noise, "method": method} | changes
+    return made | dataclasses.asdict(_training_settings(made))
 
 
 def path_of(folder: Path, options: dict[str, Any]) -> Path:
@@ -68,20 +64,20 @@ def measure(folder: Path, options: dict[str, Any], note: str) -> dict[str, Any]:
     from ntk_air.distillation import DivergenceError
 
     load_before = _harness.load_average()
-    # The same points and noise for every method on one noise.
-    named = {name: options[name] for name in _OF_THE_PROBLEM}
-    problem = _prepared(json.dumps(named))
+    dataset = _dataset(json.dumps({name: options[name] for name in _OF_THE_DATA}))
+    settings = _training_settings(options)
+    problem = prepare(dataset, settings)
     began = time.perf_counter()
     try:
-        found = numbers_of(train(problem, options))
+        found = noisy_training_summary(noisy_training(dataset, settings, progress=True))
     except DivergenceError as error:
         found = {"diverged": str(error)}
     cell = {
         "settings": _kept(options),
         "num_points": problem.count,
-        "num_held_out": len(problem.dataset.train_labels) - problem.count,
-        "num_test_points": len(problem.dataset.test_labels),
+        "num_held_out": len(dataset.train_labels) - problem.count,
         "noise_rate": sum(problem.noise_rates) / len(problem.noise_rates),
+        "num_test_points": len(dataset.test_labels),
         "seconds": round(time.perf_counter() - began, 1),
         "environment": _environment(note) | {"load_average_1min": load_before},
         **found,
@@ -95,12 +91,22 @@ def measure(folder: Path, options: dict[str, Any], note: str) -> dict[str, Any]:
 
 
 def _kept(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in _ELSEWHERE}
+    # Where the data lie is no part of a cell.
+    return {key: value for key, value in options.items() if key != "root"}
+
+
+def _training_settings(options: dict[str, Any]) -> NoisySettings:
+    names = [field.name for field in dataclasses.fields(NoisySettings)]
+    return NoisySettings(**{name: options[name] for name in names if name in options})
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(named: str) -> Problem:
-    return prepare(json.loads(named))
+def _dataset(named: str) -> Any:
+    """The points of all methods on one noise."""
+    options = json.loads(named)
+    return load_dataset(
+        options, test_size=options["test_size"], seed=options["seed"], noise=options["noise"]
+    )
 
 
 @functools.lru_cache(maxsize=1)

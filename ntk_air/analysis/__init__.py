@@ -1,6 +1,9 @@
 """The main job, and the same quantities over the training of any network: a recorder."""
 
 from ._air import air, versions
+from ._noisy_settings import NoisySettings
+from ._noisy_summary import noisy_training_summary
+from ._noisy_training import NoisyTraining, noisy_training
 from ._record import AIRRecord, KernelMovement
 from ._recorder import Recorder
 from ._result import AIRAnalysis
@@ -32,4 +35,9 @@ __all__ = [
     "teacher_student",
     "teacher_student_summary",
     "TeacherStudentStudy",
+    # methods for noisy labels
+    "noisy_training",
+    "NoisySettings",
+    "NoisyTraining",
+    "noisy_training_summary",
 ]

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _distill_specs as specs
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, options_of
+from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset, options_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..analysis import NoisySettings, NoisyTraining
     from ..distillation import DistillationResult
-    from ._distill_training import Problem
 
-DEFAULTS: dict[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
     **DATASET_DEFAULTS,
     "test_size": None,
-    "noise": "symmetric:0.4",
-    "network": "mlp",
-    "method": specs.SELF_DISTILL,
-    "alpha": "agreement",
-    "label_fn": "hard",
-    "loss": "cross_entropy",
-    "teacher": "step",
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "batch_size": 128,
-    "epochs": 20,
-    "seeds": 1,
-    "one_by_one": False,
-    "validation": 0.1,
-    "augment": "none",
-    "precision": None,
     "checkpoint": None,
-    "seed": 0,
     "out": None,
 }
 
@@ -67,7 +50,7 @@ def add_parser(commands: Any) -> None:
         "gce/q=0.5",
     )
     _add_self_distillation(one)
-    one.add_argument("--optimizer", help=f"{', '.join(specs.OPTIMIZERS)} (default adam)")
+    one.add_argument("--optimizer", help="sgd, momentum (0.9), adam (default)")
     add_numbers(
         one,
         ("--learning-rate", float, "constant (default 0.001)"),
@@ -78,7 +61,7 @@ def add_parser(commands: Any) -> None:
         ("--seed", int, "of the draw of points, and the first of the seeds (default 0)"),
     )
     one.add_argument("--one-by-one", action="store_true", help="the seeds after one another")
-    one.add_argument("--augment", help=f"{', '.join(specs.AUGMENTATIONS)} (default none)")
+    one.add_argument("--augment", help="none (default), crop, crop_flip")
     one.add_argument("--precision", help="to compute in, e.g. bfloat16")
     one.add_argument("--checkpoint", help="folder to store the run in, and to go on from")
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
@@ -99,18 +82,23 @@ def _add_self_distillation(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, prints a table, and writes it where asked."""
-    options = options_of(arguments, DEFAULTS)
-    check(options)
+    from .. import analysis
+
+    names = [field.name for field in dataclasses.fields(analysis.NoisySettings)]
+    options = options_of(arguments, _DEFAULTS, further=names)
+    settings = analysis.NoisySettings(**{k: v for k, v in options.items() if k in names})
     from .. import reports
 
     began = time.perf_counter()
     if options["out"] is None:
-        print(_table(_measure(options)[0]))
+        print(_table(_measure(options, settings)[0]))
         return 0
     with reports.output_folder(options["out"]) as out:
-        numbers, result = _measure(options)
+        numbers, training = _measure(options, settings)
         from .. import save
+        from ..distillation import DistillationResult
 
+        result = DistillationResult(training.params, training.history)
         save(result, out / "result.ntkair")
         _figure(result, numbers).savefig(out / "history.png")
         text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
@@ -121,66 +109,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def check(options: dict[str, Any]) -> None:
-    """Raises ValueError on settings that can be judged before anything is loaded."""
-    from .._checks import check_choice
-    from ..networks import NETWORKS
+def _measure(
+    options: dict[str, Any], settings: NoisySettings
+) -> tuple[dict[str, Any], NoisyTraining]:
+    from .. import analysis
 
-    name, values = specs.parse_method(options["method"])
-    given = [word for word in specs.WORDS if options[word] != DEFAULTS[word]]
-    if name != specs.SELF_DISTILL and given:
-        raise ValueError(
-            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} of self_distill, and the "
-            f"method is {name}; leave out, or give numbers of a method as in gce/q=0.5."
-        )
-    if twice := [word for word in given if word in values]:
-        raise ValueError(f"method {options['method']!r} and the option both say {twice[0]}.")
-    if name == specs.SELF_DISTILL:
-        words = {word: values.get(word, options[word]) for word in specs.WORDS}
-        specs.parse_alpha(words["alpha"], 1)
-        specs.parse_label_fn(words["label_fn"])
-        check_choice("loss", words["loss"], ("mse", "cross_entropy"))
-        check_choice("teacher", words["teacher"], ("step", "epoch"))
-    check_choice("network", options["network"], tuple(NETWORKS))
-    check_choice("optimizer", options["optimizer"], specs.OPTIMIZERS)
-    check_choice("augment", options["augment"], specs.AUGMENTATIONS)
-    if options["precision"] is not None:
-        import jax.numpy as jnp
-
-        try:
-            known = jnp.issubdtype(jnp.dtype(options["precision"]), jnp.floating)
-        except TypeError:
-            known = False
-        if not known:
-            raise ValueError(
-                f"precision is {options['precision']!r}, expected bfloat16, float16 or float32."
-            )
-
-
-def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], DistillationResult]:
-    import jax.numpy as jnp
-
-    from ..distillation import DistillationResult, History
-    from ._distill_numbers import numbers_of
-    from ._distill_training import prepare, train
-
-    problem = prepare(options)
-    outcome = train(problem, options)
-    history = History(**{name: jnp.asarray(column) for name, column in outcome.history.items()})
-    return _described(problem, options) | numbers_of(outcome), DistillationResult(
-        outcome.params, history
+    dataset = load_dataset(
+        options, test_size=options["test_size"], seed=settings.seed, noise=str(settings.noise)
     )
-
-
-def _described(problem: Problem, options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "dataset": problem.dataset.name,
-        "num_points": problem.count,
-        "num_held_out": len(problem.dataset.train_labels) - problem.count,
-        "num_classes": problem.dataset.num_classes,
-        "noise_rate": sum(problem.noise_rates) / len(problem.noise_rates),
-        "settings": {k: v for k, v in options.items() if k not in ("out", "checkpoint", "root")},
+    training = analysis.noisy_training(
+        dataset, settings, checkpoint=options["checkpoint"], progress=True
+    )
+    said = {k: options[k] for k in ("dataset", "classes", "train_size", "test_size")}
+    numbers = {
+        "dataset": dataset.name,
+        "num_points": training.num_points,
+        "num_held_out": training.num_held_out,
+        "num_classes": dataset.num_classes,
+        "noise_rate": float(training.noise_rate.mean()),
+        "settings": said | dataclasses.asdict(settings),
     }
+    return numbers | analysis.noisy_training_summary(training), training
 
 
 def _figure(result: DistillationResult, numbers: dict[str, Any]) -> Figure:

@@ -17,6 +17,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._typing import Array
+from ._batches import epoch_order, in_batches
 from ._history import Reference, measure
 from ._method import Batch, Method
 from ._network import Network
@@ -147,17 +148,6 @@ def evaluate(settings: Settings, params: Any, network_state: Any, inputs: Array)
     return in_batches(outputs, inputs, settings.batch_size)
 
 
-def in_batches(function: Callable[[Array], Array], inputs: Array, batch_size: int | None) -> Array:
-    """``function`` of all inputs (n, ...), one batch after the other."""
-    size, count = batch_size, len(inputs)
-    if size is None or size >= count:
-        return function(inputs)
-    whole = count // size * size
-    first = jax.lax.map(function, inputs[:whole].reshape(-1, size, *inputs.shape[1:]))
-    first = first.reshape(whole, *first.shape[2:])
-    return first if whole == count else jnp.concatenate([first, function(inputs[whole:])])
-
-
 def _advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
     step = functools.partial(_one_step, settings, problem)
     return jax.lax.while_loop(lambda s: s.step < until, step, state)
@@ -189,12 +179,6 @@ def _start_epoch(settings: Settings, problem: Problem, epoch: Array, state: Stat
         return state
     outputs = evaluate(settings, state.params, state.network, problem.inputs)
     return state._replace(memory=problem.method.refresh(state.memory, outputs))
-
-
-def epoch_order(key: Array, epoch: Array, count: int, length: int) -> Array:
-    """All points in a new order, (length,) int32; the padding repeats the first of them."""
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), count).astype(jnp.int32)
-    return jnp.concatenate([order, jnp.full(length - count, order[0])])
 
 
 def _update(

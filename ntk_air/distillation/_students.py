@@ -17,7 +17,8 @@ import optax
 
 from .._typing import ApplyFn, Array
 from . import _objective
-from ._engine import distance, epoch_order, in_batches
+from ._batches import epoch_order, in_batches
+from ._engine import distance
 from ._history import Reference, measure
 from ._label_fn import LabelFn, bind, coding_of, softmax
 

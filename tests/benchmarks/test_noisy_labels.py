@@ -59,11 +59,11 @@ def test_table_shows_what_the_stored_histories_say(folder):
 def test_a_cell_that_is_there_is_not_computed_again(folder, monkeypatch, capsys):
     trained = []
 
-    def train(problem, options):
-        trained.append(options["method"])
+    def train(dataset, settings, progress):
+        trained.append(settings.method)
         raise ValueError("no more training")
 
-    monkeypatch.setattr(_noisy_labels_cells, "train", train)
+    monkeypatch.setattr(_noisy_labels_cells, "noisy_training", train)
     before = (folder / "noisy-labels.md").read_text()
     assert noisy_labels.main([*SMALL, "--methods", METHODS, "--out", str(folder)]) == 0
     assert trained == []
@@ -85,10 +85,10 @@ def test_cells_of_other_settings_are_refused(folder, capsys):
 
 
 def test_divergence_is_a_line_of_the_table(tmp_path, monkeypatch, capsys):
-    def train(problem, options):
+    def train(dataset, settings, progress):
         raise DivergenceError("the loss is not finite at step 3")
 
-    monkeypatch.setattr(_noisy_labels_cells, "train", train)
+    monkeypatch.setattr(_noisy_labels_cells, "noisy_training", train)
     flags = [*SMALL, "--methods", "cross_entropy", "--out", str(tmp_path)]
     assert noisy_labels.main(flags) == 0
     assert "| cross_entropy | diverged |" in capsys.readouterr().out

@@ -10,9 +10,9 @@ import optax
 import pytest
 
 import ntk_air as na
-from ntk_air.cli import _distill_specs as specs
+from ntk_air.analysis import _noisy_specs as specs
+from ntk_air.analysis._noisy_group import record_steps
 from ntk_air.cli import main
-from ntk_air.cli._distill_training import record_steps
 
 SMALL = ["distill", "--train-size", "100", "--test-size", "50", "--batch-size", "30"]
 SMALL += ["--epochs", "2", "--noise", "symmetric:0.3", "--alpha", "exponential:3"]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ._distill_training import Outcome
+from ._noisy_training import NoisyTraining
 
 _DIGITS = 6
 _SUMMARISED = ("test_accuracy", "l2_to_clean", "error_to_clean", "label_to_clean")
 
 
-def numbers_of(outcome: Outcome) -> dict[str, Any]:
-    """Summaries over the seeds, and the histories that they are of.
+def noisy_training_summary(training: NoisyTraining) -> dict[str, Any]:
+    """Numbers over the seeds at the best record, at the last and at stopping; ready for JSON.
+
+    Args:
+        training: result of `noisy_training`.
 
     Returns:
         ``best``: each quantity at the record of its own best value, which takes clean labels to
@@ -23,9 +26,13 @@ def numbers_of(outcome: Outcome) -> dict[str, Any]:
         held-out accuracy. Each holds quantities with ``mean``, ``sd`` (over seeds; None for one)
         and ``each``. ``stopped`` has the ``step`` besides. ``history``: columns by name.
     """
-    columns = dict(outcome.history)
+    columns = {
+        field.name: np.asarray(getattr(training.history, field.name))
+        for field in dataclasses.fields(training.history)
+        if getattr(training.history, field.name) is not None
+    }
     steps = columns.pop("step")
-    held = outcome.held_out_accuracy
+    held = np.asarray(training.held_out_accuracy)
     stop = held.argmax(1)
     seeds = np.arange(len(held))
     best, final, stopped = {}, {}, {}
