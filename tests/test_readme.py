@@ -92,7 +92,7 @@ def test_page_on_clusters_runs(tmp_path, monkeypatch):
     assert scope["spectrum"].rank == 20
 
 
-@pytest.mark.parametrize(("page", "count"), [(README, 8), (CLUSTERS, 5)])
+@pytest.mark.parametrize(("page", "count"), [(README, 9), (CLUSTERS, 5)])
 def test_commands_parse(page, count):
     joined = "".join(blocks("bash", page)).replace("\\\n", " ").replace('"', "")
     lines = [line.split("#")[0].split() for line in joined.splitlines()]

@@ -62,8 +62,11 @@ def flatten(closed: ClosedJaxpr) -> FlatFunction:
         for eqn in jaxpr.eqns:
             operands = [read(atom) for atom in eqn.invars]
             body = _body(eqn) if eqn.primitive.name in _INLINED else None
+            default = _default_branch(eqn)
             if body is not None:
                 results = run(*body, operands)
+            elif default is not None:
+                results = run(default.jaxpr, default.consts, operands[1:])
             else:
                 results = [Variable(shaped(v.aval)) for v in eqn.outvars]
                 step = Step(eqn.primitive, dict(eqn.params), tuple(operands), tuple(results))
@@ -84,6 +87,17 @@ def flatten(closed: ClosedJaxpr) -> FlatFunction:
             kept.append(step)
             live.update(v for v in step.operands if isinstance(v, Variable))
     return FlatFunction(inputs, kept[::-1], outputs)
+
+
+def _default_branch(eqn: Any) -> ClosedJaxpr | None:
+    """What ``jax.lax.platform_dependent`` does on all other platforms: the plainest of its forms.
+
+    Others may hide what a network is made of: a convolution in the form of a matrix product.
+    """
+    platforms = eqn.params.get("branches_platforms") if eqn.primitive.name == "cond" else None
+    if platforms is None or None not in platforms:
+        return None
+    return eqn.params["branches"][platforms.index(None)]
 
 
 def _is_small_constant(step: Step) -> bool:

@@ -134,7 +134,10 @@ def _num_outputs(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
         )
     alone, outputs, derivatives = _in_three_batches(apply_fn, params, x[:2])
     check_finite("the output of apply_fn at x1[0]", alone)
-    tolerance = 1e3 * float(jnp.finfo(alone.dtype).eps)
+    # Derivatives by parameters come in the precision of the parameters, which may be less.
+    kinds = {alone.dtype, *map(jnp.result_type, jax.tree.leaves(params))}
+    floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)]
+    tolerance = 1e3 * max(float(jnp.finfo(kind).eps) for kind in floating)
     # A derivative that is NaN has its own message, which names the points.
     if not float(outputs) <= tolerance or float(derivatives) > tolerance:
         raise ValueError(

@@ -15,6 +15,7 @@ import ntk_air as na
 from ntk_air._numerics import relative_error
 from ntk_air.kernels import _tiles
 from ntk_air.kernels._layerwise import LayerwiseProgram
+from ntk_air.kernels._sites import analyse
 
 
 def normal(seed, *shape):
@@ -259,3 +260,25 @@ def test_a_point_is_differentiated_once_whatever_the_number_of_tiles():
         patch.setattr(_tiles, "features_of", counting)
         na.kernels.empirical_ntk(arch.apply_fn, params, x, implementation="layerwise", tile_size=4)
     assert len(blocks) == 6  # for 21 tiles
+
+
+def test_convolutions_with_a_form_for_each_platform_are_convolutions(x64):
+    module = na.networks.SmallCNN(num_outputs=3, features=(2, 4), use_batch_norm=False)
+    x = normal(0, 4, 8, 8, 2)
+    drawn = jax.jit(module.init)(jax.random.key(0), x)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), drawn)
+    leaves, tree = jax.tree.flatten(params)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    point = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    network = analyse(module.apply, tree, shapes, point, jnp.dtype(jnp.float64))
+    kinds = [site.kind for site in network.sites if site.leaf is not None and site.kind != "direct"]
+    assert kinds == ["conv", "conv", "dot"]
+    kernel = na.kernels.empirical_ntk(module.apply, params, x, implementation="layerwise")
+    assert relative_error(kernel, from_jacobians(module.apply, params, x, "trace")) < 1e-12
+
+
+def test_parameters_in_single_precision_beside_inputs_in_double(x64):
+    x, weights = normal(0, 5, 3), normal(1, 3, 2).astype(jnp.float32)
+    kernel = na.kernels.empirical_ntk(lambda w, x: jnp.tanh(x @ w), weights, x)
+    slopes = 1 - np.tanh(x @ weights) ** 2
+    assert relative_error(kernel, (x @ x.T) * (slopes @ slopes.T) / 2) < 1e-6

@@ -92,7 +92,7 @@ def test_every_report_takes_both(name):
 @pytest.mark.parametrize(
     ("report", "module", "cell", "done", "total"),
     [
-        (floor, _l2_floor, "_run", 4, 6),
+        (floor, _l2_floor, "run_seed", 4, 6),
         (noise_level, _noise_level_stopping, "_run", 3, 6),
         (self_distillation, _self_distillation_runs, "_train", 3, 4),
     ],
@@ -120,11 +120,11 @@ def test_an_interrupted_report_goes_on(report, module, cell, done, total, monkey
 @pytest.mark.parametrize(
     ("report", "module", "cell", "options"),
     [
-        (floor, _l2_floor, "_run", {"alpha": d.exponential(101.0)}),
-        (floor, _l2_floor, "_run", {"alpha": d.inverse_time(100.0)}),
-        (floor, _l2_floor, "_run", {"label_fn": d.tanh(2.0)}),
-        (floor, _l2_floor, "_run", {"seeds": (2, 3)}),
-        (floor, _l2_floor, "_run", {"width": 22}),
+        (floor, _l2_floor, "run_seed", {"alpha": d.exponential(101.0)}),
+        (floor, _l2_floor, "run_seed", {"alpha": d.inverse_time(100.0)}),
+        (floor, _l2_floor, "run_seed", {"label_fn": d.tanh(2.0)}),
+        (floor, _l2_floor, "run_seed", {"seeds": (2, 3)}),
+        (floor, _l2_floor, "run_seed", {"width": 22}),
         (linearization, _linearization, "_cases", {"data": make(seed=2)}),
         (linearization, _linearization, "_cases", {"learning_rate": 0.1}),
         (linearization, _linearization, "_cases", {"activation": "tanh"}),
