@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import datasets
 from .._typing import Array, PyTree
+from ..distillation import History
 from . import _noisy_specs as specs
 from ._noisy_held_out import HeldOut
 from ._noisy_problem import Problem
@@ -35,6 +36,12 @@ def record_steps(epochs: int, total: int) -> list[int]:
     steps |= {epoch * e for e in range(1, min(epochs, _EVERY_EPOCH) + 1)}
     steps |= {epoch * e for e in range(_EVERY_EPOCH, epochs, every)}
     return sorted(steps)
+
+
+def columns_of(history: History) -> dict[str, np.ndarray]:
+    """The columns that a history has, by name."""
+    columns = {f.name: getattr(history, f.name) for f in dataclasses.fields(history)}
+    return {name: np.asarray(column) for name, column in columns.items() if column is not None}
 
 
 class Group:
@@ -77,11 +84,7 @@ class Group:
             **self._own(),
         )
         stacked = len(self.seeds) > 1
-        columns = {
-            field.name: np.asarray(getattr(result.history, field.name))
-            for field in dataclasses.fields(result.history)
-            if getattr(result.history, field.name) is not None
-        }
+        columns = columns_of(result.history)
         if not stacked:
             columns = {k: v if k == "step" else v[None] for k, v in columns.items()}
         columns["time"] = np.broadcast_to(columns["time"], columns["loss"].shape)

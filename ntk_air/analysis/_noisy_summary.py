@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 
+from ._noisy_group import columns_of
 from ._noisy_training import NoisyTraining
 
 _DIGITS = 6
@@ -26,11 +26,7 @@ def noisy_training_summary(training: NoisyTraining) -> dict[str, Any]:
         held-out accuracy. Each holds quantities with ``mean``, ``sd`` (over seeds; None for one)
         and ``each``. ``stopped`` has the ``step`` besides. ``history``: columns by name.
     """
-    columns = {
-        field.name: np.asarray(getattr(training.history, field.name))
-        for field in dataclasses.fields(training.history)
-        if getattr(training.history, field.name) is not None
-    }
+    columns = columns_of(training.history)
     steps = columns.pop("step")
     held = np.asarray(training.held_out_accuracy)
     stop = held.argmax(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from .._files import check_writable
 from .._results import save
 from ..analysis import AIRAnalysis, headline_rank, summary
 from ._figures import ReportFigure, air_figures
-from ._html import heading, image, page, paragraph, percent, table
+from ._html import heading, image, page, paragraph, percent, png, table
 
 
 @contextlib.contextmanager
@@ -55,7 +54,7 @@ def write_air_report(analysis: AIRAnalysis, directory: str | os.PathLike[str]) -
     staging = Path(tempfile.mkdtemp(dir=directory, prefix=".writing-"))
     try:
         (staging / "figures").mkdir()
-        pictures = [(figure, _png(figure)) for figure in figures]
+        pictures = [(figure, png(figure.figure)) for figure in figures]
         for figure, data in pictures:
             (staging / "figures" / f"{figure.name}.png").write_bytes(data)
         (staging / "summary.json").write_text(json.dumps(numbers, indent=1, allow_nan=False))
@@ -65,13 +64,6 @@ def write_air_report(analysis: AIRAnalysis, directory: str | os.PathLike[str]) -
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return numbers
-
-
-def _png(figure: ReportFigure) -> bytes:
-    buffer = io.BytesIO()
-    # No creation date or software version: the same run gives the same file.
-    figure.figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _publish(staging: Path, directory: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 from typing import Any
+
+from matplotlib.figure import Figure
 
 STYLE = """
 :root { color-scheme: light; }
@@ -79,3 +82,10 @@ def number(value: Any) -> str:
 def percent(value: float | None) -> str:
     """0.4132 -> '41.3 %'."""
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a file. No creation date or software version: the same run gives the same one."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

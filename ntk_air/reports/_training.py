@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from .. import plots
 from .._files import check_writable
 from .._results import save
 from ..distillation import DistillationResult
-from ._html import image, page, paragraph, percent, table
+from ._html import image, page, paragraph, percent, png, table
 
 _FIELDS = {"test_accuracy": np.nanmax, "l2_to_clean": np.nanmin}
 
@@ -58,9 +57,8 @@ def write_training_report(
     runs = {f"network {i}": result.replica(i) for i in range(len(loss))} if together else {}
     runs = runs or {"network": result}
     figure = training_figure(runs, ("test accuracy", "distance to the clean labels"))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    (folder / "history.png").write_bytes(buffer.getvalue())
+    picture = png(figure)
+    (folder / "history.png").write_bytes(picture)
     save(result, folder / "result.ntkair")
     steps = np.asarray(result.history.step)
     parts = [
@@ -73,7 +71,7 @@ def write_training_report(
             ["", "best accuracy", "last accuracy", "lowest ℓ2", "last ℓ2"],
             [_row(name, one) for name, one in runs.items()],
         ),
-        image(buffer.getvalue(), "Test accuracy and ‖f − y‖₂/√n over training time."),
+        image(picture, "Test accuracy and ‖f − y‖₂/√n over training time."),
     ]
     path = folder / "report.html"
     path.write_text(page(title, parts), encoding="utf-8")
