@@ -54,22 +54,30 @@ def training_mlp(settings: Settings) -> Case:
 
 
 def training_seeds(settings: Settings) -> Case:
-    """Eight seeds trained by one call, and one seed alone."""
+    """Eight seeds trained by one call, on one device or spread over several, and one seed alone."""
     steps = scaled(1000, settings.scale, 4)
 
-    def together(inputs: _Inputs) -> Run:
+    def together(inputs: _Inputs, **options: Any) -> Run:
         keys = jax.random.split(jax.random.key(1), _SEEDS)
         start = jax.vmap(lambda key: inputs.module.init(key, inputs.points[:1]))(keys)
-        return lambda: _train(inputs, start, replicas=_SEEDS).history.loss
+        return lambda: _train(inputs, start, replicas=_SEEDS, **options).history.loss
 
+    def spread(inputs: _Inputs) -> Run:
+        devices = np.array(jax.devices()[: settings.devices])
+        return together(inputs, mesh=jax.sharding.Mesh(devices, ("networks",)))
+
+    contestants = [
+        Contestant(f"ntk_air, {_SEEDS} seeds", together, value=None),
+        Contestant("ntk_air, one seed", _ours, value=None),
+    ]
+    if settings.devices > 1:
+        name = f"ntk_air, {_SEEDS} seeds over {settings.devices} devices"
+        contestants.insert(0, Contestant(name, spread, value=None))
     return Case(
         "training_seeds",
         {"n": 4096, "batch": 128, "steps": steps},
         _mlp(steps),
-        [
-            Contestant(f"ntk_air, {_SEEDS} seeds", together, value=None),
-            Contestant("ntk_air, one seed", _ours, value=None),
-        ],
+        contestants,
     )
 
 

@@ -35,10 +35,12 @@ class Settings:
     Attributes:
         scale: factor on its number of points.
         folder: on a disk, for what is written; cases make folders of their own in it.
+        devices: how many JAX is to see, for cases that spread their work.
     """
 
     scale: float = 1.0
     folder: Path = Path("build")
+    devices: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +89,17 @@ class Case:
     notes: Sequence[str] = ()
 
 
-def select_device(device: str) -> None:
+def select_device(device: str, count: int = 1) -> None:
     """Makes JAX use ``device``; to be called before anything is computed.
+
+    CPU cores are made ``count`` devices; of a GPU or TPU as many have to be there.
 
     Raises:
         DeviceMissing: if this machine has none, or JAX is installed without support for it.
     """
     jax.config.update("jax_platforms", _PLATFORMS[device])
+    if device == "cpu" and count > 1:
+        jax.config.update("jax_num_cpu_devices", count)
     # GPUs and TPUs would otherwise round inputs to fewer bits in some contestants and not others.
     jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION)
     try:
@@ -103,6 +109,8 @@ def select_device(device: str) -> None:
     # JAX falls back to the next platform without an error if a plugin is not installed.
     if found != device:
         raise DeviceMissing(f"no {device} for JAX on this machine; JAX found: {found}")
+    if jax.device_count() < count:
+        raise DeviceMissing(f"{count} devices were asked for; JAX found {jax.device_count()}")
 
 
 def seconds(run: Run) -> tuple[float, Any]:

@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         there_are = ", ".join((*CASES, *GROUPS))
         print(f"unknown case {', '.join(unknown)}; there are: {there_are}", file=sys.stderr)
         return _USAGE_ERROR
-    settings = Settings(options.scale, options.tmp)
+    settings = Settings(options.scale, options.tmp, options.devices)
     try:
         if options.alone:
-            _harness.select_device(options.device)
+            _harness.select_device(options.device, options.devices)
             case = CASES[chosen[0]](settings)
             print(json.dumps(_harness.run_alone(case, options.alone)))
             return 0
@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
     parser.add_argument("--device", choices=_harness.DEVICES, default="cpu")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="how many; CPU cores can be made several"
+    )
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of points")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant")
@@ -76,7 +79,7 @@ def _measured(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
     # Memory first: a TPU belongs to one process at a time, and a child's peak on Linux starts at
     # what its parent holds.
     peaks = {} if options.no_memory else _memory(cases, options)
-    _harness.select_device(options.device)
+    _harness.select_device(options.device, options.devices)
     report: dict[str, Any] = {
         "environment": _report.environment(options.note, load),
         "scale": options.scale,
@@ -112,7 +115,7 @@ def _peaks(case: str, contestant: str, options: argparse.Namespace) -> dict[str,
     """The peaks of one contestant; None, with a line that says why, if it does not survive."""
     command = [sys.executable, "-m", "benchmarks.kernels", "--cases", case, "--alone", contestant]
     command += ["--device", options.device, "--scale", str(options.scale)]
-    command += ["--tmp", str(options.tmp)]
+    command += ["--tmp", str(options.tmp), "--devices", str(options.devices)]
     # Otherwise the peak on a GPU is what JAX sets aside at the start.
     env = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

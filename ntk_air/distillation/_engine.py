@@ -24,6 +24,8 @@ from ._network import Network
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
+# Axes of a mesh, by what is spread over its devices.
+POINTS, NETWORKS = "points", "networks"
 
 
 class Settings(NamedTuple):
@@ -34,7 +36,7 @@ class Settings(NamedTuple):
     batch_size: int | None
     augment: Callable[[Array, Array], Array] | None
     keep_outputs: bool
-    mesh: Mesh | None  # one axis, over which the points of a batch are spread
+    mesh: Mesh | None  # one axis, named after what is spread: points of a batch, or networks
     replicated: tuple[str, ...] | None  # fields of `Problem` with a leading axis; None: one network
     from_host: bool = False  # one call a step: gradients of convolutions on CPUs are slow in loops
 
@@ -76,6 +78,7 @@ class State(NamedTuple):
 _STATE_AXES = State(None, 0, 0, 0, 0, 0, 0)  # pyright: ignore[reportArgumentType]
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def initial_state(settings: Settings, problem: Problem) -> State:
     """The state before the first step."""
     return _mapped(settings, _initial_state, out_axes=_STATE_AXES)(problem)
@@ -114,9 +117,45 @@ def _mapped(settings: Settings, function: Any, *axes: Any, out_axes: Any) -> Any
     one = functools.partial(function, settings)
     if settings.replicated is None:
         return one
-    names = settings.replicated
-    shared = Problem(*(0 if name in names else None for name in Problem._fields))  # pyright: ignore[reportArgumentType]
-    return jax.vmap(one, in_axes=(shared, *axes), out_axes=out_axes)
+    in_axes = (_problem_axes(settings.replicated), *axes)
+    run = jax.vmap(one, in_axes=in_axes, out_axes=out_axes)
+    if not spreads_networks(settings):
+        return run
+    # Networks do not meet: every device runs the loop of its own, without communication.
+    return jax.shard_map(
+        run,
+        mesh=settings.mesh,
+        in_specs=_specs(in_axes),
+        out_specs=_specs(out_axes),
+        check_vma=False,
+    )
+
+
+def spreads_networks(settings: Settings) -> bool:
+    """Whether every device of a mesh trains networks of its own."""
+    return settings.mesh is not None and settings.mesh.axis_names == (NETWORKS,)
+
+
+def placed(settings: Settings, problem: Problem) -> Problem:
+    """The problem on the devices of the mesh, what differs between networks where they are."""
+    if settings.mesh is None:
+        return problem
+    specs = Problem(*[PartitionSpec()] * len(Problem._fields))
+    if spreads_networks(settings):
+        assert settings.replicated is not None
+        specs = _specs(_problem_axes(settings.replicated))
+    shardings = [NamedSharding(settings.mesh, spec) for spec in specs]
+    return Problem(*map(jax.device_put, problem, shardings))
+
+
+def _problem_axes(replicated: tuple[str, ...]) -> Problem:
+    return Problem(*(0 if name in replicated else None for name in Problem._fields))  # pyright: ignore[reportArgumentType]
+
+
+def _specs(axes: Any) -> Any:
+    """Axes as `jax.vmap` takes them, as the specs of `jax.shard_map`."""
+    spec = {0: PartitionSpec(NETWORKS), None: PartitionSpec()}
+    return jax.tree.map(spec.__getitem__, axes, is_leaf=lambda axis: axis is None)
 
 
 def _initial_state(settings: Settings, problem: Problem) -> State:
@@ -248,10 +287,11 @@ def _batch(
 
 def _spread(settings: Settings, inputs: Array) -> Array:
     """Points spread over the devices of the mesh, where they divide evenly."""
-    if settings.mesh is None or len(inputs) % settings.mesh.size:
+    mesh = settings.mesh
+    if mesh is None or spreads_networks(settings) or len(inputs) % mesh.size:
         return inputs
-    spec = PartitionSpec(settings.mesh.axis_names[0])
-    return jax.lax.with_sharding_constraint(inputs, NamedSharding(settings.mesh, spec))
+    spec = PartitionSpec(POINTS)
+    return jax.lax.with_sharding_constraint(inputs, NamedSharding(mesh, spec))
 
 
 def _record(settings: Settings, problem: Problem, state: State) -> dict[str, Any]:

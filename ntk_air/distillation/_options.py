@@ -46,7 +46,9 @@ class TrainingOptions(TypedDict, total=False):
         replicas: train this many networks together, by one program. ``params`` then has a first
             axis of that length on every leaf; so may ``observed`` (R, n, C), the learning rate
             (an array (R,)), the key (R keys or seeds; one is split), and what the method says.
-        mesh: devices over which the points of every batch are spread; parameters are on all.
+        mesh: devices to share the work. Each trains ``replicas`` / devices networks of its own,
+            without communication, where that is a whole number; otherwise the points of every
+            batch are spread over them, and parameters are on all.
         progress: show a progress bar over the steps, with the accuracy, on a terminal.
     """
 

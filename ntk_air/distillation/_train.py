@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from .._checks import check_finite, check_same_length
 from .._numerics import as_float
@@ -24,8 +24,6 @@ from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer
 from ._records import check_pair, record_steps, test_classes
 from ._replicas import check_replicas, first, replica_keys, stack_methods
-
-_MESH_AXIS = "points"
 
 
 def train(
@@ -95,13 +93,11 @@ def train(
         batch_size,
         augment,
         bool(record_outputs),
-        None if mesh is None else Mesh(mesh.devices.ravel(), (_MESH_AXIS,)),
+        None if mesh is None else _spread_over(mesh, replicas, batch_size or len(inputs)),
         None if replicas is None else _replicated(problem, method, rate),
         _is_slow_in_loops(adapted, sample, inputs),
     )
-    if settings.mesh is not None:
-        _check_mesh(settings.mesh, batch_size, len(inputs))
-        problem = jax.device_put(problem, NamedSharding(settings.mesh, PartitionSpec()))
+    problem = _engine.placed(settings, problem)
     store = None
     if checkpoint is not None:
         digest = _checkpoint.fingerprint(settings, problem, steps)
@@ -211,13 +207,18 @@ def _check_key(key: Any, augment: Any, method: Method) -> None:
         raise ValueError(f"{what} draws random numbers and needs a key; pass key=0, say.")
 
 
-def _check_mesh(mesh: Mesh, batch_size: int | None, count: int) -> None:
-    size = batch_size or count
+def _spread_over(mesh: Mesh, replicas: int | None, size: int) -> Mesh:
+    """The devices in a row, each for networks of its own where their number divides, or points."""
+    devices = mesh.devices.ravel()
+    if replicas is not None and replicas % mesh.size == 0:
+        return Mesh(devices, (_engine.NETWORKS,))
     if size % mesh.size:
+        networks = "" if replicas is None else f", nor do {replicas} networks (replicas)"
         raise ValueError(
-            f"a batch of {size} points does not divide over the {mesh.size} devices of the mesh; "
-            f"take a batch_size that is a multiple of {mesh.size}."
+            f"a batch of {size} points does not divide over the {mesh.size} devices of the mesh"
+            f"{networks}; take a batch_size that is a multiple of {mesh.size}."
         )
+    return Mesh(devices, (_engine.POINTS,))
 
 
 def _key(key: Any, replicas: int | None) -> Array | None:

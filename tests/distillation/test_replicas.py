@@ -1,4 +1,4 @@
-"""Networks trained together, and points spread over devices, equal one network on one device."""
+"""Networks trained together, or spread over devices like their points, equal one on one device."""
 
 from __future__ import annotations
 
@@ -123,27 +123,75 @@ def test_bad_stacks(changes, match):
         train(STACK, **changes)
 
 
-def test_points_over_devices():
+def test_spread_over_devices(tmp_path):
     """In a process that has two devices; the file is its program."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     path = os.pathsep.join([str(Path(na.__file__).parents[1]), environment.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, __file__], env=environment | {"PYTHONPATH": path}, capture_output=True
+        [sys.executable, __file__, str(tmp_path)],
+        env=environment | {"PYTHONPATH": path},
+        capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.decode().split() == ["spread", "4", "spread", "None"]
+    assert done.stdout.decode().split("\n") == [
+        *["points 4", "points None", "networks 5", "networks None", "networks, resumed"],
+        "points of three networks",
+        "",
+    ]
 
 
-def spread_over_devices(batch_size):
-    mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+def points_over_devices(mesh, batch_size):
     spread = train(one(0), mesh=mesh, batch_size=batch_size)
     assert_same(spread, train(one(0), batch_size=batch_size))
     assert len(spread.params["w"].sharding.device_set) == 2
-    with pytest.raises(ValueError, match="does not divide over the 2 devices"):
+    with pytest.raises(ValueError, match="does not divide over the 2 devices of the mesh; take"):
         train(one(0), mesh=mesh, batch_size=5)
-    print("spread", batch_size)
+    print("points", batch_size)
+
+
+def networks_over_devices(mesh, batch_size):
+    """Two of four networks on each device, whatever the batch size."""
+    spread = train(FOUR, mesh=mesh, replicas=4, batch_size=batch_size)
+    assert_same(spread, train(FOUR, replicas=4, batch_size=batch_size))
+    for leaf in jax.tree.leaves(spread.params):
+        assert len(leaf.sharding.device_set) == 2
+        assert {shard.data.shape for shard in leaf.addressable_shards} == {(2, *leaf.shape[1:])}
+    print("networks", batch_size)
+
+
+def resumed_over_devices(mesh, folder):
+    """Another optimiser rate and weight for each network; interrupted at the fourth step."""
+    rates, weights = np.array([0.01, 0.02, 0.03, 0.04]), [0.1, 0.2, 0.3, 0.4]
+    options = {"mesh": mesh, "replicas": 4, "learning_rate": rates, "alpha": weights}
+
+    def interrupt(step, params):
+        del params
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(FOUR, **options, checkpoint=folder, on_record=interrupt)
+    resumed = train(FOUR, **options, checkpoint=folder)
+    plain = train(FOUR, **options)
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, plain.params)
+    np.testing.assert_array_equal(resumed.history.loss, plain.history.loss)
+    print("networks, resumed")
+
+
+def three_networks_on_two_devices(mesh):
+    spread = train(STACK, mesh=mesh, replicas=3)
+    assert_same(spread, train(STACK, replicas=3))
+    with pytest.raises(ValueError, match="nor do 3 networks"):
+        train(STACK, mesh=mesh, replicas=3, batch_size=5)
+    print("points of three networks")
 
 
 if __name__ == "__main__":
-    spread_over_devices(4)
-    spread_over_devices(None)
+    FOUR = jax.tree.map(lambda leaf: jnp.concatenate([leaf, -leaf[:1]]), STACK)
+    two = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+    points_over_devices(two, 4)
+    points_over_devices(two, None)
+    networks_over_devices(two, 5)
+    networks_over_devices(two, None)
+    resumed_over_devices(two, Path(sys.argv[1]) / "run")
+    three_networks_on_two_devices(two)
