@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from .. import datasets
 from .._typing import Array, PyTree
@@ -53,12 +54,13 @@ class Group:
         settings: NoisySettings,
         seeds: Sequence[int],
         checkpoint: Path | None,
+        mesh: Mesh | None,
         progress: bool,
     ) -> None:
         from .. import networks
 
         self.problem, self.settings, self.seeds = problem, settings, seeds
-        self.checkpoint, self.progress = checkpoint, progress
+        self.checkpoint, self.mesh, self.progress = checkpoint, mesh, progress
         self.method, self.numbers = specs.parse_method(settings.method)
         self.steps = settings.epochs * math.ceil(problem.count / settings.batch_size)
         self.module: Any = networks.create(
@@ -113,6 +115,7 @@ class Group:
             augment=specs.augmentation(settings.augment, self.inputs.ndim),
             precision=settings.precision,
             replicas=len(names) if len(names) > 1 else None,
+            mesh=self.mesh,
             progress=self.progress,
             **extra,
         )

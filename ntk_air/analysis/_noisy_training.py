@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from .._results import result, static
 from .._typing import Array, PyTree
@@ -50,6 +51,7 @@ def noisy_training(
     settings: NoisySettings | None = None,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
+    mesh: Mesh | None = None,
     progress: bool = False,
 ) -> NoisyTraining:
     """Trains one network for each seed on noisy labels, by self-distillation or a baseline.
@@ -64,6 +66,8 @@ def noisy_training(
         dataset: its clean labels are what noise is applied to, and what results are judged by.
         settings: noise, method, network and training.
         checkpoint: folder to store the run in and to go on from.
+        mesh: devices to share the work, as every method takes them; by default those of this
+            process if each then has the same number of networks, and otherwise one.
         progress: show progress bars on a terminal.
 
     Returns:
@@ -79,7 +83,8 @@ def noisy_training(
     everyone = list(range(settings.seeds))
     groups = [[i] for i in everyone] if settings.one_by_one else [everyone]
     folder = None if checkpoint is None else Path(checkpoint)
-    parts = [Group(problem, settings, group, folder, progress).train() for group in groups]
+    mesh = _for_networks(len(groups[0])) if mesh is None else mesh
+    parts = [Group(problem, settings, group, folder, mesh, progress).train() for group in groups]
     params, columns, held = parts[0]
     if len(parts) > 1:
         params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[p for p, _, _ in parts])
@@ -96,3 +101,10 @@ def noisy_training(
         num_points=problem.count,
         num_held_out=len(problem.dataset.train_labels) - problem.count,
     )
+
+
+def _for_networks(count: int) -> Mesh | None:
+    devices = jax.local_devices()
+    if len(devices) == 1 or count == 1 or count % len(devices):
+        return None
+    return Mesh(np.array(devices), ("networks",))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -72,3 +77,29 @@ def test_it_can_be_saved(training, tmp_path):
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         na.analysis.NoisySettings(**settings)
+
+
+@pytest.mark.parametrize("method", ["co_teaching", "forward_correction"])
+def test_seeds_share_the_devices(digits, method):
+    """In a process that has two devices; the file is its program."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    path = os.pathsep.join([str(Path(na.__file__).parents[1]), environment.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, __file__, method],
+        env=environment | {"PYTHONPATH": path},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    devices, *losses = done.stdout.decode().split()
+    assert devices == "2"
+    settings = na.analysis.NoisySettings(**SMALL, method=method, seeds=2)
+    here = na.analysis.noisy_training(digits, settings).history.loss[:, -1]
+    np.testing.assert_allclose([float(loss) for loss in losses], here, rtol=2e-4)
+
+
+if __name__ == "__main__":
+    points = na.datasets.load("digits", train_size=80, test_size=40, seed=3)
+    wanted = na.analysis.NoisySettings(**SMALL, method=sys.argv[1], seeds=2)
+    found = na.analysis.noisy_training(points, wanted)
+    leaf = jax.tree.leaves(found.params)[0]
+    print(len(leaf.sharding.device_set), *found.history.loss[:, -1].tolist())
