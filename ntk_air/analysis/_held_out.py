@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_finite, check_labels, check_same_length
+from .._checks import check_finite
 from .._typing import ArrayLike
+from ..distillation._records import test_classes
 
 
 class HeldOut:
@@ -14,18 +15,9 @@ class HeldOut:
 
     def __init__(self, inputs: ArrayLike, labels: ArrayLike, num_outputs: int) -> None:
         """Raises ValueError on labels that do not match the points or the outputs."""
-        check_same_length("test labels", labels, "test inputs", inputs)
         check_finite("test inputs", inputs)
-        self.inputs, given = jnp.asarray(inputs), np.asarray(labels)
-        if given.ndim == 1:
-            self._classes = check_labels("test labels", given, max(num_outputs, 2))
-        elif given.shape[1:] == (num_outputs,):
-            self._classes = _classes(given)
-        else:
-            raise ValueError(
-                f"test targets have shape {given.shape}, expected labels (m,) or encoded targets "
-                f"(m, {num_outputs})."
-            )
+        self.inputs = jnp.asarray(inputs)
+        self._classes = np.asarray(test_classes(labels, len(self.inputs), num_outputs))
 
     def accuracy(self, outputs: np.ndarray) -> float:
         """Fraction of the points whose class the outputs (m, C) name."""

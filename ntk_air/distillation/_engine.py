@@ -138,14 +138,16 @@ def spreads_networks(settings: Settings) -> bool:
 
 def placed(settings: Settings, problem: Problem) -> Problem:
     """The problem on the devices of the mesh, what differs between networks where they are."""
-    if settings.mesh is None:
+    mesh = settings.mesh
+    if mesh is None:
         return problem
-    specs = Problem(*[PartitionSpec()] * len(Problem._fields))
-    if spreads_networks(settings):
-        assert settings.replicated is not None
-        specs = _specs(_problem_axes(settings.replicated))
-    shardings = [NamedSharding(settings.mesh, spec) for spec in specs]
-    return Problem(*map(jax.device_put, problem, shardings))
+    apart = settings.replicated if spreads_networks(settings) else None
+
+    def place(name: str) -> Any:
+        spec = PartitionSpec(NETWORKS) if name in (apart or ()) else PartitionSpec()
+        return jax.device_put(getattr(problem, name), NamedSharding(mesh, spec))
+
+    return Problem(**{name: place(name) for name in Problem._fields})
 
 
 def _problem_axes(replicated: tuple[str, ...]) -> Problem:
