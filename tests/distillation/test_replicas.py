@@ -125,7 +125,10 @@ def test_bad_stacks(changes, match):
 
 def test_spread_over_devices(tmp_path):
     """In a process that has two devices; the file is its program."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
     path = os.pathsep.join([str(Path(na.__file__).parents[1]), environment.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],
