@@ -70,7 +70,7 @@ def training_seeds(settings: Settings) -> Case:
         Contestant(f"ntk_air, {_SEEDS} seeds", together, value=None),
         Contestant("ntk_air, one seed", _ours, value=None),
     ]
-    if settings.devices > 1:
+    if settings.devices > 1 and _SEEDS % settings.devices == 0:
         name = f"ntk_air, {_SEEDS} seeds over {settings.devices} devices"
         contestants.insert(0, Contestant(name, spread, value=None))
     return Case(

@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         there_are = ", ".join((*CASES, *GROUPS))
         print(f"unknown case {', '.join(unknown)}; there are: {there_are}", file=sys.stderr)
         return _USAGE_ERROR
+    if options.devices < 1:
+        print(f"--devices is {options.devices}, expected at least 1", file=sys.stderr)
+        return _USAGE_ERROR
     settings = Settings(options.scale, options.tmp, options.devices)
     try:
         if options.alone:

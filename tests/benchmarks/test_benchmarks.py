@@ -158,6 +158,17 @@ def test_unknown_case_is_exit_code_2_with_the_list():
     assert all(name in done.stderr for name in [*CASES, *GROUPS])
 
 
+def test_seeds_over_two_devices():
+    done = run("--cases", "training_seeds", "--scale", "0.004", "--devices", "2", "--no-memory")
+    assert done.returncode == 0, done.stderr
+    assert "| ntk_air, 8 seeds over 2 devices |" in done.stdout
+
+
+def test_no_devices_is_exit_code_2(capsys):
+    assert kernels.main(["--devices", "0"]) == 2
+    assert "--devices is 0, expected at least 1" in capsys.readouterr().err
+
+
 def test_unknown_device_is_exit_code_2():
     assert run("--device", "abacus").returncode == 2
 
