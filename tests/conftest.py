@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Tests run one to a core: the threads of one test's BLAS would spin against another's work.
@@ -11,6 +12,20 @@ from pathlib import Path
 
 import jax
 import pytest
+
+# XLA maps memory for every program it compiles on CPUs; Linux allows a process 65 530 maps, and a
+# compilation that gets none ends the process.
+_MANY_MAPS = 30_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Drops the compiled programs after a file of tests, once there are many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
