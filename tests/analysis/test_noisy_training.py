@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -81,18 +76,9 @@ def test_bad_settings(settings, message):
         na.analysis.NoisySettings(**settings)
 
 
-def test_seeds_share_the_devices(digits):
-    """In a process that has two devices; the file is its program."""
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    path = os.pathsep.join([str(Path(na.__file__).parents[1]), environment.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, __file__], env=environment | {"PYTHONPATH": path}, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    for line, method in zip(done.stdout.decode().splitlines(), TWO_LOOPS, strict=True):
+def test_seeds_share_the_devices(digits, on_two_devices):
+    """In a process of its own; the file is its program."""
+    for line, method in zip(on_two_devices(__file__).splitlines(), TWO_LOOPS, strict=True):
         devices, *losses = line.split()
         assert devices == "2"
         settings = na.analysis.NoisySettings(**SMALL, method=method, seeds=2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -123,20 +121,9 @@ def test_bad_stacks(changes, match):
         train(STACK, **changes)
 
 
-def test_spread_over_devices(tmp_path):
-    """In a process that has two devices; the file is its program."""
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    path = os.pathsep.join([str(Path(na.__file__).parents[1]), environment.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)],
-        env=environment | {"PYTHONPATH": path},
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.decode().split("\n") == [
+def test_spread_over_devices(tmp_path, on_two_devices):
+    """In a process of its own; the file is its program."""
+    assert on_two_devices(__file__, tmp_path).split("\n") == [
         *["points 4", "points None", "networks 5", "networks None", "networks, resumed"],
         "points of three networks",
         "",
