@@ -1,4 +1,7 @@
-"""Cells of the noisy-label benchmark: one method on one noise, every seed, in a file of its own."""
+"""Cells of the noisy-label benchmark: one method on one noise, in a file of its own.
+
+A cell grows: of the seeds asked for, those that it has are kept and the others are trained.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import _harness, _report
 from ntk_air.analysis import NoisySettings, noisy_training, noisy_training_summary
 from ntk_air.analysis._noisy_problem import prepare
+from ntk_air.analysis._noisy_summary import spread
 from ntk_air.cli._options import DATASET_DEFAULTS, load_dataset
 
 _OF_THE_DATA = (*DATASET_DEFAULTS, "test_size", "noise", "seed")
@@ -35,59 +41,107 @@ def path_of(folder: Path, options: dict[str, Any]) -> Path:
     return folder / "cells" / (re.sub(r"[^\w.=+-]+", "-", name.replace("/", "+")) + ".json")
 
 
-def load(folder: Path, options: dict[str, Any]) -> dict[str, Any] | None:
+def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[str, Any] | None:
     """A cell that was measured before, None if it was not.
 
+    Args:
+        folder: of the benchmark.
+        options: settings of the cell.
+        whole: a cell of fewer seeds than ``options`` name is none.
+
     Raises:
-        ValueError: if the file there is of other settings.
+        ValueError: if the file there is of other settings, or of more seeds.
     """
     path = path_of(folder, options)
     if not path.exists():
         return None
     cell = json.loads(path.read_text(encoding="utf-8"))
     wanted = _kept(options)
-    other = sorted(k for k in wanted if cell["settings"].get(k) != wanted[k])
+    has = cell["settings"]
+    fewer = has.get("seeds", 0) < wanted["seeds"]
+    other = sorted(
+        key for key in wanted if has.get(key) != wanted[key] and not (key == "seeds" and fewer)
+    )
     if other:
-        was = ", ".join(f"{k} = {cell['settings'].get(k)!r}" for k in other)
+        was = ", ".join(f"{k} = {has.get(k)!r}" for k in other)
         now = ", ".join(f"{k} = {wanted[k]!r}" for k in other)
         raise ValueError(
             f"{path} was measured with {was}, asked for is {now}; take another --out, or delete it."
         )
-    return cell
+    return None if whole and fewer else cell
 
 
 def measure(folder: Path, options: dict[str, Any], note: str) -> dict[str, Any]:
-    """Trains, and writes the cell; it is there only once it is complete.
+    """Trains the seeds that are missing, and writes the cell; it is there only once it is complete.
 
-    Training that diverges is a finding: the cell holds what was said of it and no numbers.
+    Training that diverges is a finding: the cell holds what was said of it and no numbers. Seeds
+    one by one are written one by one, so that an interrupted cell has those that were done.
     """
+    cell = load(folder, options, whole=False)
+    wanted = options["seeds"]
+    while cell is None or cell["settings"]["seeds"] < wanted:
+        done = 0 if cell is None else cell["settings"]["seeds"]
+        until = done + 1 if options["one_by_one"] else wanted
+        cell = _grown(cell, options | {"seeds": until}, note)
+        _write(path_of(folder, options), cell)
+    return cell
+
+
+def _grown(cell: dict[str, Any] | None, options: dict[str, Any], note: str) -> dict[str, Any]:
+    """A cell of the seeds of ``options``, of which ``cell`` has the first."""
     from ntk_air.distillation import DivergenceError
 
     load_before = _harness.load_average()
     dataset = _dataset(json.dumps({name: options[name] for name in _OF_THE_DATA}))
     settings = _training_settings(options)
     problem = prepare(dataset, settings)
+    done = 0 if cell is None else cell["settings"]["seeds"]
+    missing = dataclasses.replace(settings, seed=settings.seed + done, seeds=settings.seeds - done)
     began = time.perf_counter()
-    try:
-        found = noisy_training_summary(noisy_training(dataset, settings, progress=True))
-    except DivergenceError as error:
-        found = {"diverged": str(error)}
-    cell = {
+    if cell is not None and "diverged" in cell:
+        found = {"diverged": cell["diverged"]}
+    else:
+        try:
+            found = noisy_training_summary(noisy_training(dataset, missing, progress=True))
+        except DivergenceError as error:
+            found = {"diverged": str(error)}
+        else:
+            found = found if cell is None else _joined(cell, found)
+    before = 0.0 if cell is None else cell["seconds"]
+    return {
         "settings": _kept(options),
         "num_points": problem.count,
         "num_held_out": len(dataset.train_labels) - problem.count,
         "noise_rate": sum(problem.noise_rates) / len(problem.noise_rates),
         "num_test_points": len(dataset.test_labels),
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": round(before + time.perf_counter() - began, 1),
         "environment": _environment(note) | {"load_average_1min": load_before},
         **found,
     }
-    path = path_of(folder, options)
+
+
+def _joined(cell: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Numbers and histories of the seeds of both."""
+    found: dict[str, Any] = {
+        kind: {
+            name: spread(np.array(cell[kind][name]["each"] + values["each"], np.float64))
+            for name, values in numbers.items()
+        }
+        for kind, numbers in more.items()
+        if kind != "history"
+    }
+    found["history"] = {
+        name: rows if name == "step" else cell["history"][name] + rows
+        for name, rows in more["history"].items()
+    }
+    return found
+
+
+def _write(path: Path, cell: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(cell, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(beside, path)
-    return cell
 
 
 def _kept(options: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def markdown(cells: Sequence[Cell]) -> str:
         lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
         for cell, beside in zip(rows, theirs, strict=True):
             lines.append("| " + " | ".join([*_line(cell), beside][: len(head)]) + " |")
-        parts.append(f"{_title(noise, rows[0])}\n\n" + "\n".join(lines))
+        parts.append(f"{_title(noise, rows)}\n\n" + "\n".join(lines))
     parts.append(published.differences(cells))
     return "\n\n".join(parts)
 
@@ -55,13 +55,16 @@ def _by_noise(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return groups
 
 
-def _title(noise: str, cell: Cell) -> str:
+def _title(noise: str, rows: Sequence[Cell]) -> str:
+    cell = max(rows, key=lambda row: row["settings"]["seeds"])
     settings = cell["settings"]
+    many, few = settings["seeds"], min(row["settings"]["seeds"] for row in rows)
+    seeds = f"{few} to {many} seeds" if few < many else f"{many} seed{'s' * (many > 1)}"
     return (
         f"{settings['dataset']}, {noise}: {cell['noise_rate']:.1%} of {cell['num_points']} labels "
-        f"wrong; {settings['network']}, {settings['epochs']} epochs, "
-        f"{settings['seeds']} seed{'s' * (settings['seeds'] > 1)} from {settings['seed']}; test % "
-        f"on {cell['num_test_points']} points, mean ± sd."
+        f"wrong; {settings['network']}, {settings['epochs']} epochs, {seeds} from "
+        f"{settings['seed']}; test % on {cell['num_test_points']} points, mean ± sd"
+        f"{' (rows without it: one seed)' * (few == 1 < many)}."
     )
 
 

@@ -1,7 +1,8 @@
 """Methods for noisy labels side by side: ``python -m benchmarks.noisy_labels --help``.
 
-Every cell, one method on one noise, trains its seeds in one call and is stored when it is done; the
-same command goes on where it was interrupted.
+Every cell, one method on one noise, trains its seeds in one call (or after one another) and is
+stored when it is done. The same command goes on where it was interrupted, and with more ``--seeds``
+the cells keep those that they have.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision")
     parser.add_argument("--one-by-one", action="store_true", help="the seeds after one another")
     parser.add_argument("--note", default="", help="kept in the JSON beside the environment")
-    parser.add_argument("--only-report", action="store_true", help="of the cells that are there")
+    parser.add_argument(
+        "--only-report", action="store_true", help="of the cells and seeds that are there"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of cells and tables")
     return parser
 
@@ -99,7 +102,8 @@ def _listed(flag: str, text: str) -> list[str]:
 
 
 def _measured(options: argparse.Namespace, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    done = [cells.load(options.out, one) for one in wanted]
+    whole = not options.only_report
+    done = [cells.load(options.out, one, whole=whole) for one in wanted]
     for index, one in enumerate(wanted):
         if done[index] is None and not options.only_report:
             done[index] = cell = cells.measure(options.out, one, options.note)

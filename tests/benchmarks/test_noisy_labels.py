@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 
+import numpy as np
 import pytest
 
 from benchmarks import _noisy_labels_cells, _noisy_labels_published, noisy_labels
@@ -74,6 +75,62 @@ def test_a_cell_that_is_there_is_not_computed_again(folder, monkeypatch, capsys)
     assert trained == ["gce"]
     assert noisy_labels.main([*more, "--only-report"]) == 0
     assert len(list((folder / "cells").iterdir())) == 2
+
+
+@pytest.mark.parametrize("order", [[], ["--one-by-one"]])
+def test_a_cell_grows_by_the_seeds_that_it_lacks(order, tmp_path, monkeypatch, capsys):
+    def run(seeds, out, *more):
+        flags = [*SMALL, *order, "--methods", "self_distill/alpha=exponential:2", "--out", str(out)]
+        assert noisy_labels.main([*flags, "--seeds", str(seeds), *more]) == 0
+        (path,) = (out / "cells").iterdir()
+        return json.loads(path.read_text())
+
+    trained = []
+
+    def train(dataset, settings, progress):
+        trained.append(range(settings.seed, settings.seed + settings.seeds))
+        return noisy_training(dataset, settings, progress=progress)
+
+    noisy_training = _noisy_labels_cells.noisy_training
+    monkeypatch.setattr(_noisy_labels_cells, "noisy_training", train)
+    first = run(1, tmp_path / "grown")
+    reported = capsys.readouterr().out
+    assert run(3, tmp_path / "grown", "--only-report") == first
+    assert capsys.readouterr().out == reported
+    grown = run(3, tmp_path / "grown")
+    asked = [range(0, 1), range(1, 2), range(2, 3)] if order else [range(0, 1), range(1, 3)]
+    assert trained == asked
+    at_once = run(3, tmp_path / "at_once")
+    assert grown["settings"] == at_once["settings"]
+    assert grown["noise_rate"] == at_once["noise_rate"]
+    for kind in ("best", "final", "stopped"):
+        for name, values in at_once[kind].items():
+            assert grown[kind][name]["each"][:1] == first[kind][name]["each"]
+            assert grown[kind][name]["each"] == pytest.approx(values["each"], abs=2e-5)
+            assert grown[kind][name]["mean"] == pytest.approx(values["mean"], abs=2e-5)
+            assert grown[kind][name]["sd"] == pytest.approx(values["sd"], abs=2e-5)
+    for name, rows in at_once["history"].items():
+        assert np.allclose(grown["history"][name], rows, atol=2e-4), name
+
+
+def test_a_table_says_which_rows_have_fewer_seeds(tmp_path, capsys):
+    flags = [*SMALL, "--out", str(tmp_path)]
+    assert noisy_labels.main([*flags, "--methods", "cross_entropy"]) == 0
+    assert noisy_labels.main([*flags, "--methods", "gce", "--seeds", "1"]) == 0
+    capsys.readouterr()
+    assert noisy_labels.main([*flags, "--methods", "cross_entropy,gce", "--only-report"]) == 0
+    table = capsys.readouterr().out
+    assert "1 to 2 seeds from 0" in table
+    assert "(rows without it: one seed)" in table
+    lines = {line.split(" | ")[0]: line for line in table.splitlines()}
+    assert "±" in lines["| cross_entropy"]
+    assert "±" not in lines["| gce"]
+
+
+def test_more_seeds_than_asked_for_are_refused(folder, capsys):
+    flags = [*SMALL, "--methods", METHODS, "--out", str(folder), "--seeds", "1"]
+    assert noisy_labels.main(flags) == 2
+    assert "was measured with seeds = 2, asked for is seeds = 1" in capsys.readouterr().err
 
 
 def test_cells_of_other_settings_are_refused(folder, capsys):
