@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
 
 # Tests run one to a core: the threads of one test's BLAS would spin against another's work.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -28,26 +26,6 @@ def few_programs():
     if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
         jax.clear_caches()
         gc.collect()
-
-
-@pytest.fixture(scope="session")
-def on_two_devices():
-    """Runs a file of tests as a program that has two CPU devices; returns what it printed."""
-
-    def run(*arguments: object) -> str:
-        root = str(Path(__file__).resolve().parents[1])
-        environment = os.environ | {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-            # What is tested is how work is spread, not what XLA makes of it.
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
-        }
-        command = [sys.executable, *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """Predictions, kernels in closed form, sampling, batching and linearisation."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 import textwrap
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import run
 
 from ntk_air._neural_tangents import load
 
@@ -202,13 +200,4 @@ def test_parallel_batches_over_fake_devices():
     got = nt.batch(ntk, batch_size=2, device_count=-1)(x, None, params)
     np.testing.assert_allclose(got, ntk(x, None, params), rtol=1e-4, atol=1e-5)
     """
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(["-c", textwrap.dedent(code)], devices=2)

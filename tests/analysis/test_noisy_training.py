@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from processes import run
 
 import ntk_air as na
 
@@ -76,9 +77,9 @@ def test_bad_settings(settings, message):
         na.analysis.NoisySettings(**settings)
 
 
-def test_seeds_share_the_devices(digits, on_two_devices):
+def test_seeds_share_the_devices(digits):
     """In a process of its own; the file is its program."""
-    for line, method in zip(on_two_devices(__file__).splitlines(), TWO_LOOPS, strict=True):
+    for line, method in zip(run([__file__], devices=2).splitlines(), TWO_LOOPS, strict=True):
         devices, *losses = line.split()
         assert devices == "2"
         settings = na.analysis.NoisySettings(**SMALL, method=method, seeds=2)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections import namedtuple
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import finish, free_port, start
 from test_cli import bad
 
 import ntk_air as na
@@ -136,28 +136,9 @@ def test_no_cluster_is_one_line(tmp_path):
 
 def run_two(arguments: list[str]) -> list[tuple[int, str, str]]:
     """(exit code, output, errors) of each of two processes."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    env = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-    place = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--num-processes", "2"]
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "ntk_air.cli", *arguments, *place, "--process-id", str(index)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
-        )
-        for index in (1, 0)
-    ]  # fmt: skip
-    try:
-        said = [process.communicate(timeout=240) for process in both]
-    finally:
-        for process in both:
-            process.kill()
-    return [(p.returncode, *texts) for p, texts in zip(both, said, strict=True)]
+    place = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", 2, "--process-id"]
+    program = ["-m", "ntk_air.cli", *arguments, "--distributed", *place]
+    return finish(*(start([*program, index], devices=2, optimized=True) for index in (1, 0)))
 
 
 def test_two_processes_equal_one(tmp_path):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from processes import run
 
 import ntk_air as na
 
@@ -121,9 +122,9 @@ def test_bad_stacks(changes, match):
         train(STACK, **changes)
 
 
-def test_spread_over_devices(tmp_path, on_two_devices):
+def test_spread_over_devices(tmp_path):
     """In a process of its own; the file is its program."""
-    assert on_two_devices(__file__, tmp_path).split("\n") == [
+    assert run([__file__, tmp_path], devices=2).split("\n") == [
         *["points 4", "points None", "networks 5", "networks None", "networks, resumed"],
         "points of three networks",
         "",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import distributed_job
@@ -13,46 +9,12 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
+from processes import finish, free_port, run, start
 
 import ntk_air as na
 from ntk_air._numerics import relative_error
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-
-
-def start(arguments: list, devices: int) -> subprocess.Popen:
-    env = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")]),
-        "JAX_PLATFORMS": "cpu",
-        # What is tested is how tiles are spread, not what XLA makes of one: half of the time.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env=env,
-        cwd=HERE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finished(process: subprocess.Popen) -> str:
-    try:
-        output, _ = process.communicate(timeout=240)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    assert process.returncode == 0, output
-    return output
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +25,9 @@ def alone():
 def test_two_processes_equal_one(alone, tmp_path):
     port = free_port()
     script = HERE / "distributed_job.py"
-    both = [start([script, port, 2, index, tmp_path], 2) for index in (0, 1)]
-    for process in both:
-        finished(process)
+    both = [start([script, port, 2, index, tmp_path], devices=2) for index in (0, 1)]
+    for code, _, errors in finish(*both):
+        assert code == 0, errors
     for index in (0, 1):
         found = np.load(tmp_path / f"process{index}.npz")
         assert sorted(found) == sorted(alone)
@@ -141,7 +103,7 @@ assert np.allclose(spectrum.eigenvalues, dense[:3], rtol=1e-4)
 
 
 def test_four_devices_equal_one(tmp_path):
-    finished(start(["-c", FOUR], 4))
+    run(["-c", FOUR], devices=4, folder=HERE)
 
 
 def test_a_store_over_devices(tmp_path):
@@ -155,7 +117,7 @@ for n, m in ((13, None), (9, 6)):
     stored = make(mesh=mesh, store={str(tmp_path)!r} + f"/{{n}}")
     assert np.array_equal(np.asarray(stored), np.asarray(make()))
 """
-    finished(start(["-c", code], 4))
+    run(["-c", code], devices=4, folder=HERE)
 
 
 @pytest.mark.parametrize(
@@ -220,4 +182,4 @@ for context in (contextlib.nullcontext(), jax.set_mesh(line)):
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_meshes_of_either_kind_also_as_the_current_one(kind, tmp_path):
     code = CONTEXT.replace("KIND", kind).replace("FOLDER", str(tmp_path))
-    finished(start(["-c", code], 4))
+    run(["-c", code], devices=4, folder=HERE)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 import textwrap
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -16,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh
+from processes import run
 
 import ntk_air as na
 from ntk_air._numerics import relative_error
@@ -284,21 +283,5 @@ ON_FOUR_DEVICES = """
 
 
 def test_four_devices_equal_one():
-    here = os.path.dirname(__file__)
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        # What is tested is how points are spread, not what XLA makes of them.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join([here, os.path.dirname(os.path.dirname(here))]),
-    }
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(ON_FOUR_DEVICES)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert "equal" in run.stdout
+    program = textwrap.dedent(ON_FOUR_DEVICES)
+    assert "equal" in run(["-c", program], devices=4, folder=Path(__file__).parent)

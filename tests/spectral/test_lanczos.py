@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import run
 
 import ntk_air as na
 from ntk_air.spectral import _block_krylov, _lanczos
@@ -279,9 +276,4 @@ for kind in (AxisType.Auto, AxisType.Explicit):
 
 
 def test_a_kernel_sharded_over_four_devices_equals_the_whole_one():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", _SHARDED], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(["-c", _SHARDED], devices=4)
