@@ -57,8 +57,9 @@ def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[s
         return None
     cell = json.loads(path.read_text(encoding="utf-8"))
     wanted = _kept(options)
-    has = cell["settings"]
-    fewer = has.get("seeds", 0) < wanted["seeds"]
+    # Settings that there were not yet have their defaults.
+    has = dataclasses.asdict(NoisySettings()) | cell["settings"]
+    fewer = has["seeds"] < wanted["seeds"]
     other = sorted(
         key for key in wanted if has.get(key) != wanted[key] and not (key == "seeds" and fewer)
     )
@@ -79,7 +80,7 @@ def measure(folder: Path, options: dict[str, Any], note: str) -> dict[str, Any]:
     """
     cell = load(folder, options, whole=False)
     wanted = options["seeds"]
-    while cell is None or cell["settings"]["seeds"] < wanted:
+    while cell is None or (cell["settings"]["seeds"] < wanted and "diverged" not in cell):
         done = 0 if cell is None else cell["settings"]["seeds"]
         until = done + 1 if options["one_by_one"] else wanted
         cell = _grown(cell, options | {"seeds": until}, note)
@@ -98,15 +99,12 @@ def _grown(cell: dict[str, Any] | None, options: dict[str, Any], note: str) -> d
     done = 0 if cell is None else cell["settings"]["seeds"]
     missing = dataclasses.replace(settings, seed=settings.seed + done, seeds=settings.seeds - done)
     began = time.perf_counter()
-    if cell is not None and "diverged" in cell:
-        found = {"diverged": cell["diverged"]}
+    try:
+        found = noisy_training_summary(noisy_training(dataset, missing, progress=True))
+    except DivergenceError as error:
+        found = {"diverged": str(error)}
     else:
-        try:
-            found = noisy_training_summary(noisy_training(dataset, missing, progress=True))
-        except DivergenceError as error:
-            found = {"diverged": str(error)}
-        else:
-            found = found if cell is None else _joined(cell, found)
+        found = found if cell is None else _joined(cell, found)
     before = 0.0 if cell is None else cell["seconds"]
     return {
         "settings": _kept(options),

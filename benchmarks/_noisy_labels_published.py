@@ -47,6 +47,7 @@ def accuracy(dataset: str, noise: str, method: str) -> str:
 def differences(cells: Sequence[Mapping[str, Any]]) -> str:
     """What a reader has to know before comparing columns."""
     settings = cells[0]["settings"]
+    decay = settings.get("weight_decay", 0.0)
     lines = [
         "- `best` is over the records of a run and takes clean test labels to know; `last` is "
         "after the last step; `at stopping` is at the first record of the highest accuracy on "
@@ -54,8 +55,10 @@ def differences(cells: Sequence[Mapping[str, Any]]) -> str:
         "- ℓ2: ‖p − y‖₂/√n to the clean labels of the points trained on, p the softmax; `ℓ2 best` "
         "is its lowest value, which takes clean labels to know.",
         f"- Ours: {settings['network']}, {cells[0]['num_points']} points, {settings['optimizer']} "
-        f"with constant learning rate {settings['learning_rate']:g}, batches of "
-        f"{settings['batch_size']}, no weight decay, augmentation: {settings['augment']}. Numbers "
+        f"with {settings.get('schedule', 'constant')} learning rate "
+        f"{settings['learning_rate']:g}, batches of {settings['batch_size']}, "
+        f"{f'weight decay {decay:g}' if decay else 'no weight decay'}, augmentation: "
+        f"{settings['augment']}. Numbers "
         "of methods are the published ones unless the name says otherwise; "
         "`self_adaptive_training` begins after 0.3 of the epochs, `co_teaching` is told the true "
         "rate of wrong labels, `forward_correction` estimates its transition from a first training "

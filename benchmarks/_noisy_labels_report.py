@@ -82,12 +82,19 @@ def _line(cell: Cell) -> list[str]:
     return [
         method,
         *(_spread(values, 100, 2) for values in accuracy),
-        f"{100 * (accuracy[0]['mean'] - accuracy[1]['mean']):.2f}",
+        _spread(_gap(accuracy), 100, 2),
         *(_spread(values, 1, 3) for values in distance),
     ]
 
 
+def _gap(accuracy: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    best, last, *_ = (values["mean"] for values in accuracy)
+    return {"mean": None if best is None or last is None else best - last, "sd": None}
+
+
 def _spread(values: Mapping[str, Any], factor: float, digits: int) -> str:
+    if values["mean"] is None:
+        return "–"
     text = f"{factor * values['mean']:.{digits}f}"
     return text if values["sd"] is None else f"{text} ± {factor * values['sd']:.{digits}f}"
 

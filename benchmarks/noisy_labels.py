@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--optimizer", default="adam")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--schedule", default="constant", help="cosine, steps:0.1:0.5:0.75, ...")
+    parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--validation", type=float, default=0.1)
     parser.add_argument("--augment", default="none")
     parser.add_argument("--precision")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,7 @@ class Group:
             record_every=records,
             on_record=held,
             checkpoint=None if folder is None else folder / "training",
-            **self._own(),
+            **self._own(folder),
         )
         stacked = len(self.seeds) > 1
         columns = columns_of(result.history)
@@ -93,7 +95,9 @@ class Group:
         params = result.params if stacked else jax.tree.map(lambda x: x[None], result.params)
         return params, columns, held.accuracies(columns["step"])
 
-    def _call(self, *, function: Callable[..., Any] | None = None, **extra: Any) -> Any:
+    def _call(
+        self, *, num_steps: int, function: Callable[..., Any] | None = None, **extra: Any
+    ) -> Any:
         from .. import distillation
 
         settings, dataset = self.settings, self.problem.dataset
@@ -106,8 +110,11 @@ class Group:
             self._init(names),
             self.inputs,
             self._stacked([self._codes(self.problem.observed(i)) for i in self.seeds]),
-            optimizer=specs.optimizer(settings.optimizer),
-            learning_rate=settings.learning_rate,
+            num_steps=num_steps,
+            optimizer=specs.optimizer(settings.optimizer, settings.weight_decay),
+            learning_rate=specs.parse_schedule(
+                settings.schedule, settings.learning_rate, num_steps
+            ),
             batch_size=settings.batch_size,
             clean=self._codes(self.problem.clean),
             test=(dataset.test_inputs, dataset.test_labels) if tested else None,
@@ -120,7 +127,7 @@ class Group:
             **extra,
         )
 
-    def _own(self) -> dict[str, Any]:
+    def _own(self, folder: Path | None) -> dict[str, Any]:
         """What this method takes besides, published values scaled to the length of training."""
         epochs = self.settings.epochs
         if self.method == specs.SELF_DISTILL:
@@ -132,6 +139,8 @@ class Group:
         own = dict(self.numbers)
         if self.method == "self_adaptive_training":  # published: 60 epochs of 200
             own.setdefault("start_epoch", max(1, round(0.3 * epochs)))
+        if self.method == "gce" and "threshold" in own:  # published: 40 of 120
+            own.setdefault("start_epoch", round(epochs / 3))
         if self.method == "co_teaching":
             names = [self.settings.seed + i + _PEER for i in self.seeds]
             own.setdefault("ramp_epochs", min(10.0, epochs / 2))
@@ -139,14 +148,22 @@ class Group:
             own.setdefault("forget_rate", rates if len(rates) > 1 else rates[0])
             own["peer_params"] = self._init(names)
         if self.method == "forward_correction":
-            own["transition"] = self._transitions(**own)
+            own["transition"] = self._transitions(folder, **own)
             own.pop("percentile", None)
         return own
 
-    def _transitions(self, percentile: float = 97.0) -> Array:
-        """Estimated from a fifth of the epochs of cross-entropy, at its stopping time."""
+    def _transitions(self, folder: Path | None, percentile: float = 97.0) -> Array:
+        """Estimated from a fifth of the epochs of cross-entropy, at its stopping time.
+
+        Kept beside the checkpoint, under a name that other data or settings do not have.
+        """
         from ..distillation import baselines
 
+        file = None
+        if folder is not None:
+            file = folder / f"transition-{self._digest()}.npy"
+            if file.exists():
+                return jnp.asarray(np.load(file))
         epochs = max(1, self.settings.epochs // 5)
         total = self.steps // self.settings.epochs * epochs
         held = self._held_out(None, also=self.inputs)
@@ -156,24 +173,38 @@ class Group:
             record_every=record_steps(epochs, total),
             on_record=held,
         )
-        return self._stacked(
+        found = self._stacked(
             [
                 baselines.estimate_transition(jax.nn.softmax(outputs, -1), percentile=percentile)
                 for outputs in held.best_outputs
             ]
         )
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_suffix(".new.npy")
+            np.save(beside, found)
+            os.replace(beside, file)
+        return found
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256(repr((self.settings, self.seeds)).encode())
+        for array in (self.inputs, *(draw.labels for draw in self.problem.noisy)):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     def _held_out(self, file: Path | None, also: Array | None = None) -> HeldOut:
         problem = self.problem
         labels = [np.asarray(problem.noisy[i].labels)[problem.count :] for i in self.seeds]
         inputs = problem.dataset.train_inputs[problem.count :]
-        return HeldOut(self.module, inputs, np.stack(labels), file, also)
+        precision = self.settings.precision
+        return HeldOut(self.module, inputs, np.stack(labels), precision, file, also)
 
     def _codes(self, labels: np.ndarray) -> Array:
         return datasets.encode(labels, self.problem.dataset.num_classes, coding=self.coding)
 
     def _init(self, names: list[int]) -> PyTree:
-        return self._stacked([_initialized(self.module)(name, self.inputs[:1]) for name in names])
+        init = _initialized(self.module)
+        return self._stacked([init(jax.random.key(name), self.inputs[:1]) for name in names])
 
     def _stacked(self, trees: list[Any]) -> Any:
         """With a first axis over the networks; of a single network as it is."""
@@ -182,4 +213,4 @@ class Group:
 
 @functools.lru_cache(maxsize=8)
 def _initialized(module: Any) -> Any:
-    return jax.jit(lambda seed, inputs: module.init(jax.random.key(seed), inputs))
+    return jax.jit(module.init)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+
+from ..distillation.baselines._methods import outputs_at
 
 if TYPE_CHECKING:
     from .._typing import Array, PyTree
@@ -29,6 +30,7 @@ class HeldOut:
         module: Any,
         inputs: Array,
         observed: np.ndarray,
+        precision: str | None = None,
         file: Path | None = None,
         also: Array | None = None,
     ) -> None:
@@ -38,10 +40,12 @@ class HeldOut:
             module: linen module that is trained.
             inputs: the points.
             observed: their classes for every network.
+            precision: that the network is computed in.
             file: to keep the accuracies in.
             also: further inputs, whose outputs at the best record `best_outputs` holds.
         """
         self._module, self._inputs, self._observed = module, inputs, observed
+        self._precision = precision
         self._file, self._also = file, also
         self._by_step: dict[int, list[float]] = {}
         if file is not None and file.exists():
@@ -78,11 +82,4 @@ class HeldOut:
         return np.array([self._by_step[int(step)] for step in steps]).T
 
     def _outputs(self, params: PyTree, inputs: Array) -> np.ndarray:
-        apply = _applied(self._module)
-        parts = [apply(params, inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
-        return np.concatenate([np.asarray(part) for part in parts])
-
-
-@functools.lru_cache(maxsize=8)
-def _applied(module: Any) -> Any:
-    return jax.jit(module.apply)
+        return np.asarray(outputs_at(self._module, params, inputs, _BATCH, self._precision))

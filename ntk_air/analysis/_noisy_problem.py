@@ -44,13 +44,15 @@ def prepare(dataset: Dataset, settings: NoisySettings) -> Problem:
 
     The points come in random order, so the last of them are a random share.
     """
+    # Noise that depends on the image wants it centred: a common mean acts like a class.
+    centred = dataset.standardized()
     noisy = tuple(
         noise.apply(
             settings.noise,
             dataset.train_labels,
             num_classes=dataset.num_classes,
             seed=settings.seed + i,
-            inputs=dataset.train_inputs,
+            inputs=centred.train_inputs,
             extra_labels=dataset.extra_labels,
         )
         for i in range(settings.seeds)
@@ -62,4 +64,4 @@ def prepare(dataset: Dataset, settings: NoisySettings) -> Problem:
             f"validation={settings.validation} holds out {total - count} of {total} points; "
             "expected some on either side: choose another share."
         )
-    return Problem(dataset.standardized(), noisy, count)
+    return Problem(centred, noisy, count)

@@ -26,7 +26,11 @@ class NoisySettings:
         loss: of self_distill: cross_entropy or mse.
         teacher: of self_distill: step (the current network) or epoch (the last epoch's).
         optimizer: sgd, momentum or adam.
-        learning_rate: constant.
+        learning_rate: at the first step.
+        schedule: of the learning rate: constant, cosine (to zero at the end), or
+            steps:FACTOR:SHARE:..., as in steps:0.1:0.5:0.75 for a tenth from half of the training
+            on and a hundredth from three quarters on.
+        weight_decay: of all parameters: added to the gradient, for adam decoupled.
         batch_size: points of a step.
         epochs: passes over the points.
         seeds: networks, each with its own noise, initialisation and order of the points.
@@ -46,6 +50,8 @@ class NoisySettings:
     teacher: str = "step"
     optimizer: str = "adam"
     learning_rate: float = 1e-3
+    schedule: str = "constant"
+    weight_decay: float = 0.0
     batch_size: int = 128
     epochs: int = 20
     seeds: int = 1
@@ -76,7 +82,8 @@ class NoisySettings:
             check_choice("loss", words["loss"], ("mse", "cross_entropy"))
             check_choice("teacher", words["teacher"], ("step", "epoch"))
         check_choice("network", self.network, tuple(NETWORKS))
-        check_choice("optimizer", self.optimizer, specs.OPTIMIZERS)
+        specs.optimizer(self.optimizer, self.weight_decay)
+        specs.parse_schedule(self.schedule, self.learning_rate, self.epochs)
         check_choice("augment", self.augment, specs.AUGMENTATIONS)
         for size in ("batch_size", "epochs", "seeds"):
             check_size(size, getattr(self, size), 1)

@@ -6,6 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
+import numpy as np
+
 if TYPE_CHECKING:
     from ..distillation import AlphaSchedule, LabelFn
 
@@ -126,22 +129,64 @@ def parse_label_fn(spec: str) -> LabelFn:
     )
 
 
-def optimizer(name: str) -> Callable[..., Any]:
-    """The optax function of a name in `OPTIMIZERS`; momentum is 0.9."""
+@functools.lru_cache(maxsize=16)  # one object, by which compiled loops are found again
+def optimizer(name: str, weight_decay: float = 0.0) -> Callable[..., Any]:
+    """The optax function of a name in `OPTIMIZERS`; momentum is 0.9.
+
+    Weight decay is of all parameters: added to the gradient for sgd and momentum, as ResNets are
+    trained, and decoupled for adam.
+
+    Raises:
+        ValueError: an unknown name, or a negative decay.
+    """
     import optax
 
-    from .._checks import check_choice
+    from .._checks import check_choice, check_in_range
 
     check_choice("optimizer", name, OPTIMIZERS)
-    return {"sgd": optax.sgd, "momentum": _momentum(), "adam": optax.adam}[name]
+    check_in_range("weight_decay", weight_decay, 0.0, high_open=True)
+    plain = {
+        "sgd": optax.sgd,
+        "momentum": functools.partial(optax.sgd, momentum=_MOMENTUM),
+        "adam": optax.adam,
+    }
+    if not weight_decay:
+        return plain[name]
+    if name == "adam":
+        return functools.partial(optax.adamw, weight_decay=weight_decay)
+
+    def decayed(learning_rate: Any) -> optax.GradientTransformation:
+        return optax.chain(optax.add_decayed_weights(weight_decay), plain[name](learning_rate))
+
+    return decayed
 
 
-@functools.cache
-def _momentum() -> Callable[..., Any]:
-    """One object, by which compiled loops are found again."""
+def parse_schedule(spec: str, learning_rate: float, num_steps: int) -> Any:
+    """The learning rate, or its function of the step: ``constant``, ``cosine`` or ``steps:...``.
+
+    ``cosine`` falls to zero at the end; ``steps:FACTOR:SHARE:...`` multiplies by the factor at
+    each share of the training.
+
+    Raises:
+        ValueError: anything else, or numbers out of range.
+    """
     import optax
 
-    return functools.partial(optax.sgd, momentum=_MOMENTUM)
+    kind, numbers = _split(str(spec))
+    if spec == "constant":
+        return learning_rate
+    if spec == "cosine":
+        return optax.cosine_decay_schedule(learning_rate, max(1, num_steps))
+    values = [_number(f"a number of schedule {spec!r}", number) for number in numbers]
+    inside = len(values) > 1 and all(0 < value < 1 for value in values)
+    if kind != "steps" or not inside or values[1:] != sorted(set(values[1:])):
+        raise ValueError(
+            f"schedule is {str(spec)!r}, expected constant, cosine, or steps:FACTOR:SHARE:..., the "
+            "factor and the increasing shares of the training in (0, 1), as in steps:0.1:0.5:0.75."
+        )
+    factor, *shares = values
+    places = np.array([round(share * num_steps) for share in shares])
+    return lambda step: learning_rate * factor ** jnp.sum(step >= places)
 
 
 def augmentation(name: str, image_ndim: int) -> Any:

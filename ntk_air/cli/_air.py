@@ -90,7 +90,7 @@ def _analyse(options: dict[str, Any]) -> AIRAnalysis:
         dataset.train_labels,
         num_classes=dataset.num_classes,
         seed=settings.seed,
-        inputs=dataset.train_inputs,
+        inputs=dataset.standardized().train_inputs,
         extra_labels=dataset.extra_labels,
     )
     return analysis.air(dataset, noisy, settings, progress=True)

@@ -53,7 +53,9 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--optimizer", help="sgd, momentum (0.9), adam (default)")
     add_numbers(
         one,
-        ("--learning-rate", float, "constant (default 0.001)"),
+        ("--learning-rate", float, "at the first step (default 0.001)"),
+        ("--schedule", str, "of the learning rate: constant (default), cosine, steps:0.1:0.5:0.75"),
+        ("--weight-decay", float, "of all parameters (default 0)"),
         ("--batch-size", int, "points per step (default 128)"),
         ("--epochs", int, "passes over the points (default 20)"),
         ("--seeds", int, "networks, each with its own noise (default 1)"),

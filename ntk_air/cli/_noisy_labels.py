@@ -138,7 +138,7 @@ def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, 
         dataset.train_labels,
         num_classes=dataset.num_classes,
         seed=options["seed"],
-        inputs=dataset.train_inputs,
+        inputs=dataset.standardized().train_inputs,
         extra_labels=dataset.extra_labels,
     )
     return dataset, noisy

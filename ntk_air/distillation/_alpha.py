@@ -157,7 +157,7 @@ def agreement(scale: float = 1.0) -> AlphaSchedule:
 
 
 def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
-    """The schedule of a number, an array of weights per step, or a ``step -> weight`` function.
+    """The schedule of a number, an array or list of weights per step, or a function of the step.
 
     A function is read once at every step into a table. That lets it be ordinary Python, shows a
     weight outside [0, 1] before training starts, and compiles nothing anew for another function.
@@ -167,29 +167,53 @@ def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
         TypeError: if ``alpha`` is none of these.
     """
     if isinstance(alpha, AlphaSchedule):
-        check_choice("alpha.kind", alpha.kind, (*_FORMULAS, "agreement", "table"))
-        return alpha
-    if callable(alpha) or np.ndim(alpha) == 1:
-        table = tabulate("alpha", alpha, num_steps) if callable(alpha) else np.asarray(alpha)
-        if len(table) not in (num_steps, num_steps + 1):
-            raise ValueError(
-                f"alpha holds {len(table)} weights, expected one for each of the {num_steps} steps."
-            )
-        slack = 1e-6  # round-off of a schedule computed in float32
-        outside = np.flatnonzero(~((table >= -slack) & (table <= 1 + slack)))
-        if outside.size:
-            raise ValueError(
-                f"alpha is {table[outside[0]]} at step {outside[0]}, expected a weight in [0, 1] "
-                f"at every step 0..{num_steps}; rescale the schedule."
-            )
-        return AlphaSchedule("table", (jnp.asarray(table.clip(0, 1), jnp.result_type(float)),))
-    if np.ndim(alpha) == 0 and np.isreal(alpha) and not isinstance(alpha, str):
-        return constant(float(alpha))
-    raise TypeError(
-        f"alpha is a {type(alpha).__name__}, expected a number, a schedule of "
-        "ntk_air.distillation.alpha, an array of one weight per step, or a function from step to "
-        "weight."
-    )
+        return _checked(alpha, num_steps)
+    if callable(alpha):
+        return _table(tabulate("alpha", alpha, num_steps), num_steps)
+    try:
+        weights = np.asarray(alpha)
+    except ValueError:  # rows of different lengths
+        weights = np.empty((0, 0))
+    real = np.issubdtype(weights.dtype, np.integer) or np.issubdtype(weights.dtype, np.floating)
+    if weights.ndim > 1 or not real:
+        raise TypeError(
+            f"alpha is {alpha!r}, expected a number, a schedule of ntk_air.distillation.alpha, an "
+            "array of one weight per step, or a function from step to weight."
+        )
+    return _table(weights, num_steps) if weights.ndim else constant(float(weights))
+
+
+def _checked(schedule: AlphaSchedule, num_steps: int) -> AlphaSchedule:
+    """A schedule whose weights are in [0, 1], whoever put it together."""
+    check_choice("alpha.kind", schedule.kind, (*_FORMULAS, "agreement", "table"))
+    if schedule.kind == "agreement":
+        check_in_range("alpha", float(schedule.parameters[0]), 0.0, 1.0)
+    elif schedule.kind == "table":
+        return _table(np.asarray(schedule.parameters[0]), num_steps)
+    else:
+        _check_weights(np.asarray(schedule(np.arange(num_steps + 1))), num_steps)
+    return schedule
+
+
+def _table(weights: np.ndarray, num_steps: int) -> AlphaSchedule:
+    """One weight for each step and, repeated if it is left out, one after the last."""
+    if not len(weights) or len(weights) not in (num_steps, num_steps + 1):
+        raise ValueError(
+            f"alpha holds {len(weights)} weights, expected one for each of the {num_steps} steps."
+        )
+    _check_weights(weights, num_steps)
+    table = np.append(weights, weights[-1:])[: num_steps + 1].clip(0, 1)
+    return AlphaSchedule("table", (jnp.asarray(table, jnp.result_type(float)),))
+
+
+def _check_weights(weights: np.ndarray, num_steps: int) -> None:
+    slack = 1e-6  # round-off of a schedule computed in float32
+    outside = np.flatnonzero(~((weights >= -slack) & (weights <= 1 + slack)))
+    if outside.size:
+        raise ValueError(
+            f"alpha is {weights[outside[0]]} at step {outside[0]}, expected a weight in [0, 1] "
+            f"at every step 0..{num_steps}; rescale the schedule."
+        )
 
 
 def tabulate(name: str, schedule: Callable[[Any], Any], num_steps: int) -> np.ndarray:

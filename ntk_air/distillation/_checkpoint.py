@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _engine
+
+# Of functions and objects in a printed program; another in every process.
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 OVERHEAD = 0.05
 """Largest share of the running time that writing may take."""
@@ -56,7 +60,8 @@ class Checkpoint:
         if run.get("fingerprint") != self._fingerprint:
             raise ValueError(
                 f"the checkpoint {self._path} belongs to another run (other data, parameters, "
-                "schedule, seed, steps or settings); delete it or choose another path."
+                "schedule, seed, steps, settings, network or optimizer, or another version of the "
+                "code or of JAX); delete it or choose another path."
             )
         like = _storable(state)
         stored = self._restore(step, state=self._items.StandardRestore(_abstract(like)))["state"]
@@ -131,26 +136,20 @@ def stack(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def fingerprint(settings: _engine.Settings, problem: _engine.Problem, steps: np.ndarray) -> str:
-    """A digest of data, initial parameters, numbers and switches.
+    """A digest of data, initial parameters, numbers, records, and the program of a step.
 
-    Functions have no digest: another network or label function of the user's own goes unnoticed
-    unless it changes the shape of the parameters.
+    The program is what JAX traces, so that another network, optimiser, label function, augmentation
+    or precision is another run; functions have no digest of their own. Not the mesh: a run goes on
+    with other devices.
     """
     digest = hashlib.sha256()
-    augment = getattr(settings.augment, "__qualname__", None)
-    switches = (settings.batch_size, settings.keep_outputs, settings.replicated, augment)
-    digest.update(repr((switches, _describe(problem.method))).encode())
-    for leaf in [steps, *jax.tree.leaves(problem)]:
+    alone = settings._replace(mesh=None, from_host=False)
+    state = jax.eval_shape(functools.partial(_engine.initial_state, alone), problem)
+    program = jax.make_jaxpr(functools.partial(_engine.step, alone))(problem, state)
+    written = (settings.batch_size, settings.keep_outputs, jax.tree.structure(problem), program)
+    digest.update(_ADDRESS.sub("", "\n".join(map(str, written))).encode())
+    for leaf in [steps, *jax.tree.leaves(problem), *program.consts]:
         array = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         digest.update(repr((array.shape, array.dtype.name)).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _describe(method: Any) -> tuple[Any, ...]:
-    """Name and switches of a method, and the kinds of its schedules and label functions."""
-    kinds = [
-        value if isinstance(value, str | bool | int) else getattr(value, "kind", "")
-        for value in (getattr(method, field.name) for field in dataclasses.fields(method))
-    ]
-    return (type(method).__name__, *kinds)

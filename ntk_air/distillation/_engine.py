@@ -21,6 +21,7 @@ from ._batches import epoch_order, in_batches
 from ._history import Reference, measure
 from ._method import Batch, Method
 from ._network import Network
+from ._optimizer import stepped
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
@@ -99,10 +100,12 @@ def _loop(settings: Settings, problem: Problem, state: State, until: Array) -> S
     return run(problem, state, until)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _step(settings: Settings, problem: Problem, state: State) -> State:
-    run = _mapped(settings, _one_step, _STATE_AXES, out_axes=_STATE_AXES)
-    return run(problem, state)
+def step(settings: Settings, problem: Problem, state: State) -> State:
+    """One step."""
+    return _mapped(settings, _one_step, _STATE_AXES, out_axes=_STATE_AXES)(problem, state)
+
+
+_step = jax.jit(step, static_argnums=0, donate_argnums=2)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -184,9 +187,15 @@ def evaluate(settings: Settings, params: Any, network_state: Any, inputs: Array)
     """Outputs at all inputs (n, C), in batches if training is: no more memory than a step takes."""
 
     def outputs(batch: Array) -> Array:
-        return settings.network.evaluate(params, network_state, _spread(settings, batch))
+        found = settings.network.evaluate(params, network_state, _spread(settings, batch))
+        return found.astype(wide(found.dtype))
 
     return in_batches(outputs, inputs, settings.batch_size)
+
+
+def wide(dtype: Any) -> Any:
+    """The dtype of losses and of all that is measured: at least single precision."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
@@ -242,14 +251,20 @@ def _update(
                 params, states[-1], inputs, batch.key, weights > 0
             )
             states.append(new)
-            return outputs
+            return outputs.astype(wide(outputs.dtype))
 
         loss, kept = problem.method.objective(forward, params, batch, memory)
         return loss, (states[-1], kept)
 
     (loss, (network, kept)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-    transformation = settings.transformation(problem.learning_rate)
-    updates, optimizer = transformation.update(gradient, state.optimizer, state.params)
+    params, optimizer = stepped(
+        settings.transformation(problem.learning_rate),
+        state.params,
+        state.optimizer,
+        gradient,
+        loss,
+        lambda params: objective(params)[0],
+    )
     if rows is not None:
         # The padding repeats a point: it writes nothing.
         targets = jnp.where(weights > 0, rows, len(problem.inputs))
@@ -257,7 +272,7 @@ def _update(
     first = (state.diverged < 0) & ~jnp.isfinite(loss)
     return State(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=params,
         network=network,
         optimizer=optimizer,
         memory=kept,

@@ -81,7 +81,16 @@ class DistillationResult:
     history: History
 
     def replica(self, index: int) -> DistillationResult:
-        """The outcome of one of the networks that were trained together."""
+        """The outcome of one of the networks that were trained together.
+
+        Raises:
+            ValueError: if it was a single one, or there is none of that index.
+        """
+        loss = self.history.loss
+        if loss.ndim == 1:
+            raise ValueError("a single network was trained, and this is its result.")
+        if not -len(loss) <= index < len(loss):
+            raise ValueError(f"index is {index}, expected one of {len(loss)} networks from 0 on.")
         one = jax.tree.map(lambda leaf: leaf[index], (self.params, self.history))
         shared = {"step": self.history.step}
         if self.history.time.ndim == 1:

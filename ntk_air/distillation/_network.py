@@ -230,6 +230,23 @@ class InPrecision:
         return jax.tree.map(cast, tree)
 
 
+def computing_dtype(precision: Any) -> Any:
+    """The dtype to compute a network in.
+
+    Raises:
+        ValueError: if it is not one of floating point.
+    """
+    try:
+        dtype = jnp.dtype(precision)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"precision is {precision!r}, expected a dtype of floating point such as 'bfloat16'."
+        )
+    return dtype
+
+
 def _as_before(value: Array, before: Array) -> Array:
     """The value in the precision it had; counters and random keys as they are."""
     return value.astype(before.dtype) if jnp.issubdtype(before.dtype, jnp.floating) else value
@@ -251,6 +268,10 @@ def _linen(module: Any, variables: PyTree) -> Adapted:
             f"params is {came!r} for the linen module {type(module).__name__}, expected a dict "
             'with "params"; pass all that module.init returned.'
         )
+    from flax.core import FrozenDict
+
+    if isinstance(variables, FrozenDict):  # modules return plain dicts, whatever comes in
+        variables = variables.unfreeze()
     kept = {k: v for k, v in variables.items() if k not in ("params", "intermediates")}
     return Adapted(LinenNetwork(module, "batch_stats" in kept), variables["params"], kept)
 

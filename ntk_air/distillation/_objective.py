@@ -13,7 +13,8 @@ from ._alpha import AlphaSchedule
 
 def mix(alpha: Array, observed: Array, labels: Array) -> Array:
     """The target alpha x observed + (1 - alpha) x labels, (n, C); no gradient flows through it."""
-    alpha = jnp.asarray(alpha).astype(labels.dtype)
+    # Labels may be of whole numbers or booleans, which would round the weight.
+    alpha, labels = (jnp.asarray(x).astype(observed.dtype) for x in (alpha, labels))
     return jax.lax.stop_gradient(alpha * observed + (1 - alpha) * labels)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import optax
 
 from .._checks import check_finite
+from .._typing import Array, PyTree
 from ._alpha import tabulate
 from ._records import check_learning_rate
 
@@ -42,7 +44,7 @@ def resolve_optimizer(
     Raises:
         ValueError: a learning rate that is missing, given twice, or no positive number.
     """
-    if isinstance(optimizer, optax.GradientTransformation):
+    if hasattr(optimizer, "init") and hasattr(optimizer, "update"):  # also optax.MultiSteps
         return optimizer, _rate(learning_rate, num_steps, replicas)
     if callable(optimizer):
         if learning_rate is None:
@@ -59,12 +61,35 @@ def resolve_optimizer(
     return optax.sgd, _rate(optimizer, num_steps, replicas)
 
 
+def stepped(
+    transformation: Any,
+    params: PyTree,
+    state: Any,
+    gradient: PyTree,
+    loss: Array,
+    objective: Callable[[PyTree], Array],
+) -> tuple[PyTree, Any]:
+    """Parameters and state of the optimiser after a step.
+
+    Line searches and rates that follow the loss get it, and the function that it is of.
+    """
+    updates, state = optax.with_extra_args_support(transformation).update(
+        gradient, state, params, value=loss, grad=gradient, value_fn=objective
+    )
+    return optax.apply_updates(params, updates), state
+
+
 def _rate(value: Any, num_steps: int, replicas: int | None) -> Rate:
     if value is None:
         return Rate(None)
     if callable(value):
         table = np.asarray(tabulate("learning_rate", value, num_steps))
         check_finite("learning_rate", table)
+        if table.min() < 0:
+            raise ValueError(
+                f"learning_rate is {table.min():g} at step {table.argmin()}, expected a rate >= 0 "
+                "at every step."
+            )
         return Rate(table, "steps")
     values = np.asarray(value, np.float64)
     if values.ndim > (0 if replicas is None else 1):

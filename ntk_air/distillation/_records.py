@@ -82,6 +82,16 @@ def check_pair(observed: ArrayLike, clean: ArrayLike | None, loss: str) -> None:
         )
 
 
+def check_same_coding(each: Sequence[ArrayLike]) -> None:
+    """Raises ValueError unless the targets of all networks are coded alike."""
+    codings = {coding_of(targets) for targets in each}
+    if len(codings) > 1:
+        raise ValueError(
+            f"observed is coded as {' and '.join(sorted(map(str, codings)))} for networks that are "
+            "trained together; encode the targets of all in the same way."
+        )
+
+
 def check_probabilities(label_fn: Any, loss: str) -> None:
     """Raises ValueError if cross-entropy would be given labels that are no probabilities."""
     kind = getattr(label_fn, "kind", None)

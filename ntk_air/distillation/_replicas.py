@@ -37,18 +37,58 @@ def replica_keys(key: Any, replicas: int) -> Array | None:
     """Keys (R,): those given, those of R seeds, or one key or seed split."""
     if key is None:
         return None
-    typed = hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not typed:
-        seeds = np.asarray(key)
-        key = jax.vmap(jax.random.key)(seeds) if seeds.ndim else jax.random.key(int(seeds))
-    if key.ndim == 0:
-        return jax.random.split(key, replicas)
-    if len(key) != replicas:
-        raise ValueError(f"key holds {len(key)} keys, expected one or {replicas} (replicas).")
-    return key
+    keys = as_keys(key)
+    if keys.ndim == 0:
+        return jax.random.split(keys, replicas)
+    if keys.shape != (replicas,):
+        count = " x ".join(map(str, keys.shape))
+        raise ValueError(f"key holds {count} keys, expected one or {replicas} (replicas).")
+    return keys
 
 
-def check_replicas(replicas: int, params: PyTree, observed: Any, methods: Any) -> None:
+def one_key(key: Any) -> Array | None:
+    """The key of a single network.
+
+    Raises:
+        ValueError: if it is several, or none.
+    """
+    if key is None:
+        return None
+    keys = as_keys(key)
+    if keys.ndim:
+        count = " x ".join(map(str, keys.shape))
+        raise ValueError(f"key holds {count} keys, expected one: several are for replicas.")
+    return keys
+
+
+def as_keys(key: Any) -> Array:
+    """Typed keys of a seed, a key of `jax.random.key` or `jax.random.PRNGKey`, or many of them.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(key, list | tuple) and key and all(map(_is_key, key)):
+        return jnp.stack(list(key))
+    if not isinstance(key, list | tuple) and _is_key(key):
+        return key
+    if isinstance(key, jax.Array) and key.dtype == jnp.uint32 and key.shape[-1:] in ((2,), (4,)):
+        return jax.random.wrap_key_data(key)
+    seeds = np.asarray(key)
+    if not np.issubdtype(seeds.dtype, np.integer) or seeds.ndim > 1:
+        raise ValueError(
+            f"key is {key!r}, expected a seed (an integer), a key such as jax.random.key(0), or "
+            "with replicas one of these for each network."
+        )
+    return jax.vmap(jax.random.key)(seeds) if seeds.ndim else jax.random.key(int(seeds))
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def check_replicas(
+    replicas: int, params: PyTree, state: PyTree, observed: Any, methods: Any
+) -> None:
     """Raises ValueError unless everything stacked has ``replicas`` entries."""
     if int(replicas) != replicas or replicas < 1:
         raise ValueError(f"replicas is {replicas}, expected an integer >= 1, or None.")
@@ -57,6 +97,14 @@ def check_replicas(replicas: int, params: PyTree, observed: Any, methods: Any) -
         raise ValueError(
             f"params has leaves of first axis {sorted(map(str, lengths))}, expected {replicas} "
             "(replicas) on every leaf: stack the parameters, e.g. by jax.vmap(init) over keys."
+        )
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(state)}
+    if lengths - {replicas}:
+        raise ValueError(
+            "what the network keeps beside its parameters (statistics of BatchNorm, random "
+            f"streams) has leaves of first axis {sorted(map(str, lengths))}, expected {replicas} "
+            "(replicas) on every leaf: stack the whole of nnx.state(module), or all that "
+            "module.init returned."
         )
     counted = {"observed": len(observed) if np.ndim(observed) == 3 else replicas}
     if not isinstance(methods, Method):

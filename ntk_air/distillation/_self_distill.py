@@ -53,8 +53,9 @@ def self_distill(
             used as it is, and each new one compiles the loop anew.
         num_steps: optimiser steps; 0 measures the initial network only.
         alpha: weight of the observed labels: a number, a schedule of
-            `ntk_air.distillation.alpha`, or any function from the step, such as an optax schedule.
-            With ``replicas`` a list of one for each network, all of one kind.
+            `ntk_air.distillation.alpha`, any function from the step, such as an optax schedule, or
+            an array of one weight for each step. With ``replicas`` a list is one of these for each
+            network, all of one kind.
         label_fn: `hard`, `sign`, `softmax(T)`, `tanh(slope)`, `identity`, `nearest(levels)`, bound
             to the coding of ``observed``; or a function of yours ``(n, C) -> (n, C)``, used as is.
         loss: "mse", half the squared distance summed over outputs, or "cross_entropy" between
@@ -65,7 +66,8 @@ def self_distill(
             "cross_entropy". A mean divides the speeds by the number of points.
         teacher: "step" distils from the outputs of the current network on the same batch; "epoch"
             from the outputs stored at the end of the previous epoch, in the first epoch those of
-            the initial network. Without ``batch_size`` the two are the same.
+            the initial network. Without ``batch_size`` every step is an epoch, and the teacher is
+            the current network.
         **options: `TrainingOptions`.
 
     Returns:
@@ -86,14 +88,17 @@ def self_distill(
     check_targets("observed", coded)
     bound = bind(label_fn, coded)
     check_probabilities(bound, loss)
-    check_label_fn(bound, np.shape(coded), jnp.result_type(float))
-    stored = teacher == "epoch" and options.get("batch_size") is not None
+    size, replicas = options.get("batch_size"), options.get("replicas")
+    for count in {len(coded), len(coded) if size is None else int(size)}:
+        check_label_fn(bound, (count, np.shape(coded)[1]), jnp.result_type(float))
+    stored = teacher == "epoch" and size is not None
 
     def method(weight: Any) -> SelfDistillation:
         schedule = as_schedule(weight, int(num_steps))
         return SelfDistillation(schedule, bound, loss, reduction, stored)
 
-    methods = [method(a) for a in alpha] if isinstance(alpha, list | tuple) else method(alpha)
+    apart = isinstance(alpha, list | tuple) and replicas is not None
+    methods = [method(a) for a in alpha] if apart else method(alpha)
     return train(
         apply_fn,
         params,

@@ -21,6 +21,7 @@ from ._batches import epoch_order, in_batches
 from ._engine import distance
 from ._history import Reference, measure
 from ._label_fn import LabelFn, bind, coding_of, softmax
+from ._optimizer import stepped
 
 
 class Settings(NamedTuple):
@@ -165,10 +166,16 @@ def _update(
         outputs = outputs if offset is None else outputs - offset
         return _objective_of(settings, lesson, outputs, target, observed, weights)
 
-    gradient = jax.grad(objective)(state.params)
-    transformation = settings.transformation(data.learning_rate)
-    updates, optimizer = transformation.update(gradient, state.optimizer, state.params)
-    return state._replace(params=optax.apply_updates(state.params, updates), optimizer=optimizer)
+    loss, gradient = jax.value_and_grad(objective)(state.params)
+    params, optimizer = stepped(
+        settings.transformation(data.learning_rate),
+        state.params,
+        state.optimizer,
+        gradient,
+        loss,
+        objective,
+    )
+    return state._replace(params=params, optimizer=optimizer)
 
 
 def _objective_of(

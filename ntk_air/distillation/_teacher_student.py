@@ -173,7 +173,7 @@ def teacher_student(
     arguments.output_dtype("student", student_apply, student_params, inputs, shape)
     keys = arguments.order_keys(key, batch_size, len(inputs), len(drawn))
     test_inputs, wanted = (None, None) if test is None else _test_part(test, shape[1])
-    made = isinstance(make, optax.GradientTransformation)
+    made = hasattr(make, "update")
     settings = _students.Settings(
         apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
     )

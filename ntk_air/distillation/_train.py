@@ -19,11 +19,11 @@ from .._typing import Array, ArrayLike, PyTree
 from . import _checkpoint, _engine
 from ._history import DistillationResult, DivergenceError, History, Reference, check_finite_losses
 from ._method import Method
-from ._network import InPrecision, Network, as_network
+from ._network import InPrecision, Network, as_network, computing_dtype
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer
-from ._records import check_pair, record_steps, test_classes
-from ._replicas import check_replicas, first, replica_keys, stack_methods
+from ._records import check_pair, check_same_coding, record_steps, test_classes
+from ._replicas import check_replicas, first, one_key, replica_keys, stack_methods
 
 
 def train(
@@ -52,8 +52,11 @@ def train(
 ) -> DistillationResult:
     """Trains by a method, or R networks by one each; see `TrainingOptions`."""
     one = method if isinstance(method, Method) else method[0]
-    targets = np.asarray(observed)[0] if np.ndim(observed) == 3 and replicas else observed
-    check_pair(targets, clean, one.loss)
+    each = list(np.asarray(observed)) if np.ndim(observed) == 3 and replicas else [observed]
+    for targets in each:
+        check_pair(targets, clean, one.loss)
+    check_same_coding(each)
+    targets = each[0]
     check_same_length("inputs", inputs, "observed", targets)
     check_finite("inputs", inputs)
     check_finite("observed", observed)
@@ -61,12 +64,12 @@ def train(
     make, rate = resolve_optimizer(optimizer, learning_rate, int(num_steps), replicas)
     adapted, params, state = as_network(network, params)
     if precision is not None:
-        adapted = InPrecision(adapted, jnp.dtype(precision))
+        adapted = InPrecision(adapted, computing_dtype(precision))
     params = jax.tree.map(as_float, params)
     inputs = jnp.asarray(inputs)
     if replicas is not None:
-        check_replicas(replicas, params, observed, method)
-    _check_batch(batch_size, len(inputs), key)
+        check_replicas(replicas, params, state, observed, method)
+    batch_size = _checked_batch(batch_size, len(inputs), key)
     _check_padding(adapted, batch_size, len(inputs))
     _check_key(key, augment, one)
     shape = np.shape(targets)
@@ -85,7 +88,7 @@ def train(
         initial_state=state,
         learning_rate=traced,
         method=method if isinstance(method, Method) else stack_methods(method),
-        key=_key(key, replicas),
+        key=one_key(key) if replicas is None else replica_keys(key, replicas),
     )
     settings = _engine.Settings(
         adapted,
@@ -179,9 +182,9 @@ def _check_diverged(state: _engine.State) -> None:
     )
 
 
-def _check_batch(batch_size: int | None, count: int, key: Any) -> None:
+def _checked_batch(batch_size: int | None, count: int, key: Any) -> int | None:
     if batch_size is None:
-        return
+        return None
     if int(batch_size) != batch_size or not 1 <= batch_size <= count:
         raise ValueError(
             f"batch_size is {batch_size}, expected an integer in 1..{count}, the number of points; "
@@ -189,6 +192,7 @@ def _check_batch(batch_size: int | None, count: int, key: Any) -> None:
         )
     if key is None:
         raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
+    return int(batch_size)
 
 
 def _check_padding(network: Network, batch_size: int | None, count: int) -> None:
@@ -221,12 +225,6 @@ def _spread_over(mesh: Mesh, replicas: int | None, size: int) -> Mesh:
     return Mesh(devices, (_engine.POINTS,))
 
 
-def _key(key: Any, replicas: int | None) -> Array | None:
-    if replicas is not None:
-        return replica_keys(key, replicas)
-    return jax.random.key(key) if isinstance(key, int | np.integer) else key
-
-
 def _replicated(problem: _engine.Problem, method: Any, rate: Rate) -> tuple[str, ...]:
     """The fields of the problem that have a first axis over the networks."""
     names = ["initial_params", "initial_state", "key"]
@@ -242,7 +240,7 @@ def _replicated(problem: _engine.Problem, method: Any, rate: Rate) -> tuple[str,
 def _output_dtype(
     network: Network, variables: tuple[PyTree, PyTree], inputs: Array, shape: tuple[int, ...]
 ) -> Any:
-    """Checks the shape of the outputs without computing them and returns their dtype."""
+    """Checks the shape of the outputs without computing them; the dtype of all that is of them."""
     outputs = jax.eval_shape(_evaluation(network), *variables, inputs)
     if outputs.shape != shape:
         raise ValueError(
@@ -250,11 +248,11 @@ def _output_dtype(
             f"{shape}; expected the same (n, C): give the network C outputs, and a single one a "
             "last axis of length 1."
         )
-    return outputs.dtype
+    return _engine.wide(outputs.dtype)
 
 
 def _is_slow_in_loops(network: Network, variables: tuple[PyTree, PyTree], inputs: Array) -> bool:
-    """Whether the network holds convolutions and runs on a CPU.
+    """Whether the gradient holds convolutions and runs on a CPU.
 
     XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
     a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
@@ -263,7 +261,7 @@ def _is_slow_in_loops(network: Network, variables: tuple[PyTree, PyTree], inputs
     if any(device.platform != "cpu" for device in inputs.devices()):
         return False
     one = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    traced = jax.jit(_evaluation(network)).trace(*variables, one)
+    traced = jax.jit(_gradient(network)).trace(*variables, one)
     if "conv_general_dilated" not in str(traced.jaxpr):
         return False
     return "stablehlo.convolution" in traced.lower().as_text()
@@ -275,12 +273,18 @@ def _evaluation(network: Network) -> Any:
     return network.evaluate
 
 
+@functools.lru_cache(maxsize=128)
+def _gradient(network: Network) -> Any:
+    return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))
+
+
 def _test_part(
     network: Network, variables: tuple[PyTree, PyTree], test: Any, num_outputs: int
 ) -> tuple[Array | None, Array | None]:
     if test is None:
         return None, None
     inputs, labels = test
+    check_finite("test inputs", inputs)
     inputs = jnp.asarray(inputs)
     _output_dtype(network, variables, inputs, (len(inputs), num_outputs))
     return inputs, test_classes(labels, len(inputs), num_outputs)

@@ -158,6 +158,74 @@ def test_schedules_by_name(spec, at_zero, at_ten):
 
 
 @pytest.mark.parametrize(
+    ("spec", "rates"),
+    [
+        ("constant", [0.2] * 4),
+        ("cosine", [0.2, 0.1 * (1 + np.cos(np.pi / 4)), 0.1, 0.1 * (1 + np.cos(3 * np.pi / 4))]),
+        ("steps:0.1:0.5:0.75", [0.2, 0.2, 0.02, 0.002]),
+    ],
+)
+def test_learning_rates_by_name(spec, rates):
+    found = specs.parse_schedule(spec, 0.2, 4)
+    found = [found(step) for step in range(4)] if callable(found) else [found] * 4
+    np.testing.assert_allclose(found, rates, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", specs.OPTIMIZERS)
+def test_weight_decay_by_hand(name):
+    """On a gradient of zero: added to it, or for adam taken off the parameters."""
+    transformation = specs.optimizer(name, 0.25)(0.1)
+    params = jax.numpy.array([2.0])
+    update, _ = transformation.update(0 * params, transformation.init(params), params)
+    np.testing.assert_allclose(update, [-0.1 * 0.25 * 2.0], rtol=1e-6)
+
+
+def test_schedule_and_decay_reach_the_training(tmp_path):
+    """A rate that falls to nothing at once leaves the network where it was."""
+    tail = ["--schedule", "steps:0.000001:0.17", "--optimizer", "momentum", "--out", str(tmp_path)]
+    assert main([*SMALL, *tail, "--weight-decay", "0.1"]) == 0
+    history = numbers_in(tmp_path)["history"]
+    assert history["step"] == [0, 1, 2, 3, 6]
+    assert history["distance_from_init"][0][1] > 1e-4
+    assert history["loss"][0][1] != history["loss"][0][0]
+    np.testing.assert_allclose(
+        history["distance_from_init"][0][2:], history["distance_from_init"][0][1], rtol=1e-3
+    )
+
+
+def test_epochs_of_methods_follow_the_length_of_training():
+    """GCE truncates from a third of the training on, as published (40 of 120 epochs)."""
+    data = na.datasets.load("digits", train_size=80, test_size=20)
+    options = {"epochs": 6, "batch_size": 36, "network": "mlp"}
+    loss = {
+        method: na.analysis.noisy_training(
+            data, na.analysis.NoisySettings(method=method, **options)
+        ).history.distance_from_init[0]
+        for method in ("gce", "gce/threshold=0.5", "gce/threshold=0.5/start_epoch=2")
+    }
+    np.testing.assert_array_equal(
+        loss["gce/threshold=0.5"], loss["gce/threshold=0.5/start_epoch=2"]
+    )
+    same = np.asarray(loss["gce"]) == np.asarray(loss["gce/threshold=0.5"])
+    assert same.any()
+    assert not same[-1]
+
+
+def test_a_transition_is_estimated_once(tmp_path, monkeypatch):
+    data = na.datasets.load("digits", train_size=80, test_size=20)
+    settings = na.analysis.NoisySettings(method="forward_correction", epochs=5, batch_size=24)
+    first = na.analysis.noisy_training(data, settings, checkpoint=tmp_path)
+    monkeypatch.setattr(
+        na.distillation.baselines, "estimate_transition", lambda *a, **k: pytest.fail("again")
+    )
+    again = na.analysis.noisy_training(data, settings, checkpoint=tmp_path)
+    np.testing.assert_array_equal(first.history.loss, again.history.loss)
+    other = na.analysis.NoisySettings(method="forward_correction", epochs=5, batch_size=24, seed=1)
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        na.analysis.noisy_training(data, other, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--method", "magic"], "method is 'magic', expected one of self_distill"),
@@ -183,6 +251,10 @@ def test_schedules_by_name(spec, at_zero, at_ten):
         (["--epochs", "0"], "epochs"),
         (["--batch-size", "64"], "batch_size is 64"),
         (["--learning-rate", "-1"], "learning_rate"),
+        (["--schedule", "warm"], "schedule is 'warm', expected constant, cosine, or steps"),
+        (["--schedule", "steps:0.1"], "schedule is 'steps:0.1'"),
+        (["--schedule", "steps:0.1:0.9:0.5"], "schedule is 'steps:0.1:0.9:0.5'"),
+        (["--weight-decay", "-1"], "weight_decay is -1"),
     ],
 )
 def test_bad_input_is_one_line(flags, said, capsys):

@@ -102,6 +102,45 @@ def test_co_teaching_refuses_padding_that_would_count():
         )  # fmt: skip
 
 
+def test_mixup_of_bytes():
+    """Images of bytes are mixed as numbers, not rounded to black."""
+    inputs, start, observed = problem()
+    images = np.round(40 * np.abs(inputs)).astype(np.uint8)
+    runs = [
+        b.mixup(
+            lambda p, x: x / 40.0 @ p, start, x, observed, optimizer=RATE, num_steps=4,
+            key=0, batch_size=4,
+        )
+        for x in (images, images.astype(np.float32))
+    ]  # fmt: skip
+    np.testing.assert_allclose(runs[0].params, runs[1].params, rtol=1e-5)
+    assert np.abs(runs[0].params - start).max() > 1e-4
+
+
+def test_numbers_of_networks_as_an_array():
+    inputs, start, observed = problem()
+    both = np.stack([start, start])
+    options = {"optimizer": RATE, "num_steps": 3, "replicas": 2}
+    asked = [b.gce(linear_model, both, inputs, observed, q=q, **options)
+             for q in ([0.3, 0.7], np.array([0.3, 0.7]), jnp.array([0.3, 0.7]))]  # fmt: skip
+    for found in asked[1:]:
+        np.testing.assert_allclose(found.params, asked[0].params, rtol=1e-6)
+    assert np.abs(asked[0].params[0] - asked[0].params[1]).max() > 1e-5
+
+
+def test_distance_to_initialization_of_real_targets():
+    """Ridge regression towards the initial parameters, in closed form."""
+    inputs, start, _ = problem()
+    targets = np.random.default_rng(3).normal(size=(len(inputs), C)).astype(np.float32)
+    found = b.distance_to_initialization(
+        linear_model, start, inputs, targets, optimizer=0.02, num_steps=3000, strength=0.7,
+        loss="mse",
+    )  # fmt: skip
+    gram = inputs.T @ inputs + 0.49 * np.eye(P)
+    wanted = start + np.linalg.solve(gram, inputs.T @ (targets - inputs @ start))
+    np.testing.assert_allclose(found.params, wanted, atol=1e-4)
+
+
 def test_estimated_transition():
     """Points of one class give its row; an outlier beyond the percentile is passed over."""
     rng = np.random.default_rng(0)

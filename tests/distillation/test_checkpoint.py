@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from processes import run
 
 import ntk_air as na
 from ntk_air.distillation import _engine
@@ -27,7 +31,8 @@ def train(path, **changes):
         "record_outputs": True, "clean": CODES, "checkpoint": path, **changes,
     }  # fmt: skip
     start = {"w": jnp.asarray(START, jnp.float32)}
-    return d.self_distill(linear_model, start, INPUTS.astype(np.float32), CODES, **options)
+    model = options.pop("model", linear_model)
+    return d.self_distill(model, start, INPUTS.astype(np.float32), CODES, **options)
 
 
 def test_interrupted_run_goes_on(tmp_path, monkeypatch):
@@ -56,9 +61,29 @@ def test_interrupted_run_goes_on(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.params["w"], whole.params["w"])
 
 
-@pytest.mark.parametrize(
-    "change", [{"key": 2}, {"alpha": 0.5}, {"num_steps": 41}, {"label_fn": d.softmax()}]
-)
+def shifted_by(width):
+    return lambda key, x: x + width * jax.random.normal(key, x.shape)
+
+
+OTHER = [
+    {"key": 2},
+    {"alpha": 0.5},
+    {"num_steps": 5},
+    {"label_fn": d.softmax()},
+    {"label_fn": lambda f: jax.nn.one_hot(f.argmax(-1), 2)},
+    {"optimizer": optax.sgd},
+    {"optimizer": optax.nadam},
+    {"optimizer": optax.adam(0.03)},
+    {"learning_rate": 0.04},
+    {"precision": "bfloat16"},
+    {"augment": shifted_by(0.1)},
+    {"loss": "cross_entropy"},
+    {"record_every": 2},
+    {"model": lambda params, inputs: jnp.tanh(inputs @ params["w"])},
+]
+
+
+@pytest.mark.parametrize("change", OTHER, ids=lambda change: next(iter(change)))
 def test_other_run_is_refused(tmp_path, change):
     path = tmp_path / "run.ntk"
     train(path, num_steps=4)
@@ -66,8 +91,47 @@ def test_other_run_is_refused(tmp_path, change):
         train(path, **({"num_steps": 4} | change))
 
 
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("augment", shifted_by(0.1), shifted_by(0.2)),
+        ("optimizer", optax.adam(0.1), optax.adam(0.001)),
+        ("optimizer", optax.adamw(0.1), optax.adamw(0.1, weight_decay=0.5)),
+    ],
+)
+def test_functions_that_differ_in_a_number_are_told_apart(tmp_path, name, one, other):
+    rate = {"learning_rate": None} if name == "optimizer" else {}
+    train(tmp_path, num_steps=4, **{name: one}, **rate)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        train(tmp_path, num_steps=4, **{name: other}, **rate)
+
+
+def test_the_same_run_is_known_in_another_process(tmp_path):
+    """The file is the program; sets and addresses are in another order and place there."""
+    run([__file__, tmp_path], devices=1, optimized=True)
+    resumed = smoothed(tmp_path)
+    np.testing.assert_array_equal(resumed.history.loss, smoothed(None).history.loss)
+
+
+def smoothed(path):
+    """A module whose program holds functions with rules of their own."""
+    module = na.networks.create("small_cnn", num_outputs=2, features=(2,))
+    images = np.random.default_rng(0).normal(size=(6, 4, 4, 1)).astype(np.float32)
+    variables = module.init(jax.random.key(0), images)
+    return d.self_distill(
+        module, variables, images, CODES[:6], optimizer=optax.adam, learning_rate=0.01,
+        num_steps=4, alpha=0.5, batch_size=4, key=0, checkpoint=path, precision="bfloat16",
+        augment=na.networks.pad_crop_flip(1), loss="cross_entropy",
+        label_fn=lambda f: jax.nn.softmax(jax.nn.gelu(f)),
+    )  # fmt: skip
+
+
 def test_damaged_file_is_refused(tmp_path):
     path = tmp_path / "run.ntk"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="is a file, expected a folder"):
         train(path)
+
+
+if __name__ == "__main__":
+    smoothed(sys.argv[1])

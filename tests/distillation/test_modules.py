@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -183,6 +184,43 @@ def test_lower_precision_keeps_parameters_in_theirs():
     assert 1e-4 < difference < 5e-2
     nnx_run = train(NnxNormalised(nnx.Rngs(0)), None, precision="bfloat16")
     assert np.isfinite(nnx_run.history.loss).all()
+
+
+def test_outputs_of_lower_precision_are_measured_in_single():
+    """A module may compute in bfloat16 by itself; losses, rates and times do not."""
+    images = np.tile(INPUTS, (40, 1))
+    codes = np.tile(CODES, (40, 1))
+    module = nn.Dense(2, dtype=jnp.bfloat16)
+    result = d.baselines.elr(
+        module, module.init(jax.random.key(0), images), images, codes, optimizer=0.3, num_steps=3,
+        test=(images[:301], codes[:301]), record_every=1, record_outputs=True,
+    )  # fmt: skip
+    history = result.history
+    assert {getattr(history, n).dtype for n in ("loss", "time", "test_accuracy", "outputs")} == {
+        jnp.dtype("float32")
+    }
+    np.testing.assert_allclose(history.time, [0, 0.3, 0.6, 0.9], rtol=1e-6)
+    for record in range(4):
+        right = history.test_outputs[record].argmax(1) == codes[:301].argmax(1)
+        assert history.test_accuracy[record] == pytest.approx(float(right.mean()), abs=1e-6)
+
+
+def test_frozen_variables():
+    module = Normalised()
+    variables = module.init(jax.random.key(0), INPUTS)
+    plain, frozen = train(module, variables), train(module, flax.core.freeze(variables))
+    jax.tree.map(np.testing.assert_array_equal, frozen.params, plain.params)
+
+
+def test_nnx_modules_are_stacked_whole():
+    states = [nnx.state(NnxNormalised(nnx.Rngs(seed))) for seed in (0, 1)]
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    module = NnxNormalised(nnx.Rngs(0))
+    together = train(module, both, replicas=2, key=[3, 4])
+    alone = train(module, states[1], key=4)
+    np.testing.assert_allclose(together.history.loss[1], alone.history.loss, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"keeps beside its parameters.*nnx.state"):
+        train(module, both.filter(nnx.Param), replicas=2)
 
 
 def linear(params, inputs):

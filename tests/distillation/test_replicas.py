@@ -115,11 +115,32 @@ def _breaking(network, step):
         ({"replicas": 3, "alpha": [0.1, d.agreement(), 0.3]}, "methods of one kind"),
         ({"replicas": 3, "observed": np.stack([CODES, CODES])}, "observed is given for 2"),
         ({"replicas": 3, "learning_rate": np.array([0.1, -0.2, 0.1])}, "learning_rate is -0.2"),
+        (
+            {"replicas": 3, "observed": np.stack([CODES, CODES, CODES - 0.5]), "clean": None},
+            "is coded as",
+        ),
+        (
+            {
+                "replicas": 3,
+                "observed": np.stack([CODES, 7 * CODES - 3, CODES]),
+                "loss": "cross_entropy",
+            },
+            "probabilities",
+        ),
     ],
 )
 def test_bad_stacks(changes, match):
     with pytest.raises(ValueError, match=match):
         train(STACK, **changes)
+
+
+def test_keys_of_the_old_style_are_keys():
+    """``jax.random.PRNGKey`` gives an array of two numbers, which are no seeds."""
+    split = train(STACK, replicas=3, key=jax.random.key(7))
+    assert_same(train(STACK, replicas=3, key=jax.random.PRNGKey(7)), split)
+    keys = jax.random.split(jax.random.key(7), 3)
+    for form in (jax.random.key_data(keys), list(keys)):
+        assert_same(train(STACK, replicas=3, key=form), train(STACK, replicas=3, key=keys))
 
 
 def test_spread_over_devices(tmp_path):

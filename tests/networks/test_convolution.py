@@ -57,6 +57,43 @@ def test_each_platform_has_its_own_form():
         assert "stablehlo.dot_general" not in programs[platform]
 
 
+def cpu_program(function, *arguments):
+    return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cpu",)).as_text()
+
+
+def test_what_is_only_evaluated_is_a_convolution_of_xla():
+    """Faster on CPUs, but where kernels are mapped or in double precision."""
+    kernel, images = jnp.ones((3, 3, 2, 4)), jnp.ones((5, 8, 8, 2))
+    kernels = jnp.stack([kernel, kernel])
+    mapped = jax.vmap(convolve, (None, 0))
+    assert "stablehlo.convolution" in cpu_program(convolve, images, kernel)
+    assert "stablehlo.convolution" not in cpu_program(mapped, images, kernels)
+    for function in (convolve, mapped):
+        weights = kernel if function is convolve else kernels
+        gradient = jax.grad(lambda w, f=function: f(images, w).sum())
+        assert "stablehlo.convolution" not in cpu_program(gradient, weights)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_evaluated_mapped_and_differentiated_agree(stride):
+    images = RANDOM.normal(size=(2, 3, 7, 6, 2)).astype(np.float32)
+    kernels = RANDOM.normal(size=(2, 3, 3, 2, 4)).astype(np.float32)
+    conv = lambda x, w: convolve(x, w, stride)  # noqa: E731
+    expected = np.stack([xla_convolution(*pair, stride) for pair in zip(images, kernels)])  # noqa: B905
+    assert relative_error(jax.vmap(conv)(images, kernels), expected) < 1e-5
+    both = jax.vmap(lambda x: conv(x, kernels[0]))(images)
+    assert relative_error(both[0], expected[0]) < 1e-5
+    nested = jax.vmap(jax.vmap(conv, (0, None)), (None, 0))(images, kernels)
+    assert relative_error(nested[1, 1], expected[1]) < 1e-5
+    value, moved = jax.jvp(jax.vmap(conv), (images, kernels), (images, 0 * kernels))
+    assert relative_error(value, expected) < 1e-5
+    assert relative_error(moved, expected) < 1e-5
+    gradient = jax.grad(lambda w: jax.vmap(conv)(images, w)[1].sum())(kernels)
+    alone = jax.grad(lambda w: xla_convolution(images[1], w, stride).sum())(kernels[1])
+    assert relative_error(gradient[1], alone) < 1e-5
+    assert not gradient[0].any()
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 6, 3), (2, 7, 9, 2), (1, 2, 3, 1)])
 def test_pooling_is_that_of_flax(x64, shape):
     images = RANDOM.normal(size=shape)

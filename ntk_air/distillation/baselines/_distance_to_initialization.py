@@ -11,7 +11,7 @@ import numpy as np
 from ..._checks import check_choice, check_in_range
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._history import DistillationResult
-from .._label_fn import bind, hard
+from .._label_fn import bind, coding_of, hard, identity
 from .._method import Batch, Forward, Method, method, switch
 from .._options import Optimizer, TrainingOptions
 from .._records import check_targets
@@ -88,7 +88,8 @@ def distance_to_initialization(
     check_choice("reduction", chosen, ("sum", "mean"))
     coded = np.asarray(observed)[0] if np.ndim(observed) == 3 else observed
     check_targets("observed", coded)
-    labels = bind(hard, coded)
+    # Targets of no coding have no classes: labels are then the outputs.
+    labels = identity if coding_of(coded) is None else bind(hard, coded)
 
     def make(strength: float) -> DistanceToInitialization:
         check_in_range("strength", strength, 0.0, high_open=True)

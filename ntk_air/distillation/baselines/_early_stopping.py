@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._checks import check_in_range, check_same_length
+from ..._checks import check_finite, check_in_range, check_same_length
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .. import _objective
 from .._history import DistillationResult
 from .._options import Optimizer, TrainingOptions
 from .._records import check_pair
+from .._replicas import one_key
 from .._train import train
 from ._cross_entropy import CrossEntropy
 from ._methods import outputs_at
@@ -94,6 +95,7 @@ def early_stopping(
     check_in_range("validation", validation, 0.0, 1.0, low_open=True, high_open=True)
     check_pair(observed, options.get("clean"), "cross_entropy")
     check_same_length("inputs", inputs, "observed", observed)
+    check_finite("inputs", inputs)
     held = _held_out(np.argmax(np.asarray(observed), axis=1), validation, options.get("key"))
     kept, rows = np.flatnonzero(~held), np.flatnonzero(held)
     points, targets = jnp.asarray(inputs), jnp.asarray(observed)
@@ -153,8 +155,8 @@ def _held_out(labels: np.ndarray, share: float, key: Any) -> np.ndarray:
     """Which points are held out, (n,) bool: the share of every class, rounded, drawn at random."""
     if key is None:
         raise ValueError("early_stopping draws the held-out points; pass key=0, say.")
-    seed = jax.random.key(key) if isinstance(key, int | np.integer) else key
-    order = np.asarray(jax.random.permutation(jax.random.fold_in(seed, _STREAM), len(labels)))
+    drawn = jax.random.fold_in(cast(Array, one_key(key)), _STREAM)
+    order = np.asarray(jax.random.permutation(drawn, len(labels)))
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = order[labels[order] == label]

@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..._typing import Array, PyTree
 from .. import _engine
 from .._method import Method
-from .._network import InPrecision, as_network
+from .._network import InPrecision, as_network, computing_dtype
 
 
 def per_network(
@@ -22,7 +23,7 @@ def per_network(
     Raises:
         ValueError: if a list has not one number for each network.
     """
-    lists = {name: v for name, v in numbers.items() if isinstance(v, list | tuple)}
+    lists = {name: list(v) for name, v in numbers.items() if np.ndim(v) == 1}
     for name, values in lists.items():
         if len(values) != replicas:
             raise ValueError(
@@ -46,7 +47,7 @@ def outputs_at(
     """Outputs (n, C) in evaluation mode, in batches if training is in batches."""
     adapted, params, state = as_network(network, params)
     if precision is not None:
-        adapted = InPrecision(adapted, jnp.dtype(precision))
+        adapted = InPrecision(adapted, computing_dtype(precision))
     settings = _engine.Settings(adapted, None, batch_size, None, False, None, None)
     return _evaluate(settings, params, state, inputs)
 

@@ -33,11 +33,15 @@ class Mixup(Method):
         """See `Method`."""
         assert batch.key is not None
         share, partner = draw(batch.key, self.concentration, batch.weights)
-        inputs, wanted = (
-            share.astype(x.dtype) * x + (1 - share).astype(x.dtype) * x[partner]
-            for x in (batch.inputs, batch.observed)
-        )
+        inputs, wanted = (_mixed(share, x, x[partner]) for x in (batch.inputs, batch.observed))
         return self.data_loss(forward(params, inputs), wanted, batch.weights), memory
+
+
+def _mixed(share: Array, values: Array, others: Array) -> Array:
+    if not jnp.issubdtype(values.dtype, jnp.inexact):  # such as images of bytes
+        values, others = values.astype(share.dtype), others.astype(share.dtype)
+    share = share.astype(values.dtype)
+    return share * values + (1 - share) * others
 
 
 def draw(key: Array, concentration: Any, weights: Array) -> tuple[Array, Array]:
