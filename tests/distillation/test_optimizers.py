@@ -53,7 +53,7 @@ def test_transformations_that_look_at_the_loss(transformation):
 
 def test_a_function_of_the_rate_may_search_lines():
     found = train(optax.lbfgs, learning_rate=1.0, num_steps=12)
-    least = loss_of(np.linalg.lstsq(INPUTS, CODES)[0])
+    least = float(loss_of(np.linalg.lstsq(INPUTS, CODES)[0]))
     assert found.history.loss[0] > 2 * least
     assert found.history.loss[-1] == pytest.approx(least, rel=1e-3)
 
