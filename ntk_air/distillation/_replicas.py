@@ -86,9 +86,22 @@ def _is_key(value: Any) -> bool:
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def check_replicas(
-    replicas: int, params: PyTree, state: PyTree, observed: Any, methods: Any
-) -> None:
+def for_each(name: str, value: Any, replicas: int | None) -> list[Any] | None:
+    """What a list has for each network, None where it is one for all.
+
+    Raises:
+        ValueError: if it is for another number of networks.
+    """
+    if replicas is None or not isinstance(value, list | tuple):
+        return None
+    if len(value) != replicas:
+        raise ValueError(
+            f"{name} is given for {len(value)} networks, expected {replicas} (replicas)."
+        )
+    return list(value)
+
+
+def check_replicas(replicas: int, params: PyTree, state: PyTree, observed: Any) -> None:
     """Raises ValueError unless everything stacked has ``replicas`` entries."""
     if int(replicas) != replicas or replicas < 1:
         raise ValueError(f"replicas is {replicas}, expected an integer >= 1, or None.")
@@ -106,11 +119,7 @@ def check_replicas(
             "(replicas) on every leaf: stack the whole of nnx.state(module), or all that "
             "module.init returned."
         )
-    counted = {"observed": len(observed) if np.ndim(observed) == 3 else replicas}
-    if not isinstance(methods, Method):
-        counted["alpha"] = len(methods)
-    for name, count in counted.items():
-        if count != replicas:
-            raise ValueError(
-                f"{name} is given for {count} networks, expected {replicas} (replicas)."
-            )
+    if np.ndim(observed) == 3 and len(observed) != replicas:
+        raise ValueError(
+            f"observed is given for {len(observed)} networks, expected {replicas} (replicas)."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Unpack
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from ._label_fn import bind, hard
 from ._method import SelfDistillation
 from ._options import Optimizer, TrainingOptions
 from ._records import check_label_fn, check_probabilities, check_targets
+from ._replicas import for_each
 from ._train import train
 
 
@@ -58,6 +60,7 @@ def self_distill(
             network, all of one kind.
         label_fn: `hard`, `sign`, `softmax(T)`, `tanh(slope)`, `identity`, `nearest(levels)`, bound
             to the coding of ``observed``; or a function of yours ``(n, C) -> (n, C)``, used as is.
+            With ``replicas`` a list of one for each network, all of one kind.
         loss: "mse", half the squared distance summed over outputs, or "cross_entropy" between
             softmax of the outputs and the target, which needs one-hot targets and labels that are
             probabilities: `hard`, `softmax(T)` or a function of yours.
@@ -86,19 +89,25 @@ def self_distill(
     check_choice("teacher", teacher, ("step", "epoch"))
     coded = np.asarray(observed)[0] if np.ndim(observed) == 3 else observed
     check_targets("observed", coded)
-    bound = bind(label_fn, coded)
-    check_probabilities(bound, loss)
     size, replicas = options.get("batch_size"), options.get("replicas")
-    for count in {len(coded), len(coded) if size is None else int(size)}:
-        check_label_fn(bound, (count, np.shape(coded)[1]), jnp.result_type(float))
     stored = teacher == "epoch" and size is not None
+    # Rows that a label function is given: of a batch, and of all points.
+    rows = {len(coded)} | ({int(size)} if size is not None and 1 <= size <= len(coded) else set())
 
-    def method(weight: Any) -> SelfDistillation:
-        schedule = as_schedule(weight, int(num_steps))
+    def method(weight: Any, function: Any) -> SelfDistillation:
+        schedule, bound = as_schedule(weight, int(num_steps)), bind(function, coded)
+        check_probabilities(bound, loss)
+        for count in rows:
+            check_label_fn(bound, (count, np.shape(coded)[1]), jnp.result_type(float))
         return SelfDistillation(schedule, bound, loss, reduction, stored)
 
-    apart = isinstance(alpha, list | tuple) and replicas is not None
-    methods = [method(a) for a in alpha] if apart else method(alpha)
+    alphas = for_each("alpha", alpha, replicas)
+    functions = for_each("label_fn", label_fn, replicas)
+    if alphas is None and functions is None:
+        methods = method(alpha, label_fn)
+    else:
+        pairs = zip(alphas or repeat(alpha), functions or repeat(label_fn), strict=False)
+        methods = [method(*pair) for pair in pairs]
     return train(
         apply_fn,
         params,

@@ -68,7 +68,7 @@ def train(
     params = jax.tree.map(as_float, params)
     inputs = jnp.asarray(inputs)
     if replicas is not None:
-        check_replicas(replicas, params, state, observed, method)
+        check_replicas(replicas, params, state, observed)
     batch_size = _checked_batch(batch_size, len(inputs), key)
     _check_padding(adapted, batch_size, len(inputs))
     _check_key(key, augment, one)

@@ -112,6 +112,8 @@ def _breaking(network, step):
         ({"replicas": 3, "key": [1, 2]}, "key holds 2 keys"),
         ({"replicas": 3, "learning_rate": np.array([0.1, 0.2])}, "given for 2 networks"),
         ({"replicas": 3, "alpha": [0.1, 0.2]}, "alpha is given for 2 networks"),
+        ({"replicas": 3, "label_fn": [d.hard]}, "label_fn is given for 1 networks"),
+        ({"replicas": 3, "label_fn": [d.hard, d.hard, d.softmax()]}, "methods of one kind"),
         ({"replicas": 3, "alpha": [0.1, d.agreement(), 0.3]}, "methods of one kind"),
         ({"replicas": 3, "observed": np.stack([CODES, CODES])}, "observed is given for 2"),
         ({"replicas": 3, "learning_rate": np.array([0.1, -0.2, 0.1])}, "learning_rate is -0.2"),
@@ -132,6 +134,18 @@ def _breaking(network, step):
 def test_bad_stacks(changes, match):
     with pytest.raises(ValueError, match=match):
         train(STACK, **changes)
+
+
+def test_a_label_function_for_each_network():
+    temperatures, weights = (0.5, 1.0, 4.0), [0.2, 0.5, 0.8]
+    functions = [d.softmax(t) for t in temperatures]
+    swept = train(STACK, replicas=3, key=[1, 2, 3], label_fn=functions)
+    both = train(STACK, replicas=3, key=[1, 2, 3], label_fn=functions, alpha=weights)
+    for index, function in enumerate(functions):
+        alone = train(one(index), key=index + 1, label_fn=function)
+        assert_same(swept.replica(index), alone)
+        alone = train(one(index), key=index + 1, label_fn=function, alpha=weights[index])
+        assert_same(both.replica(index), alone)
 
 
 def test_keys_of_the_old_style_are_keys():
