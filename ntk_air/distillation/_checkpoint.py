@@ -73,12 +73,14 @@ class Checkpoint:
         ]
         return _restored(state, stored), rows
 
+    def is_due(self, step: int) -> bool:
+        """Whether to write at this step, or it is too early for another writing."""
+        return step == self._last_step or time.monotonic() >= self._due
+
     def write(self, state: Any, rows: list[dict[str, Any]]) -> None:
-        """Stores state and records unless it is too early for another writing."""
+        """Stores state and records."""
         begin = time.monotonic()
         step = int(rows[-1]["step"])
-        if begin < self._due and step != self._last_step:
-            return
         columns = stack(rows)
         run = {"fingerprint": self._fingerprint, "count": len(rows), "columns": list(columns)}
         kept = {name: column for name, column in columns.items() if column is not None}

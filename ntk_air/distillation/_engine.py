@@ -210,8 +210,13 @@ def _one_step(settings: Settings, problem: Problem, state: State) -> State:
         return _update(settings, problem, state, None, weights, state.step)
     assert order is not None
     epoch, position = jnp.divmod(state.step, len(order) // size)
-    begin = functools.partial(_start_epoch, settings, problem, epoch)
-    state = jax.lax.cond(position == 0, begin, lambda s: s, state)
+    # Only what a new epoch changes goes through the condition: XLA copies what does.
+    order, memory = jax.lax.cond(
+        position == 0,
+        lambda: _start_epoch(settings, problem, epoch, state),
+        lambda: (state.order, state.memory),
+    )
+    state = state._replace(order=order, memory=memory)
     assert state.order is not None
     rows = jax.lax.dynamic_slice_in_dim(state.order, position * size, size)
     present = position * size + jnp.arange(size) < len(problem.inputs)
@@ -219,16 +224,17 @@ def _one_step(settings: Settings, problem: Problem, state: State) -> State:
     return _update(settings, problem, state, rows, weights, epoch)
 
 
-def _start_epoch(settings: Settings, problem: Problem, epoch: Array, state: State) -> State:
+def _start_epoch(
+    settings: Settings, problem: Problem, epoch: Array, state: State
+) -> tuple[Array, Any]:
     """A fresh order of all points, and the method's memory."""
     assert state.order is not None
     assert problem.key is not None
     order = epoch_order(problem.key, epoch, len(problem.inputs), len(state.order))
-    state = state._replace(order=order)
     if not problem.method.needs_outputs:
-        return state
+        return order, state.memory
     outputs = evaluate(settings, state.params, state.network, problem.inputs)
-    return state._replace(memory=problem.method.refresh(state.memory, outputs))
+    return order, problem.method.refresh(state.memory, outputs)
 
 
 def _update(

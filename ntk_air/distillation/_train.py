@@ -24,6 +24,7 @@ from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer
 from ._records import check_pair, check_same_coding, record_steps, test_classes
 from ._replicas import check_replicas, first, one_key, replica_keys, stack_methods
+from ._shares import Shares, share_count
 
 
 def train(
@@ -105,37 +106,39 @@ def train(
     if checkpoint is not None:
         digest = _checkpoint.fingerprint(settings, problem, steps)
         store = _checkpoint.Checkpoint(checkpoint, digest, int(num_steps))
-    state, rows = _run(settings, problem, steps, progress, store, on_record)
-    return _outcome(settings, state, rows, jnp.asarray(rate.times(steps), dtype))
+    shares = Shares(settings, problem, share_count(settings, problem))
+    rows = _run(settings, shares, steps, progress, store, on_record)
+    return _outcome(settings, shares.state, rows, jnp.asarray(rate.times(steps), dtype))
 
 
 def _run(
     settings: _engine.Settings,
-    problem: _engine.Problem,
+    shares: Shares,
     steps: np.ndarray,
     progress: bool,
     store: _checkpoint.Checkpoint | None,
     on_record: Callable[[int, PyTree], Any] | None,
-) -> tuple[_engine.State, list[dict[str, Any]]]:
+) -> list[dict[str, Any]]:
     """Runs from record to record; stops at the first one at which a loss has not been finite."""
-    state, rows = _engine.initial_state(settings, problem), []
+    rows = []
     if store is not None:
-        state, rows = store.resume(state)
-    with _progress_bar(int(steps[-1]), progress) as show:
+        shares.state, rows = store.resume(shares.state)
+    with shares.side_by_side(), _progress_bar(int(steps[-1]), progress) as show:
         for until in steps[len(rows) :]:
-            state = _engine.advance(settings, problem, state, int(until))
-            _check_diverged(state)
+            shares.advance(int(until))
+            _check_diverged(shares.diverged)
             # Records wait on the host: the device holds one at a time, however many there are.
-            rows.append(jax.device_get(_engine.record(settings, problem, state)))
+            rows.append(shares.record())
             check_finite_losses([until], [rows[-1]["loss"]])
             if on_record is not None:
+                state = shares.state
                 # Copies, since the next steps use up the state's own.
                 copied = jax.tree.map(jnp.copy, (state.params, state.network))
                 on_record(int(until), settings.network.join(*copied))
-            if store is not None:
-                store.write(state, rows)
+            if store is not None and store.is_due(int(until)):
+                store.write(shares.state, rows)
             show(int(until), rows[-1])
-    return state, rows
+    return rows
 
 
 def _outcome(
@@ -169,8 +172,7 @@ def _progress_bar(total: int, shown: bool) -> Iterator[Callable[[int, dict[str, 
         yield show
 
 
-def _check_diverged(state: _engine.State) -> None:
-    diverged = np.atleast_1d(np.asarray(state.diverged))
+def _check_diverged(diverged: np.ndarray) -> None:
     if (diverged < 0).all():
         return
     index = int(np.argmin(np.where(diverged < 0, np.iinfo(np.int32).max, diverged)))
