@@ -43,9 +43,10 @@ class TrainingOptions(TypedDict, total=False):
             such as `ntk_air.networks.pad_crop_flip()`.
         precision: dtype to compute the network in, such as "bfloat16"; parameters, optimiser,
             statistics and losses keep theirs.
-        replicas: train this many networks together, by one program. ``params`` then has a first
-            axis of that length on every leaf; so may ``observed`` (R, n, C), the learning rate
-            (an array (R,)), the key (R keys or seeds; one is split), and what the method says.
+        replicas: train this many networks together, by one program; on a CPU in shares that its
+            cores train side by side. ``params`` then has a first axis of that length on every
+            leaf; so may ``observed`` (R, n, C), the learning rate (an array (R,)), the key (R keys
+            or seeds; one is split), and what the method says.
         mesh: devices to share the work. Each trains ``replicas`` / devices networks of its own,
             without communication, where that is a whole number; otherwise the points of every
             batch are spread over them, and parameters are on all.
