@@ -91,11 +91,25 @@ def check_in_range(
     high_open: bool = False,
 ) -> None:
     """Raises ValueError unless ``low <= value <= high`` (open ends excluded); NaN never passes."""
+    if not is_number(value):
+        raise ValueError(f"{name} is {value!r}, expected a number.")
     above = value > low if low_open else value >= low
     below = value < high if high_open else value <= high
     if not (above and below):
         ends = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
         raise ValueError(f"{name} is {value}, expected a number in {ends}.")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number, in an array or not."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return False
+    # ml_dtypes' bfloat16 is no floating point to NumPy.
+    return array.size == 1 and (
+        array.dtype.kind in "biuf" or jnp.issubdtype(array.dtype, jnp.floating)
+    )
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from . import _engine
 
@@ -96,7 +99,7 @@ class Checkpoint:
     def _restore(self, step: int, **items: Any) -> Any:
         try:
             return self._manager.restore(step, args=self._items.Composite(**items))
-        except (FileNotFoundError, KeyError) as error:
+        except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"the checkpoint {self._path} is not a run of ntk_air ({error}); choose another "
                 "path."
@@ -141,8 +144,8 @@ def fingerprint(settings: _engine.Settings, problem: _engine.Problem, steps: np.
     """A digest of data, initial parameters, numbers, records, and the program of a step.
 
     The program is what JAX traces, so that another network, optimiser, label function, augmentation
-    or precision is another run; functions have no digest of their own. Not the mesh: a run goes on
-    with other devices.
+    or precision is another run; functions have no digest of their own, and what they read in a
+    callback to Python is not seen. Not the mesh: a run goes on with other devices.
     """
     digest = hashlib.sha256()
     alone = settings._replace(mesh=None, from_host=False)
@@ -150,8 +153,22 @@ def fingerprint(settings: _engine.Settings, problem: _engine.Problem, steps: np.
     program = jax.make_jaxpr(functools.partial(_engine.step, alone))(problem, state)
     written = (settings.batch_size, settings.keep_outputs, jax.tree.structure(problem), program)
     digest.update(_ADDRESS.sub("", "\n".join(map(str, written))).encode())
-    for leaf in [steps, *jax.tree.leaves(problem), *program.consts]:
+    for leaf in [steps, *jax.tree.leaves(problem), *_constants(program)]:
         array = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         digest.update(repr((array.shape, array.dtype.name)).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[Any]:
+    """Arrays that a program holds, and those of the programs it calls."""
+    if isinstance(program, ClosedJaxpr):
+        yield from program.consts
+    for equation in program.eqns:
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
+            if _is_program(value):
+                yield from _constants(value)
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, ClosedJaxpr | Jaxpr)

@@ -21,7 +21,7 @@ from ._batches import epoch_order, in_batches
 from ._history import Reference, measure
 from ._method import Batch, Method
 from ._network import Network
-from ._optimizer import stepped
+from ._optimizer import made, stepped
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
@@ -46,8 +46,8 @@ class Settings(NamedTuple):
         if learning_rate is None:
             return self.optimizer
         if learning_rate.ndim == 0:
-            return self.optimizer(learning_rate)
-        return self.optimizer(lambda count: learning_rate[count])
+            return made(self.optimizer, learning_rate)
+        return made(self.optimizer, lambda count: learning_rate[count])
 
 
 class Problem(NamedTuple):

@@ -14,7 +14,7 @@ from .._numerics import as_float
 from .._typing import Array, ArrayLike, Float
 from . import _objective
 from ._alpha import as_schedule
-from ._history import History, Reference, check_finite_losses, measure
+from ._history import History, Reference, check_finite_losses, history_of, measure
 from ._label_fn import bind, hard
 from ._records import (
     check_label_fn,
@@ -89,7 +89,7 @@ def kernel_self_distill(
     check_finite("kernel", kernel)
     check_learning_rate(learning_rate)
     steps = record_steps(record_every, num_steps)
-    schedule = as_schedule(alpha, int(num_steps))
+    schedule = as_schedule(alpha, int(steps[-1]))
     bound = bind(label_fn, observed)
     kernel = as_float(kernel)
     targets = jnp.asarray(observed, kernel.dtype)
@@ -110,7 +110,7 @@ def kernel_self_distill(
     )
     records = _run(problem, schedule, bound, jnp.asarray(steps), record_outputs)
     check_finite_losses(steps, records["loss"])
-    return History(time=jnp.asarray(learning_rate * steps, kernel.dtype), **records)
+    return history_of({"time": jnp.asarray(learning_rate * steps, kernel.dtype), **records})
 
 
 def _test_part(
@@ -129,6 +129,7 @@ def _test_part(
         return None, None, None
     if test is None:
         raise ValueError("test_train_kernel was given without test; pass the test labels (m,).")
+    check_finite("test_train_kernel", test_train_kernel)
     cross = jnp.asarray(test_train_kernel, targets.dtype)
     if cross.ndim != 2 or cross.shape[1] != targets.shape[0]:
         raise ValueError(
@@ -137,6 +138,7 @@ def _test_part(
     start = jnp.zeros((cross.shape[0], targets.shape[1]), targets.dtype)
     if test_initial is not None:
         check_same_shape("test_initial", test_initial, "test outputs", start)
+        check_finite("test_initial", test_initial)
         start = jnp.asarray(test_initial, targets.dtype)
     return cross, start, test_classes(test, cross.shape[0], targets.shape[1])
 

@@ -98,6 +98,15 @@ class DistillationResult:
         return DistillationResult(one[0], dataclasses.replace(one[1], **shared))
 
 
+def history_of(columns: dict[str, Any]) -> History:
+    """A history; NaN in columns that could not be measured."""
+    loss = columns["loss"]
+    unknown = jax.device_put(np.full(loss.shape, np.nan, loss.dtype))
+    kept = ("outputs", "test_outputs")
+    filled = {n: unknown for n, c in columns.items() if c is None and n not in kept}
+    return History(**columns | filled)
+
+
 class Reference(NamedTuple):
     """What outputs are judged by: clean targets (n, C) or None, classes of test points (m,)."""
 
@@ -116,13 +125,14 @@ def measure(
 ) -> dict[str, Any]:
     """How far the outputs at all points are from the observed and from the clean targets.
 
+    What needs clean targets or test points that there are not is None, and NaN in the end by
+    `history_of`: a compiled NaN would stop a run that searches for them (``jax_debug_nans``).
     With ``probabilities`` the targets are those of the softmax of the outputs.
     """
     clean, test_classes = reference
     weights = jnp.ones(outputs.shape[0], outputs.dtype)
     error = _objective.disagreement(outputs, observed, weights)
-    missing = jnp.full((), jnp.nan, outputs.dtype)
-    accuracy = missing
+    accuracy = None
     if test_outputs is not None:
         accuracy = jnp.mean(_objective.classes(test_outputs) == test_classes).astype(outputs.dtype)
     measured: dict[str, Any] = {
@@ -132,7 +142,7 @@ def measure(
     }
     if clean is None:
         names = ("l2_to_clean", "label_to_clean", "error_to_clean", "margin")
-        return measured | dict.fromkeys(names, missing)
+        return measured | dict.fromkeys(names)
     root = jnp.sqrt(jnp.asarray(outputs.shape[0], outputs.dtype))
     compared = jax.nn.softmax(outputs, axis=-1) if probabilities else outputs
     return measured | {
@@ -153,11 +163,19 @@ def _margins(outputs: Array, clean: Array) -> Array:
 
 
 def check_finite_losses(steps: Any, losses: Any) -> None:
-    """Raises DivergenceError at the first record whose loss is NaN or infinite."""
-    bad = np.flatnonzero(~np.isfinite(np.asarray(losses)))
-    if bad.size:
+    """Raises DivergenceError at the first record whose loss is NaN or infinite.
+
+    Args:
+        steps: (R,).
+        losses: (R,), or (R, networks).
+    """
+    values = np.asarray(losses)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        which = f" of network {bad[0][1]}" if values.ndim > 1 else ""
         raise DivergenceError(
-            f"the loss is {np.asarray(losses)[bad[0]]} at step {int(np.asarray(steps)[bad[0]])}; "
-            "training diverged: lower the learning rate (gradient descent on the summed squared "
-            "loss needs learning_rate <= 1 / largest eigenvalue of the kernel)."
+            f"the loss{which} is {values[tuple(bad[0])]} at step "
+            f"{int(np.asarray(steps)[bad[0][0]])}; training diverged: lower the learning rate "
+            "(gradient descent on the summed squared loss needs learning_rate <= 1 / largest "
+            "eigenvalue of the kernel)."
         )

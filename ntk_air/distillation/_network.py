@@ -129,14 +129,24 @@ class LinenNetwork:
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
         """See `Network`; a module that normalises is told which rows are padding, by ``mask``."""
+        from flax.errors import InvalidRngError
+
         options: dict[str, Any] = mode_options(self.module.__call__, training=True)
         if self.normalises and takes(self.module.__call__, "mask"):
             options["mask"] = present
         if key is not None:
             options["rngs"] = {"dropout": key}
-        outputs, new = self.module.apply(
-            {"params": params, **state}, inputs, mutable=list(state), **options
-        )
+        try:
+            outputs, new = self.module.apply(
+                {"params": params, **state}, inputs, mutable=list(state), **options
+            )
+        except InvalidRngError:
+            if key is not None:
+                raise
+            raise ValueError(
+                f"{type(self.module).__name__} draws random numbers in training, for dropout say, "
+                "and needs a key; pass key=0, say."
+            ) from None
         return outputs, jax.tree.map(_as_before, {**state, **new}, state)
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:

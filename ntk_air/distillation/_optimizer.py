@@ -53,12 +53,32 @@ def resolve_optimizer(
                 "finished transformation such as optax.adam(1e-3)."
             )
         return optimizer, _rate(learning_rate, num_steps, replicas)
+    if optimizer is None or isinstance(optimizer, str):
+        raise ValueError(
+            f"optimizer is {optimizer!r}, expected a learning rate (a number: gradient descent), a "
+            "function such as optax.adam with learning_rate, or a finished optax transformation."
+        )
     if learning_rate is not None:
         raise ValueError(
             "the learning rate was given twice: as optimizer, which as a number means gradient "
             "descent with that rate, and as learning_rate; drop one, or pass optimizer=optax.sgd."
         )
     return optax.sgd, _rate(optimizer, num_steps, replicas)
+
+
+def made(optimizer: Callable[..., Any], learning_rate: Any) -> optax.GradientTransformation:
+    """What an optimiser function returns for a learning rate, or for a function of the step.
+
+    Raises:
+        ValueError: if it is no transformation.
+    """
+    transformation = optimizer(learning_rate)
+    if not hasattr(transformation, "init") or not hasattr(transformation, "update"):
+        raise ValueError(
+            f"optimizer returns a {type(transformation).__name__} for a learning rate, expected an "
+            "optax transformation, as optax.adam returns; a schedule goes in learning_rate."
+        )
+    return transformation
 
 
 def stepped(
@@ -91,7 +111,13 @@ def _rate(value: Any, num_steps: int, replicas: int | None) -> Rate:
                 "at every step."
             )
         return Rate(table, "steps")
-    values = np.asarray(value, np.float64)
+    try:
+        values = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"the learning rate is {value!r}, expected a number, a function of the step, or with "
+            "replicas one number for each network."
+        ) from None
     if values.ndim > (0 if replicas is None else 1):
         raise ValueError(
             f"the learning rate has shape {values.shape}, expected a number, a function of the "

@@ -16,6 +16,7 @@ from .._checks import (
     check_ndim,
     check_same_length,
     check_same_shape,
+    is_number,
 )
 from .._typing import Array, ArrayLike
 from ._label_fn import coding_of
@@ -26,14 +27,11 @@ def record_steps(record_every: int | Sequence[int] | None, num_steps: int) -> np
 
     None gives about a hundred; a sequence is completed by the first and the last step.
     """
-    if int(num_steps) != num_steps or num_steps < 0:
-        raise ValueError(f"num_steps is {num_steps}, expected an integer >= 0.")
+    num_steps = whole_number("num_steps", num_steps, 0)
     if record_every is None:
-        record_every = max(1, int(num_steps) // 100)
+        record_every = max(1, num_steps // 100)
     if np.ndim(record_every) == 0:
-        every = int(record_every)  # pyright: ignore[reportArgumentType]
-        if every != record_every or every < 1:
-            raise ValueError(f"record_every is {record_every}, expected an integer >= 1.")
+        every = whole_number("record_every", record_every, 1)
         steps = np.arange(0, num_steps + 1, every)
     else:
         steps = np.asarray(record_every)
@@ -51,6 +49,53 @@ def record_steps(record_every: int | Sequence[int] | None, num_steps: int) -> np
     return np.union1d(steps, [0, num_steps]).astype(np.int32)
 
 
+def whole_number(name: str, value: Any, low: int) -> int:
+    """A whole number, which may be a float such as 1e3; ValueError on anything else."""
+    if not is_number(value) or not np.isfinite(value) or int(value) != value or value < low:
+        raise ValueError(f"{name} is {value!r}, expected an integer >= {low}.")
+    return int(value)
+
+
+def checked_batch(batch_size: Any, count: int) -> int | None:
+    """The batch size, None for all points; ValueError unless there are that many."""
+    if batch_size is None:
+        return None
+    whole = is_number(batch_size) and np.isfinite(batch_size) and int(batch_size) == batch_size
+    if not whole or not 1 <= batch_size <= count:
+        raise ValueError(
+            f"batch_size is {batch_size!r}, expected an integer in 1..{count}, the number of "
+            "points; None takes all of them at every step."
+        )
+    return int(batch_size)
+
+
+def check_test(test: Any) -> tuple[Any, Any]:
+    """Inputs and labels of the test points; ValueError unless there are these two."""
+    if not isinstance(test, tuple | list) or len(test) != 2 or any(part is None for part in test):
+        came = f"{len(test)} parts" if isinstance(test, tuple | list) else type(test).__name__
+        raise ValueError(f"test is {came}, expected (inputs, labels) of the test points.")
+    check_finite("test inputs", test[0])
+    check_finite("test labels", test[1])
+    return test[0], test[1]
+
+
+def shape_of_outputs(who: str, apply: Any, variables: tuple[Any, ...], inputs: Array) -> Any:
+    """Shape and dtype of the outputs, not computed; ValueError if they cannot be.
+
+    Errors that are ValueErrors already, such as those of `ntk_air.networks`, say what is wrong.
+    """
+    try:
+        return jax.eval_shape(apply, *variables, inputs)
+    except ValueError:
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        raise ValueError(
+            f"{who} fails on inputs of shape {inputs.shape}: {said[0] if said else error!r} "
+            "Expected inputs (n, ...) of the shape that the parameters are for."
+        ) from error
+
+
 def check_targets(name: str, targets: ArrayLike) -> None:
     """Raises ValueError unless ``targets`` are finite floats (n, C)."""
     if np.issubdtype(np.asarray(targets).dtype, np.integer):
@@ -59,6 +104,8 @@ def check_targets(name: str, targets: ArrayLike) -> None:
             "(n, C) of floats; turn labels into targets with ntk_air.datasets.encode."
         )
     check_ndim(name, targets, 2, "(n, C) encoded targets")
+    if not np.size(targets):
+        raise ValueError(f"{name} has shape {np.shape(targets)}, expected at least one point.")
     check_finite(name, targets)
 
 
@@ -104,7 +151,13 @@ def check_probabilities(label_fn: Any, loss: str) -> None:
 
 def check_label_fn(label_fn: Any, shape: tuple[int, ...], dtype: Any) -> None:
     """Raises ValueError unless ``label_fn`` keeps the shape (n, C)."""
-    returned = jax.eval_shape(label_fn, jax.ShapeDtypeStruct(shape, dtype))
+    try:
+        returned = jax.eval_shape(label_fn, jax.ShapeDtypeStruct(shape, dtype))
+    except jax.errors.JAXTypeError as error:
+        raise ValueError(
+            "label_fn cannot be compiled, as functions of NumPy cannot; write it with jax.numpy: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     if getattr(returned, "shape", None) != shape:
         raise ValueError(
             f"label_fn turns outputs of shape {shape} into {getattr(returned, 'shape', returned)}, "

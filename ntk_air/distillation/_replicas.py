@@ -103,8 +103,6 @@ def for_each(name: str, value: Any, replicas: int | None) -> list[Any] | None:
 
 def check_replicas(replicas: int, params: PyTree, state: PyTree, observed: Any) -> None:
     """Raises ValueError unless everything stacked has ``replicas`` entries."""
-    if int(replicas) != replicas or replicas < 1:
-        raise ValueError(f"replicas is {replicas}, expected an integer >= 1, or None.")
     lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(params)}
     if lengths != {replicas}:
         raise ValueError(

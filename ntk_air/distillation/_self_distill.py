@@ -15,7 +15,13 @@ from ._history import DistillationResult
 from ._label_fn import bind, hard
 from ._method import SelfDistillation
 from ._options import Optimizer, TrainingOptions
-from ._records import check_label_fn, check_probabilities, check_targets
+from ._records import (
+    check_label_fn,
+    check_probabilities,
+    check_targets,
+    checked_batch,
+    whole_number,
+)
 from ._replicas import for_each
 from ._train import train
 
@@ -70,7 +76,7 @@ def self_distill(
         teacher: "step" distils from the outputs of the current network on the same batch; "epoch"
             from the outputs stored at the end of the previous epoch, in the first epoch those of
             the initial network. Without ``batch_size`` every step is an epoch, and the teacher is
-            the current network.
+            the current network on the same points, as for "step".
         **options: `TrainingOptions`.
 
     Returns:
@@ -89,13 +95,14 @@ def self_distill(
     check_choice("teacher", teacher, ("step", "epoch"))
     coded = np.asarray(observed)[0] if np.ndim(observed) == 3 else observed
     check_targets("observed", coded)
-    size, replicas = options.get("batch_size"), options.get("replicas")
+    num_steps = whole_number("num_steps", num_steps, 0)
+    size, replicas = checked_batch(options.get("batch_size"), len(coded)), options.get("replicas")
     stored = teacher == "epoch" and size is not None
     # Rows that a label function is given: of a batch, and of all points.
-    rows = {len(coded)} | ({int(size)} if size is not None and 1 <= size <= len(coded) else set())
+    rows = {len(coded), len(coded) if size is None else size}
 
     def method(weight: Any, function: Any) -> SelfDistillation:
-        schedule, bound = as_schedule(weight, int(num_steps)), bind(function, coded)
+        schedule, bound = as_schedule(weight, num_steps), bind(function, coded)
         check_probabilities(bound, loss)
         for count in rows:
             check_label_fn(bound, (count, np.shape(coded)[1]), jnp.result_type(float))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,10 @@ import numpy as np
 from .._checks import check_in_range, check_ndim, check_size
 from .._numerics import as_float
 from .._typing import ApplyFn, Array
+from ._engine import wide
 from ._optimizer import Rate, resolve_optimizer
-from ._records import check_pair
+from ._records import check_pair, shape_of_outputs
+from ._replicas import first, one_key
 
 _CHECKPOINTS = 12
 
@@ -124,22 +126,18 @@ def order_keys(key: Any, batch_size: int | None, count: int, num_seeds: int) -> 
         check_size("batch_size", batch_size, 1, count, "None takes all points at every step")
         if key is None:
             raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
-    if key is None:
-        key = 0  # nothing is drawn
-    if isinstance(key, int | np.integer):
-        key = jax.random.key(key)
-    return jax.random.split(key, (2, num_seeds))
+    # Without batches nothing is drawn.
+    return jax.random.split(cast(Array, one_key(0 if key is None else key)), (2, num_seeds))
 
 
 def output_dtype(
     who: str, apply_fn: ApplyFn, params: Any, inputs: Array, shape: tuple[int, ...]
 ) -> Any:
     """The dtype of a network's outputs; ValueError unless their shape is that of the targets."""
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
-    outputs = jax.eval_shape(apply_fn, one, inputs)
+    outputs = shape_of_outputs(f"the {who}", apply_fn, (first(params),), inputs)
     if outputs.shape != shape:
         raise ValueError(
             f"the {who} returns outputs of shape {outputs.shape} for targets of shape {shape}; "
             "expected the same (n, C): give the network C outputs."
         )
-    return outputs.dtype
+    return wide(outputs.dtype)

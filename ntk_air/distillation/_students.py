@@ -18,10 +18,10 @@ import optax
 from .._typing import ApplyFn, Array
 from . import _objective
 from ._batches import epoch_order, in_batches
-from ._engine import distance
+from ._engine import distance, wide
 from ._history import Reference, measure
 from ._label_fn import LabelFn, bind, coding_of, softmax
-from ._optimizer import stepped
+from ._optimizer import made, stepped
 
 
 class Settings(NamedTuple):
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
     def transformation(self, learning_rate: Array | float | None) -> optax.GradientTransformation:
         """The optimiser, with the traced learning rate where it takes one."""
-        return self.optimizer if learning_rate is None else self.optimizer(learning_rate)
+        return self.optimizer if learning_rate is None else made(self.optimizer, learning_rate)
 
 
 class Data(NamedTuple):
@@ -162,7 +162,7 @@ def _update(
     inputs, observed, target, offset = batch
 
     def objective(params: Any) -> Array:
-        outputs = settings.apply_fn(params, inputs)
+        outputs = settings.apply_fn(params, inputs).astype(observed.dtype)
         outputs = outputs if offset is None else outputs - offset
         return _objective_of(settings, lesson, outputs, target, observed, weights)
 
@@ -202,7 +202,12 @@ def _objective_of(
 
 def _evaluate(settings: Settings, params: Any, inputs: Array) -> Array:
     """Outputs at all inputs, in batches if training is: no more memory than a step takes."""
-    return in_batches(lambda x: settings.apply_fn(params, x), inputs, settings.batch_size)
+
+    def outputs(batch: Array) -> Array:
+        found = settings.apply_fn(params, batch)
+        return found.astype(wide(found.dtype))
+
+    return in_batches(outputs, inputs, settings.batch_size)
 
 
 def _record(

@@ -15,10 +15,10 @@ from .._results import result
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from . import _student_arguments as arguments
 from . import _students
-from ._history import History, check_finite_losses
+from ._history import History, check_finite_losses, history_of
 from ._label_fn import bind, coding_of, hard, identity
 from ._optimizer import Rate
-from ._records import record_steps, test_classes
+from ._records import check_test, record_steps, test_classes
 
 _RECORDS = 20
 
@@ -173,6 +173,13 @@ def teacher_student(
     arguments.output_dtype("student", student_apply, student_params, inputs, shape)
     keys = arguments.order_keys(key, batch_size, len(inputs), len(drawn))
     test_inputs, wanted = (None, None) if test is None else _test_part(test, shape[1])
+    if test_inputs is not None:
+        tested = (len(test_inputs), shape[1])
+        for who, apply, start in (
+            ("teacher", apply_fn, teacher_params),
+            ("student", student_apply, student_params),
+        ):
+            arguments.output_dtype(who, apply, start, test_inputs, tested)
     made = hasattr(make, "update")
     settings = _students.Settings(
         apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
@@ -228,7 +235,7 @@ class _Packing(NamedTuple):
             smoothed=smoothed,
             targets=self.arrays(targets, students, sizes),
             checkpoints=jnp.asarray(self.stops),
-            temperatures=jnp.asarray(self.levels, targets.dtype),
+            temperatures=jax.device_put(self.levels.astype(targets.dtype)),
             smoothing=jnp.asarray(self.uniform, targets.dtype),
             student_params=self.arrays(params, students, sizes),
         )
@@ -248,8 +255,8 @@ class _Packing(NamedTuple):
     ) -> History:
         """The history of ``networks``."""
         fields = self.arrays(columns, networks, sizes)
-        at = jnp.asarray(self.rate.times(steps), columns["loss"].dtype)
-        return History(**(fields | {"step": jnp.asarray(steps), "time": at}))
+        at = jax.device_put(self.rate.times(steps).astype(columns["loss"].dtype))
+        return history_of(fields | {"step": jnp.asarray(steps), "time": at})
 
 
 def _parameters(
@@ -271,8 +278,7 @@ def _parameters(
 
 
 def _test_part(test: tuple[ArrayLike, ArrayLike], num_outputs: int) -> tuple[Array, Array]:
-    inputs, labels = test
-    check_finite("test inputs", inputs)
+    inputs, labels = check_test(test)
     inputs = jnp.asarray(inputs)
     return inputs, test_classes(labels, len(inputs), num_outputs)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,13 +16,27 @@ from .._checks import check_finite, check_same_length
 from .._numerics import as_float
 from .._typing import Array, ArrayLike, PyTree
 from . import _checkpoint, _engine
-from ._history import DistillationResult, DivergenceError, History, Reference, check_finite_losses
+from ._history import (
+    DistillationResult,
+    Reference,
+    history_of,
+)
 from ._method import Method
 from ._network import InPrecision, Network, as_network, computing_dtype
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer
-from ._records import check_pair, check_same_coding, record_steps, test_classes
+from ._records import (
+    check_pair,
+    check_same_coding,
+    check_test,
+    checked_batch,
+    record_steps,
+    shape_of_outputs,
+    test_classes,
+    whole_number,
+)
 from ._replicas import check_replicas, first, one_key, replica_keys, stack_methods
+from ._run import run
 from ._shares import Shares, share_count
 
 
@@ -62,6 +75,12 @@ def train(
     check_finite("inputs", inputs)
     check_finite("observed", observed)
     steps = record_steps(record_every, num_steps)
+    if replicas is not None:
+        replicas = whole_number("replicas", replicas, 1)
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise ValueError(f"mesh is {mesh!r}, expected a jax.sharding.Mesh of devices.")
+    if on_record is not None and not callable(on_record):
+        raise ValueError(f"on_record is {on_record!r}, expected a function (step, params).")
     make, rate = resolve_optimizer(optimizer, learning_rate, int(num_steps), replicas)
     adapted, params, state = as_network(network, params)
     if precision is not None:
@@ -70,9 +89,11 @@ def train(
     inputs = jnp.asarray(inputs)
     if replicas is not None:
         check_replicas(replicas, params, state, observed)
-    batch_size = _checked_batch(batch_size, len(inputs), key)
+    batch_size = checked_batch(batch_size, len(inputs))
     _check_padding(adapted, batch_size, len(inputs))
-    _check_key(key, augment, one)
+    _check_key(key, batch_size, augment, one)
+    if augment is not None:
+        _check_augment(augment, inputs, batch_size)
     shape = np.shape(targets)
     sample = (params, state) if replicas is None else first((params, state))
     dtype = _output_dtype(adapted, sample, inputs, shape)
@@ -107,38 +128,8 @@ def train(
         digest = _checkpoint.fingerprint(settings, problem, steps)
         store = _checkpoint.Checkpoint(checkpoint, digest, int(num_steps))
     shares = Shares(settings, problem, share_count(settings, problem))
-    rows = _run(settings, shares, steps, progress, store, on_record)
-    return _outcome(settings, shares.state, rows, jnp.asarray(rate.times(steps), dtype))
-
-
-def _run(
-    settings: _engine.Settings,
-    shares: Shares,
-    steps: np.ndarray,
-    progress: bool,
-    store: _checkpoint.Checkpoint | None,
-    on_record: Callable[[int, PyTree], Any] | None,
-) -> list[dict[str, Any]]:
-    """Runs from record to record; stops at the first one at which a loss has not been finite."""
-    rows = []
-    if store is not None:
-        shares.state, rows = store.resume(shares.state)
-    with shares.side_by_side(), _progress_bar(int(steps[-1]), progress) as show:
-        for until in steps[len(rows) :]:
-            shares.advance(int(until))
-            _check_diverged(shares.diverged)
-            # Records wait on the host: the device holds one at a time, however many there are.
-            rows.append(shares.record())
-            check_finite_losses([until], [rows[-1]["loss"]])
-            if on_record is not None:
-                state = shares.state
-                # Copies, since the next steps use up the state's own.
-                copied = jax.tree.map(jnp.copy, (state.params, state.network))
-                on_record(int(until), settings.network.join(*copied))
-            if store is not None and store.is_due(int(until)):
-                store.write(shares.state, rows)
-            show(int(until), rows[-1])
-    return rows
+    rows = run(settings, shares, steps, progress, store, on_record)
+    return _outcome(settings, shares.state, rows, jax.device_put(rate.times(steps).astype(dtype)))
 
 
 def _outcome(
@@ -149,52 +140,8 @@ def _outcome(
         step = columns.pop("step")
         columns = jax.tree.map(lambda column: jnp.moveaxis(column, 1, 0), columns)
         columns["step"] = step
-    history = History(time=time, **columns)
+    history = history_of({"time": time, **columns})
     return DistillationResult(settings.network.join(state.params, state.network), history)
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, shown: bool) -> Iterator[Callable[[int, dict[str, Any]], Any]]:
-    """Yields a function that moves a bar to a step; no bar where stderr is not a terminal."""
-    if not shown:
-        yield lambda step, row: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="step", disable=None) as bar:
-
-        def show(step: int, row: dict[str, Any]) -> None:
-            tested = not np.isnan(row["test_accuracy"]).any()
-            name, value = ("test", "test_accuracy") if tested else ("observed", "agreement")
-            bar.set_postfix_str(f"{name} accuracy {np.mean(row[value]):.2%}", refresh=False)
-            bar.update(step - bar.n)
-
-        yield show
-
-
-def _check_diverged(diverged: np.ndarray) -> None:
-    if (diverged < 0).all():
-        return
-    index = int(np.argmin(np.where(diverged < 0, np.iinfo(np.int32).max, diverged)))
-    which = f" of network {index}" if len(diverged) > 1 else ""
-    raise DivergenceError(
-        f"the loss{which} is not finite at step {diverged[index]}; training diverged: lower the "
-        "learning rate (gradient descent on the summed squared loss needs learning_rate <= "
-        "1 / largest eigenvalue of the kernel)."
-    )
-
-
-def _checked_batch(batch_size: int | None, count: int, key: Any) -> int | None:
-    if batch_size is None:
-        return None
-    if int(batch_size) != batch_size or not 1 <= batch_size <= count:
-        raise ValueError(
-            f"batch_size is {batch_size}, expected an integer in 1..{count}, the number of points; "
-            "None takes all of them at every step."
-        )
-    if key is None:
-        raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
-    return int(batch_size)
 
 
 def _check_padding(network: Network, batch_size: int | None, count: int) -> None:
@@ -207,10 +154,23 @@ def _check_padding(network: Network, batch_size: int | None, count: int) -> None
         )
 
 
-def _check_key(key: Any, augment: Any, method: Method) -> None:
+def _check_key(key: Any, batch_size: int | None, augment: Any, method: Method) -> None:
+    if key is None and batch_size is not None:
+        raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
     if key is None and (augment is not None or method.needs_key):
         what = "augment" if augment is not None else type(method).__name__
         raise ValueError(f"{what} draws random numbers and needs a key; pass key=0, say.")
+
+
+def _check_augment(augment: Any, inputs: Array, batch_size: int | None) -> None:
+    size = len(inputs) if batch_size is None else batch_size
+    batch = jax.ShapeDtypeStruct((size, *inputs.shape[1:]), inputs.dtype)
+    returned = jax.eval_shape(augment, jax.random.key(0), batch)
+    if getattr(returned, "shape", None) != batch.shape:
+        raise ValueError(
+            f"augment turns inputs of shape {batch.shape} into "
+            f"{getattr(returned, 'shape', returned)}, expected inputs of the same shape."
+        )
 
 
 def _spread_over(mesh: Mesh, replicas: int | None, size: int) -> Mesh:
@@ -243,7 +203,7 @@ def _output_dtype(
     network: Network, variables: tuple[PyTree, PyTree], inputs: Array, shape: tuple[int, ...]
 ) -> Any:
     """Checks the shape of the outputs without computing them; the dtype of all that is of them."""
-    outputs = jax.eval_shape(_evaluation(network), *variables, inputs)
+    outputs = shape_of_outputs("apply_fn", _evaluation(network), variables, inputs)
     if outputs.shape != shape:
         raise ValueError(
             f"apply_fn returns outputs of shape {outputs.shape} for observed targets of shape "
@@ -262,8 +222,7 @@ def _is_slow_in_loops(network: Network, variables: tuple[PyTree, PyTree], inputs
     """
     if any(device.platform != "cpu" for device in inputs.devices()):
         return False
-    one = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    traced = jax.jit(_gradient(network)).trace(*variables, one)
+    traced = jax.jit(_gradient(network)).trace(*variables, inputs)
     if "conv_general_dilated" not in str(traced.jaxpr):
         return False
     return "stablehlo.convolution" in traced.lower().as_text()
@@ -285,8 +244,7 @@ def _test_part(
 ) -> tuple[Array | None, Array | None]:
     if test is None:
         return None, None
-    inputs, labels = test
-    check_finite("test inputs", inputs)
+    inputs, labels = check_test(test)
     inputs = jnp.asarray(inputs)
     _output_dtype(network, variables, inputs, (len(inputs), num_outputs))
     return inputs, test_classes(labels, len(inputs), num_outputs)

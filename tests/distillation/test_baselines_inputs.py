@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import ntk_air as na
 
@@ -59,6 +60,10 @@ BAD = [
     (b.co_teaching, {"peer_params": PEER, "forget_rate": 1.0}, "forget_rate is 1.0"),
     (b.co_teaching, {"peer_params": PEER, "forget_rate": 0.1, "ramp_epochs": 0}, "ramp_epochs"),
     (b.co_teaching, {"peer_params": PEER, "forget_rate": 0.1, "exponent": -1}, "exponent is -1"),
+    (b.gce, {"q": "large"}, "q is 'large', expected a number"),
+    (b.elr, {"strength": None}, "strength is None, expected a number"),
+    (b.early_stopping, {"validation": 1j, "key": 0}, "validation is 1j, expected a number"),
+    (b.forward_correction, {"percentile": 101}, "percentile is 101"),
     (b.mixup, {}, "Mixup draws random numbers and needs a key"),
 ]
 
@@ -83,6 +88,41 @@ def test_labels_must_be_probabilities(name):
         b.METHODS[name](
             linear_model, start, inputs, observed - 1 / C, optimizer=RATE, num_steps=2, key=0,
             **NEEDS.get(name, {}),
+        )  # fmt: skip
+
+
+def test_integer_labels_are_named_before_the_transition():
+    inputs, start, observed = problem()
+    for transition in (TRANSITION, None):
+        with pytest.raises(ValueError, match="observed has integer dtype"):
+            b.forward_correction(
+                linear_model, start, inputs, observed.argmax(1), optimizer=RATE, num_steps=2,
+                transition=transition,
+            )  # fmt: skip
+    with pytest.raises(ValueError, match="numbers >= 0 that sum to one"):
+        b.estimate_transition(np.array([[1.5, -0.5, 0.0]]))
+
+
+def test_records_of_a_sequence_beyond_the_estimation():
+    inputs, start, observed = problem()
+    found = b.forward_correction(
+        linear_model, start, inputs, observed, optimizer=RATE, num_steps=9, estimation_steps=4,
+        record_every=[0, 3, 6, 9],
+    )  # fmt: skip
+    assert found.estimation.step.tolist() == [0, 3, 4]
+    assert found.history.step.tolist() == [0, 3, 6, 9]
+
+
+def test_equal_peers_are_found_in_modules_and_among_several():
+    inputs, start, observed = problem()
+    options = {"optimizer": RATE, "num_steps": 2, "forget_rate": 0.2}
+    module = nnx.Linear(P, C, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="equals params, and networks that start alike"):
+        b.co_teaching(module, None, inputs, observed, peer_params=nnx.state(module), **options)
+    with pytest.raises(ValueError, match="equals params for network 1"):
+        b.co_teaching(
+            linear_model, np.stack([start, start]), inputs, observed,
+            peer_params=np.stack([PEER, start]), replicas=2, **options,
         )  # fmt: skip
 
 

@@ -106,6 +106,21 @@ def test_functions_that_differ_in_a_number_are_told_apart(tmp_path, name, one, o
         train(tmp_path, num_steps=4, **{name: other}, **rate)
 
 
+def compiled(weights):
+    """Networks that hold numbers inside a compiled part."""
+    inner = jax.jit(lambda inputs: jnp.tanh(inputs @ weights))
+    return lambda params, inputs: jax.checkpoint(inner)(inputs) @ params["w"]
+
+
+def test_numbers_inside_compiled_parts_are_told_apart(tmp_path):
+    one, other = (compiled(jnp.asarray(RNG.normal(size=(4, 4)), jnp.float32)) for _ in range(2))
+    first = train(tmp_path, num_steps=4, model=one)
+    again = train(tmp_path, num_steps=4, model=one)
+    np.testing.assert_array_equal(again.history.loss, first.history.loss)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        train(tmp_path, num_steps=4, model=other)
+
+
 def test_the_same_run_is_known_in_another_process(tmp_path):
     """The file is the program; sets and addresses are in another order and place there."""
     run([__file__, tmp_path], devices=1, optimized=True)

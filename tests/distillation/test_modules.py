@@ -149,6 +149,13 @@ class NnxNormalised(nnx.Module):
         return self.last(self.drop(nnx.relu(self.norm(self.first(inputs), mask=rows))))
 
 
+def test_dropout_without_a_key_is_refused():
+    module = Normalised(dropout=0.5)
+    variables = module.init(jax.random.key(0), INPUTS)
+    with pytest.raises(ValueError, match=r"Normalised draws random numbers in training.*key=0"):
+        train(module, variables, key=None, batch_size=None)
+
+
 def test_nnx_equals_linen(tmp_path):
     module = NnxNormalised(nnx.Rngs(0))
     linen = {

@@ -93,6 +93,13 @@ def test_the_network_and_the_step_that_diverged():
         )  # fmt: skip
 
 
+def test_the_network_whose_loss_at_a_record_is_not_finite():
+    rates = np.array([0.1, 1e30, 0.1])
+    options = {"optimizer": optax.sgd, "learning_rate": rates, "num_steps": 1, "record_every": 1}
+    with pytest.raises(d.DivergenceError, match=r"loss of network 1 is (inf|nan) at step 1;"):
+        train(STACK, replicas=3, alpha=0.5, batch_size=None, teacher="step", **options)
+
+
 def _breaking(network, step):
     """Gradient descent that makes the parameters of one network infinite before a step."""
 

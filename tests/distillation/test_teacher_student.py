@@ -322,3 +322,15 @@ def test_divergence_names_the_step():
         d.teacher_student(
             mlp, mlp_params(0), x, observed, **(GOOD | {"optimizer": 1e30, "teacher_steps": 4})
         )
+
+
+def test_outputs_of_lower_precision_are_measured_in_single():
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.normal(size=(30, 3)), jnp.bfloat16)
+    codes = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 30)]
+    start = jnp.asarray(rng.normal(size=(3, 2)), jnp.bfloat16)
+    options = {"optimizer": 0.01, "teacher_steps": 3, "student_steps": 3, "checkpoints": [0, 3]}
+    found = d.teacher_student(lambda p, x: x @ p, start, inputs, codes, **options)
+    assert found.targets.dtype == found.students.loss.dtype == jnp.float32
+    errors = np.asarray(found.teacher.error_to_observed, np.float64) * 30
+    np.testing.assert_allclose(errors, errors.round(), atol=1e-5)

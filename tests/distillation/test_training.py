@@ -291,6 +291,27 @@ def bad_calls():
         call("num_steps is -1", num_steps=-1),
         call("teacher is 'ema'", teacher="ema"),
         call("reduction is 'max'", reduction="max"),
+        call("num_steps is inf", num_steps=float("inf")),
+        call("num_steps is None", num_steps=None),
+        call("record_every is 'often'", record_every="often"),
+        call("batch_size is '4'", batch_size="4", key=0),
+        call("alpha is nan at step 1", alpha=lambda s: np.nan if s == 1 else 0.5),
+        call("learning rate is 'fast'", optimizer=optax.adam, learning_rate="fast"),
+        call("optimizer is None", optimizer=None),
+        call("optimizer is 'adam'", optimizer="adam"),
+        call("returns a", optimizer=optax.constant_schedule, learning_rate=0.1),
+        call("replicas is nan", replicas=float("nan")),
+        call("mesh is 2", mesh=2),
+        call("on_record is 'print'", on_record="print"),
+        call("augment turns inputs", augment=lambda key, x: x[:1], key=0),
+        call("augment turns inputs", augment=lambda key, x: None, key=0),
+        call("apply_fn fails on inputs of shape", inputs=np.ones((11, 7), np.float32)),
+        call("apply_fn fails on inputs of shape", test=(inputs[:3, :2], codes[:3])),
+        call("written? with jax.numpy|write it with jax.numpy", label_fn=lambda f: np.sign(f)),
+        call("test is 1 parts", test=(inputs[:3],)),
+        call("test is 2 parts", test=(inputs[:3], None)),
+        call("test labels holds 6 value.s. that are NaN", test=(inputs[:3], codes[:3] * np.nan)),
+        call("at least one point", inputs=inputs[:0], observed=codes[:0]),
         call("test labels has length", test=(inputs[:3], codes[:2])),
         call("test labels holds 5", test=(inputs[:3], np.array([0, 1, 5]))),
     ]
@@ -326,6 +347,9 @@ def test_divergence_names_the_step():
         ({"initial": np.zeros((20, 2))}, "initial has shape"),
         ({"test_train_kernel": KERNEL[:3]}, "without test"),
         ({"test": np.zeros(3, int)}, "test_train_kernel"),
+        ({"test": np.zeros(3, int), "test_train_kernel": KERNEL[:3] * np.nan}, "holds 60 value"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
+        ({"num_steps": None}, "num_steps is None"),
     ],
 )
 def test_bad_kernel_inputs(changes, match):
@@ -335,3 +359,33 @@ def test_bad_kernel_inputs(changes, match):
     }  # fmt: skip
     with pytest.raises(ValueError, match=match):
         d.kernel_self_distill(arguments.pop("kernel"), arguments.pop("observed"), **arguments)
+
+
+def test_networks_of_all_points_only_are_trained():
+    """Nothing is asked of a network at another number of points than it is trained on."""
+    params, inputs, codes = network()
+    options = {"optimizer": 0.1, "num_steps": 3, "alpha": 0.5}
+    fixed = d.self_distill(
+        lambda p, x: apply(p, x.reshape(11, -1)), params, inputs, codes, **options
+    )
+    free = d.self_distill(apply, params, inputs, codes, **options)
+    np.testing.assert_allclose(fixed.history.loss, free.history.loss, rtol=1e-6)
+
+
+def test_a_search_for_nan_finds_none():
+    """What is not measured is NaN in the history, and in no compiled program."""
+    params, inputs, codes = network()
+    with jax.debug_nans(True):
+        found = d.self_distill(apply, params, inputs, codes, optimizer=0.1, num_steps=2, alpha=0.5)
+        unknown_rate = d.self_distill(
+            apply, params, inputs, codes, optimizer=optax.sgd(0.1), num_steps=2, alpha=0.5
+        )
+        kernel = d.kernel_self_distill(
+            KERNEL, noisy_signs()[1], learning_rate=0.1, num_steps=2, alpha=0.5, label_fn=d.hard
+        )
+    assert np.isnan(unknown_rate.history.time).all()
+    for history in (found.history, kernel):
+        for name in ("l2_to_clean", "label_to_clean", "error_to_clean", "margin", "test_accuracy"):
+            column = np.asarray(getattr(history, name))
+            assert column.shape == history.loss.shape
+            assert np.isnan(column).all()

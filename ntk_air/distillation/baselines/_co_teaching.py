@@ -110,8 +110,11 @@ def co_teaching(
     """
     check_in_range("ramp_epochs", ramp_epochs, 0.0, low_open=True, high_open=True)
     check_in_range("exponent", exponent, 0.0, low_open=True, high_open=True)
-    _check_peers(params, peer_params)
+    if params is not None or peer_params is None:  # else an nnx module's own parameters
+        _check_same_shapes(params, peer_params)
     peers = pair(apply_fn, params, peer_params)
+    first, second = peers.params
+    _check_unlike(first, second, options.get("replicas"))
 
     def make(forget_rate: float) -> CoTeaching:
         check_in_range("forget_rate", forget_rate, 0.0, 1.0, high_open=True)
@@ -134,9 +137,7 @@ def co_teaching(
     return CoTeachingResult(first, outcome.history, second)
 
 
-def _check_peers(params: PyTree, peer_params: PyTree) -> None:
-    if params is None and peer_params is not None:
-        return  # an nnx module's own parameters, compared when they are put into it
+def _check_same_shapes(params: PyTree, peer_params: PyTree) -> None:
     a, b = (jax.tree.structure(p) for p in (params, peer_params))
     shapes = [[np.shape(leaf) for leaf in _numbers(p)] for p in (params, peer_params)]
     if a != b or shapes[0] != shapes[1]:
@@ -144,12 +145,22 @@ def _check_peers(params: PyTree, peer_params: PyTree) -> None:
             "peer_params has another structure or other shapes than params; initialise the same "
             "network with another key."
         )
-    if all(
-        bool(jnp.all(x == y)) for x, y in zip(_numbers(params), _numbers(peer_params), strict=True)
-    ):
+
+
+def _check_unlike(params: PyTree, peer_params: PyTree, replicas: int | None) -> None:
+    """Raises ValueError if the networks of a pair, or of one of several, are equal."""
+    equal = [
+        np.asarray(x == y) for x, y in zip(_numbers(params), _numbers(peer_params), strict=True)
+    ]
+    if replicas is not None and any(e.shape[:1] != (replicas,) for e in equal):
+        return  # refused in training
+    pairs = [e.reshape(replicas or 1, -1).all(1) for e in equal]
+    same = np.flatnonzero(np.all(pairs, axis=0))
+    if same.size:
+        which = "" if replicas is None else f" for network {same[0]}"
         raise ValueError(
-            "peer_params equals params, and networks that start alike stay alike; initialise the "
-            "second one with another key."
+            f"peer_params equals params{which}, and networks that start alike stay alike; "
+            "initialise the second one with another key."
         )
 
 

@@ -15,6 +15,7 @@ from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._history import DistillationResult, History
 from .._method import Method, method
 from .._options import Optimizer, TrainingOptions
+from .._records import check_pair
 from .._train import train
 from ._cross_entropy import cross_entropy
 from ._methods import outputs_at, weighted_mean
@@ -94,6 +95,9 @@ def forward_correction(
         ValueError: see `cross_entropy`; a transition that is none, or under which an observed
             class cannot come about.
     """
+    check_in_range("percentile", percentile, 0.0, 100.0)
+    for targets in np.asarray(observed) if np.ndim(observed) == 3 else [observed]:
+        check_pair(targets, options.get("clean"), "cross_entropy")
     steps = num_steps if estimation_steps is None else estimation_steps
     estimation, checkpoint = None, options.get("checkpoint")
     if transition is None:
@@ -103,6 +107,9 @@ def forward_correction(
                 "it one, or estimate by `estimate_transition` from networks trained before."
             )
         first = options | {"record_outputs": False, "on_record": None}
+        every = options.get("record_every")
+        if every is not None and np.ndim(every) == 1:  # of the second training
+            first["record_every"] = [step for step in np.asarray(every).tolist() if step <= steps]
         if checkpoint is not None:
             first["checkpoint"] = Path(checkpoint) / "estimation"
             options["checkpoint"] = Path(checkpoint) / "correction"
@@ -154,10 +161,11 @@ def estimate_transition(
     """
     check_in_range("percentile", percentile, 0.0, 100.0)
     rows = np.asarray(probabilities)
-    if rows.ndim != 2 or not len(rows) or not np.allclose(rows.sum(-1), 1, atol=1e-3):
+    plain = rows.ndim == 2 and len(rows) > 0 and rows.min() >= 0
+    if not plain or not np.allclose(rows.sum(-1), 1, atol=1e-3):
         raise ValueError(
-            f"probabilities has shape {rows.shape}, expected rows (n, C) that sum to one; pass the "
-            "softmax of the outputs."
+            f"probabilities has shape {rows.shape}, expected rows (n, C) of numbers >= 0 that sum "
+            "to one; pass the softmax of the outputs."
         )
     rank = int(np.ceil(percentile / 100 * (len(rows) - 1)))
     points = np.argsort(rows, axis=0, kind="stable")[rank]
