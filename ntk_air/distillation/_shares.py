@@ -43,8 +43,10 @@ class Shares:
             return
         with ThreadPoolExecutor(len(self._states)) as pool:
             self._map = pool.map
-            yield
-        self._map = map
+            try:
+                yield
+            finally:
+                self._map = map
 
     @property
     def state(self) -> _engine.State:
