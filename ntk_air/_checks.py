@@ -108,7 +108,7 @@ def is_number(value: Any) -> bool:
         return False
     # ml_dtypes' bfloat16 is no floating point to NumPy.
     return array.size == 1 and (
-        array.dtype.kind in "biuf" or jnp.issubdtype(array.dtype, jnp.floating)
+        array.dtype.kind in "iuf" or jnp.issubdtype(array.dtype, jnp.floating)
     )
 
 

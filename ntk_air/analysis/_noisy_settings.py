@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from .._checks import check_choice, check_in_range, check_size
@@ -87,10 +88,14 @@ class NoisySettings:
         check_choice("augment", self.augment, specs.AUGMENTATIONS)
         for size in ("batch_size", "epochs", "seeds"):
             check_size(size, getattr(self, size), 1)
+        rate = ("learning_rate", self.learning_rate, 0.0)
+        check_in_range(*rate, low_open=True, high_open=True)
+        check_choice("one_by_one", self.one_by_one, (True, False))
         check_in_range("validation", self.validation, 0.0, 1.0, low_open=True, high_open=True)
         if self.precision is not None and not _is_floating(self.precision):
             raise ValueError(
-                f"precision is {self.precision!r}, expected bfloat16, float16 or float32."
+                f"precision is {self.precision!r}, expected bfloat16, float16 or float32 (float64 "
+                "where JAX has it enabled)."
             )
 
     def words(self) -> dict[str, str]:
@@ -101,6 +106,9 @@ class NoisySettings:
 
 def _is_floating(name: str) -> bool:
     try:
-        return bool(jnp.issubdtype(jnp.dtype(name), jnp.floating))
+        dtype = jnp.dtype(name)
     except TypeError:
         return False
+    # Without it JAX would compute in another precision than the one recorded.
+    available = dtype.itemsize < 8 or jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    return bool(available and jnp.issubdtype(dtype, jnp.floating))

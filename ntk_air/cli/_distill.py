@@ -152,7 +152,8 @@ def _table(numbers: dict[str, Any]) -> str:
     lines = [
         f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['noise_rate']:.1%} wrong "
         f"labels ({settings['noise']}), {numbers['num_held_out']} noisy points held out to stop by",
-        f"{settings['method']}, {settings['network']}, {settings['epochs']} epochs, "
+        f"{settings['method']}, {settings['network']}, {settings['epochs']} "
+        f"epoch{'s' * (settings['epochs'] > 1)}, "
         f"{settings['seeds']} seed{'s' * (settings['seeds'] > 1)}",
         "",
         f"{'':<28} {'test accuracy':>16} {'l2 to clean':>16}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tomllib
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ DATASET_DEFAULTS: dict[str, Any] = {
     "classes": None,
     "train_size": None,
 }
+
+
+# What a file may set to text only; flags are text already.
+_TEXTS = {"dataset", "root", "noise", "checkpoint", "out", "store"}
 
 
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +66,9 @@ def _read(path: str, known: Collection[str], command: str) -> dict[str, Any]:
             f"{path} sets {', '.join(unknown)}, which 'ntk-air {command}' does not have; it has "
             f"{', '.join(sorted(known))}."
         )
+    for key in sorted(_TEXTS & set(values)):
+        if not isinstance(values[key], str):
+            raise ValueError(f"{path} sets {key} to {values[key]!r}, expected text in quotes.")
     return values
 
 
@@ -84,7 +92,14 @@ def load_dataset(
     )
     kind, _, column = noise.partition(":")
     if kind == "human" and column in dataset.extra_labels:
-        dataset = dataset.take(dataset.extra_labels[column] >= 0)
+        known = dataset.extra_labels[column] >= 0
+        if not known.all():
+            print(
+                f"{(~known).sum()} of {len(known)} points are left out: the class that their "
+                "annotator named is not one of --classes",
+                file=sys.stderr,
+            )
+        dataset = dataset.take(known)
     return dataset
 
 
@@ -93,4 +108,8 @@ def _classes(value: Any) -> tuple[str | int, ...] | None:
     if isinstance(value, str):
         parts = [part.strip() for part in value.split(",") if part.strip()]
         return tuple(int(p) if p.isdigit() else p for p in parts)
-    return None if value is None else tuple(value)
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str | int) for v in value):
+        raise ValueError(f"classes is {value!r}, expected names, as in cat,dog, or a list of them.")
+    return tuple(value)

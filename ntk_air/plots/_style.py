@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 SIGNAL = "#1f6fb4"
 NOISE = "#c8553d"
@@ -48,4 +49,7 @@ def on_log_time(ax: Axes, times: Any) -> Any:
     if not shown.any():
         return ~shown
     ax.set_xscale("log")
+    span = np.log10(np.asarray(times)[shown])
+    if np.floor(span.max()) >= np.ceil(span.min()):  # a power of ten inside, which is labelled
+        ax.xaxis.set_minor_formatter(NullFormatter())
     return shown

@@ -270,3 +270,23 @@ def test_unknown_setting_in_the_file(tmp_path, capsys):
     config.write_text("colour = 3\n")
     assert main(["distill", "--config", str(config)]) == 2
     assert "sets colour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("out = 3", "sets out to 3, expected text"),
+        ("checkpoint = true", "sets checkpoint to True, expected text"),
+        ("classes = 3", "classes is 3, expected names"),
+        ('one_by_one = "no"', "one_by_one is 'no', expected one of True, False"),
+        ("learning_rate = true", "learning_rate is True, expected a number"),
+        ('precision = "float64"', "precision is 'float64', expected bfloat16"),
+    ],
+)
+def test_settings_of_another_type_are_one_line(line, message, tmp_path, capsys):
+    config = tmp_path / "c.toml"
+    config.write_text(f"{line}\nepochs = 1\ntrain_size = 60\nbatch_size = 30\n")
+    assert main(["distill", "--config", str(config)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
