@@ -21,6 +21,8 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
+from ._modules import is_a
+
 FORMAT = "ntk_air.result"
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
@@ -55,7 +57,8 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
 
     Args:
         value: an object whose type is one of this package's result types, or a dict, list or tuple
-            of them, of arrays, strings and numbers.
+            of them, of arrays, strings and numbers. An nnx.State, such as the parameters of an nnx
+            module, comes back as dicts with string keys.
         path: where to write; an existing file is replaced only once the new one is complete.
 
     Returns:
@@ -131,10 +134,25 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
             for f in dataclasses.fields(value)  # pyright: ignore[reportArgumentType]
         }
         return {"result": _public_name(type(value)), "fields": fields}
+    if is_a(value, "flax.nnx", "State"):
+        return _encode(_plain_state(value), arrays, name)
     raise TypeError(
         f"cannot save {name} of type {type(value).__name__}; expected results of ntk_air, arrays, "
         "numbers, strings, or dicts (with string keys), lists and tuples of these."
     )
+
+
+def _plain_state(state: Any) -> Any:
+    """An nnx.State as dicts with string keys; random keys as their numbers."""
+    from flax import nnx
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {str(key): plain(value) for key, value in node.items()}
+        is_key = jax.numpy.issubdtype(node.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(node) if is_key else node
+
+    return plain(nnx.to_pure_dict(state))
 
 
 def _encode_array(array: np.ndarray, arrays: dict[str, np.ndarray], name: str) -> Any:

@@ -182,6 +182,23 @@ def test_nnx_equals_linen(tmp_path):
     np.testing.assert_allclose(module(INPUTS), expected.history.outputs[-1], atol=5e-6)
 
 
+def test_results_of_nnx_modules_are_saved(tmp_path):
+    class Chain(nnx.Module):
+        def __init__(self, rngs):
+            self.layers = nnx.List([nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)])
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, inputs):
+            return self.layers[1](self.dropout(nnx.relu(self.layers[0](inputs))))
+
+    result = train(Chain(nnx.Rngs(0)), None)
+    loaded = na.load(na.save(result, tmp_path / "run.ntkair"))
+    np.testing.assert_array_equal(
+        loaded.params["layers"]["1"]["kernel"], result.params["layers"][1]["kernel"][...]
+    )
+    np.testing.assert_array_equal(loaded.history.loss, result.history.loss)
+
+
 def test_lower_precision_keeps_parameters_in_theirs():
     module = Normalised()
     variables = module.init(jax.random.key(0), INPUTS)
