@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_choice, check_in_range, check_size
+from ..distillation._records import check_learning_rate
 from . import _noisy_specs as specs
 
 
@@ -88,8 +89,7 @@ class NoisySettings:
         check_choice("augment", self.augment, specs.AUGMENTATIONS)
         for size in ("batch_size", "epochs", "seeds"):
             check_size(size, getattr(self, size), 1)
-        rate = ("learning_rate", self.learning_rate, 0.0)
-        check_in_range(*rate, low_open=True, high_open=True)
+        check_learning_rate(self.learning_rate)
         check_choice("one_by_one", self.one_by_one, (True, False))
         check_in_range("validation", self.validation, 0.0, 1.0, low_open=True, high_open=True)
         if self.precision is not None and not _is_floating(self.precision):

@@ -51,17 +51,20 @@ def record_steps(record_every: int | Sequence[int] | None, num_steps: int) -> np
 
 def whole_number(name: str, value: Any, low: int) -> int:
     """A whole number, which may be a float such as 1e3; ValueError on anything else."""
-    if not is_number(value) or not np.isfinite(value) or int(value) != value or value < low:
+    if not _is_whole(value) or value < low:
         raise ValueError(f"{name} is {value!r}, expected an integer >= {low}.")
     return int(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return is_number(value) and bool(np.isfinite(value)) and int(value) == value
 
 
 def checked_batch(batch_size: Any, count: int) -> int | None:
     """The batch size, None for all points; ValueError unless there are that many."""
     if batch_size is None:
         return None
-    whole = is_number(batch_size) and np.isfinite(batch_size) and int(batch_size) == batch_size
-    if not whole or not 1 <= batch_size <= count:
+    if not _is_whole(batch_size) or not 1 <= batch_size <= count:
         raise ValueError(
             f"batch_size is {batch_size!r}, expected an integer in 1..{count}, the number of "
             "points; None takes all of them at every step."

@@ -27,11 +27,11 @@ class Shares:
     def __init__(self, settings: _engine.Settings, problem: _engine.Problem, count: int) -> None:
         """``count`` shares as even as they can be; 1 for a single network."""
         self._settings = settings
-        self._shared = [name for name in problem._fields if name not in (settings.replicated or ())]
+        shared = [name for name in problem._fields if name not in (settings.replicated or ())]
         networks = 0 if count == 1 else len(jax.tree.leaves(problem.initial_params)[0])
         ends = np.linspace(0, networks, count + 1).astype(int)
         self._rows = [slice(a, b) for a, b in itertools.pairwise(ends)]
-        self._problems = self._split(problem, self._shared)
+        self._problems = self._split(problem, shared)
         self._states = [_engine.initial_state(settings, one) for one in self._problems]
         self._map: Callable[..., Any] = map
 
