@@ -43,7 +43,7 @@ def schedule_checks(
     (1 - alpha) y on average, towards y only while alpha > 1 / (2 (1 - rho)): but that pull is
     weaker than gradient descent's, so that signs which the latter has right may still be wrong.)
     """
-    last = max(float(np.asarray(r.linear.distilled.alpha)[-1]) for r in every)
+    last = float(np.max([weights_of_steps(plan, r.linear.distilled)[-1] for r in every]))
     # The other four fifths are left to what has not been fitted yet.
     allowed = 0.2 * accuracy * geometry.average_error
     ends = Check(
