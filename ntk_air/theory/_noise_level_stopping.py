@@ -56,9 +56,9 @@ def check_noise_level_stopping(
     A noise level known only up to the fluctuation of its draw, of relative size n^(-1/2), is what
     the rule has: single draws stop early or late, which costs a part of order n^(-1/2) that is
     small at these sizes, and means over draws are what is compared. The sequence model (the same
-    kernel on a regular grid, each Fourier coefficient fitted at its own rate) predicts the errors
-    of any truth at any n; where the sizes are too few to resolve a truth it predicts a slower
-    decay than n^(-2/3), and that is then what is asked for.
+    kernel with biases on a regular grid, each Fourier coefficient fitted at its own rate, stopped
+    at the level of the noise) predicts the errors of any truth at any n; where the sizes are too
+    few to resolve a truth it predicts a slower decay than n^(-2/3), and that is then asked for.
 
     The network needs biases (trained from zero). Without them it is a linear plus an even
     function, and its kernel has eigenvalue zero at odd harmonics from the third on: cos(3 theta)/3
@@ -138,9 +138,11 @@ def check_noise_level_stopping(
 
 
 def _predicted(settings: Settings, sizes: Sequence[int]) -> list[tuple[float, float]]:
-    """Errors of the sequence model, where stopped and at best, per size."""
-    truth, bias, noise, level = settings
-    return [predicted_errors(truth, n, noise, level, bias) for n in sizes]
+    """Errors of the sequence model, where stopped and at best, per size.
+
+    Always with biases and the level of the noise: what is promised, not what another choice makes.
+    """
+    return [predicted_errors(settings.truth, n, settings.noise) for n in sizes]
 
 
 def _row(runs: Sequence[Run], *predicted: float) -> dict[str, Any]:

@@ -76,16 +76,16 @@ def angle_kernel(cosine: np.ndarray, bias: bool) -> np.ndarray:
 
 
 def predicted_errors(
-    truth: Any, num_points: int, noise: float, level: float, bias: bool, draws: int = 400
+    truth: Any, num_points: int, noise: float, draws: int = 400
 ) -> tuple[float, float]:
     """Mean squared errors where stopped at the noise level, and at best, in the sequence model.
 
     The points are put on a regular grid, whose kernel has the Fourier modes as eigenvectors: each
-    coefficient is fitted at its own rate (derived). Nothing of the network or of random points is
+    coefficient is fitted at its own rate (derived). The network has biases. Nothing of the network or of random points is
     in it, so it predicts what those should show up to the irregularity of the points.
     """
     place = 2 * np.pi * np.arange(num_points) / num_points
-    spectrum = np.fft.rfft(angle_kernel(np.cos(place), bias)).real
+    spectrum = np.fft.rfft(angle_kernel(np.cos(place), True)).real
     rates = np.clip(spectrum / spectrum.max(), 0.0, 1 - 1e-12)
     fitted = -np.expm1(np.geomspace(1, 1e7, 250)[:, None] * np.log1p(-rates))
     count = np.full(len(rates), 2.0)
@@ -104,6 +104,6 @@ def predicted_errors(
         + (np.abs(error) ** 2 * count) @ (fitted**2).T
         - 2 * ((signal.conj() * error).real * count) @ (fitted * (1 - fitted)).T
     )
-    under = residual <= level**2
+    under = residual <= noise**2
     stop = np.where(under.any(1), under.argmax(1), len(fitted) - 1)
     return float(distance[np.arange(draws), stop].mean()), float(distance.min(1).mean())

@@ -251,9 +251,10 @@ def test_clusters_of_points_are_farther_than_gradient_descent():
     names = {c.name for c in report.conclusions}
     assert report.verdict != "violated", report.to_markdown()
     assert "self-distillation stays closer to initialisation" not in names
-    assert rows(report, "self-distillation")[0]["|W - W0|"] > rows(report, "gradient descent")[0][
-        "|W - W0|"
-    ]
+    assert (
+        rows(report, "self-distillation")[0]["|W - W0|"]
+        > rows(report, "gradient descent")[0]["|W - W0|"]
+    )
 
 
 def test_three_levels_of_labels():
