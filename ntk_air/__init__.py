@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import _neural_tangents
+from . import _neural_tangents, _runtime
 from ._results import load, save
 from ._version import __version__
 
@@ -59,6 +59,9 @@ __all__ = [
     "load",
     "__version__",
 ]
+
+# From here on programs for CPUs are compiled without a fusion of XLA that sums wrongly.
+_runtime.install()
 
 # From here on `import neural_tangents` gives the one that works on today's JAX.
 _neural_tangents.install()
