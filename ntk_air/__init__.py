@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _neural_tangents, _runtime
 from ._results import load, save
+from ._runtime import RuntimeReport, check_runtime
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ __all__ = [
     "reports",
     "save",
     "load",
+    "check_runtime",
+    "RuntimeReport",
     "__version__",
 ]
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ._guard import install
+from ._report import RuntimeCheck, RuntimeReport, check_runtime
 
-__all__ = ["install"]
+__all__ = ["RuntimeCheck", "RuntimeReport", "check_runtime", "install"]

@@ -21,7 +21,7 @@ import jax
 import jaxlib
 from jax._src import compiler, xla_bridge
 
-from ._forms import sums_are_right
+from ._probe import sums_are_right
 
 OPTION = "xla_cpu_experimental_ynn_fusion_type"
 FLAG = f"--{OPTION}="
