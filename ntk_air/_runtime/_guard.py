@@ -52,7 +52,7 @@ def install() -> None:
         return
     device = _started_cpu()
     was_right = device is None or sums_are_right(device)
-    _replace(original, _guarded(original))
+    _replace(original, _guarded(original, checked=device is not None))
     if was_right or device is None:
         return
     if users_choice():
@@ -102,9 +102,13 @@ def _started_cpu() -> Any:
         return None
 
 
-def _guarded(original: Any) -> Any:
-    """JAX's function that makes the options of one program, with the fusion left out for CPUs."""
-    checked = False
+def _guarded(original: Any, *, checked: bool) -> Any:
+    """JAX's function that makes the options of one program, with the fusion left out for CPUs.
+
+    Args:
+        original: that function.
+        checked: whether what a user's own flags leave on was found out already.
+    """
 
     @functools.wraps(original)
     def get_compile_options(*args: Any, **kwargs: Any) -> Any:

@@ -9,9 +9,12 @@ import re
 import subprocess
 import sys
 
+import jax
+import jaxlib
 import numpy as np
 import pytest
 
+import ntk_air as na
 from ntk_air.cli import main
 from ntk_air.cli._options import load_dataset
 
