@@ -126,7 +126,7 @@ def read_npy(file: IO[bytes], size: int) -> np.ndarray:
             f"an array of shape {shape} and type {dtype} takes {expected} bytes, there are {found}"
         )
     flat = np.empty(math.prod(shape), dtype)
-    into = memoryview(flat.view(np.uint8))
+    into = flat.view(np.uint8).data
     filled = 0
     # In parts: a member of an archive would be read whole, and lie in memory twice.
     while filled < expected and (part := file.read(min(_PART, expected - filled))):
