@@ -60,7 +60,7 @@ def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[s
     try:
         cell = json.loads(path.read_text(encoding="utf-8"))
         # Settings that there were not yet have their defaults.
-        has = dataclasses.asdict(NoisySettings()) | cell["settings"]
+        has = DATASET_DEFAULTS | dataclasses.asdict(NoisySettings()) | cell["settings"]
         _check(cell, has["seeds"])
     # Of JSON that is cut off, and of values of any type in any place.
     except Exception as error:
