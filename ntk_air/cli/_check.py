@@ -41,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     known = _theorems()
     if arguments.list:
+        beside = ("names", "quick", "out", "checkpoint")
+        if arguments.seed is not None or any(getattr(arguments, name) for name in beside):
+            raise ValueError("--list names the theorems and does nothing else; give it alone.")
         for name, check in known.items():
             print(f"{name:<28}{(inspect.getdoc(check) or '').splitlines()[0]}")
         return 0

@@ -178,13 +178,14 @@ def _write_eigenpairs(options: dict[str, Any], kernel: StoredKernel) -> float:
 
 def _count_tiles(store: str) -> tuple[int, int]:
     """How many tiles are there, and how many belong there; (0, 0) before the first call."""
-    from ..kernels._store_format import MANIFEST, present_tiles, read_manifest
+    from ..kernels._seals import sealed_tiles
+    from ..kernels._store_format import MANIFEST, read_manifest
 
     path = Path(store)
     if not (path / MANIFEST).exists():
         return 0, 0
     _, layout = read_manifest(path)
-    return len(present_tiles(path, layout)), len(layout.tiles())
+    return len(sealed_tiles(path, layout)), layout.num_tiles
 
 
 def _line(summary: dict[str, Any]) -> str:

@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--rule", help="that chooses the stopping time (default leave_one_out)")
     one.add_argument("--all", action="store_true", help="list every point, not only the suspected")
     one.add_argument("--out", help=f"suspected.csv or .parquet; default the first {_SHOWN} here")
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, parser=one)
 
 
 def run(arguments: argparse.Namespace) -> int:

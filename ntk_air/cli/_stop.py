@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
         "--learning-rate", type=float, help="for the summed loss, to give times in steps"
     )
     one.add_argument("--out", help="folder for stopping.json and stopping.png")
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, parser=one)
 
 
 def run(arguments: argparse.Namespace) -> int:
