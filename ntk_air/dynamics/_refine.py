@@ -138,9 +138,16 @@ def refine_labels(
     given = _given_transition(transition, codes.shape[1], noise_rate)
     rates = _rates(eigensystem, codes, noise_rate)
     if time is None:
-        time = float(stopping_time(eigensystem, codes, rule=rule).time)
+        time = float(stopping_time(eigensystem, codes, rule=rule, remainder="mean").time)
     filters = [gradient_flow(time * factor) for factor in (1.0, *_EARLY_AND_LATE)]
-    several = leave_one_out(eigensystem, filters, codes)
+    several = leave_one_out(eigensystem, filters, codes, remainder="mean")
+    known = np.isfinite(np.asarray(several)).all(axis=(1, 2))
+    if not known[0]:
+        raise ValueError(
+            f"leave-one-out outputs at time {time:g} are not known in the eigensystem's precision; "
+            "decompose the kernel in float64 (jax.enable_x64), or pass an earlier time."
+        )
+    several = several[known]
     sharpness, rate, loss = _calibrate(several[0], codes, rates)
     labels = np.asarray(jnp.argmax(codes, axis=1))
     values = np.asarray(several, np.float64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,14 +12,17 @@ from .._checks import check_choice, check_in_range
 from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
-from ..spectral import Eigensystem, project
+from ..spectral import Eigensystem
 from ._fit import check_times, like, matching
-from ._leave_one_out import leave_one_out_scores
+from ._left_out import REMAINDERS
 from ._noise import estimate_noise
-from ._remainder import Filters, bank_of, evaluate, flows, outside, spectrum
+from ._remainder import Filters, bank_of, evaluate, spectrum
+from ._stopping_scores import left_out_scores, smoothed
 
 RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
 _GRID_POINTS = 200
+# Scores are equal within so many units of rounding, and flat where over so large a factor in time.
+_ROUND_OFF, _FLAT = 16.0, 2.0
 
 
 @result
@@ -55,6 +58,7 @@ def stopping_time(
     rule: str = "gcv",
     times: Sequence[float] | ArrayLike | None = None,
     noise_variance: float | None = None,
+    remainder: str = "bounded",
 ) -> StoppingTime:
     """When to stop kernel gradient flow, from the noisy labels alone.
 
@@ -88,26 +92,15 @@ def stopping_time(
         Soviet Math. Dokl. 7 (1966).
     """
     check_choice("rule", rule, RULES)
+    check_choice("remainder", remainder, REMAINDERS)
     matching(eigensystem, observed=observed)
     observed = as_float(observed)
     listed = check_times(time_grid(eigensystem) if times is None else times)
-    if rule in ("leave_one_out", "leave_one_out_error"):
-        squares, errors = leave_one_out_scores(eigensystem, flows(listed), observed)
-        score = squares if rule == "leave_one_out" else errors
-    else:
-        residual, freedom = _residual_and_freedom(eigensystem, listed, observed)
-        score = _gcv(residual, freedom)
-        if rule != "gcv":
-            if noise_variance is None:
-                noise_variance = float(estimate_noise(eigensystem, observed).variance)
-            check_in_range("noise_variance", noise_variance, 0.0)
-            level = observed.shape[1] * noise_variance
-            score = residual + 2 * level * freedom
-            if rule == "discrepancy":
-                score = _mismatch(residual, level)
-    best = int(jnp.argmin(score))
+    score, advice = _score(rule, eigensystem, listed, observed, noise_variance, remainder)
+    eps = float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
+    best, at_edge = _choose(rule, listed, score, eps, advice)
     grid = jnp.asarray(listed, observed.dtype)
-    return StoppingTime(grid[best], score, grid, rule, best in (0, len(listed) - 1))
+    return StoppingTime(grid[best], jnp.asarray(score, observed.dtype), grid, rule, at_edge)
 
 
 def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array, ...]:
@@ -125,33 +118,53 @@ def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array
     return like(filter, jnp.sum(fitted, axis=1) + spectrum(eigensystem).count * rest)
 
 
-def _residual_and_freedom(
-    eigensystem: Eigensystem, times: list[float], observed: Array
-) -> tuple[Array, Array]:
-    """‖ỹ − f_t‖²/n and df/n at each time."""
-    n = len(observed)
-    fitted, rest = evaluate(eigensystem, flows(times))
-    coefficients = project(eigensystem, observed)
-    energy = jnp.sum(coefficients**2, axis=1)
-    residual = jnp.matmul((1 - fitted) ** 2, energy, precision="highest")
-    freedom = jnp.sum(fitted, axis=1)
-    count = spectrum(eigensystem).count
-    if count:
-        beyond = outside(observed, observed, coefficients, coefficients)
-        residual, freedom = residual + (1 - rest) ** 2 * beyond, freedom + count * rest
-    return residual / n, freedom / n
+def _score(
+    rule: str,
+    eigensystem: Eigensystem,
+    times: list[float],
+    observed: Array,
+    noise_variance: float | None,
+    remainder: str,
+) -> tuple[np.ndarray, str]:
+    """The score (T,) of a rule, NaN where not known, and what would make more of it known."""
+    if rule in ("leave_one_out", "leave_one_out_error"):
+        left_out = left_out_scores(eigensystem, times, observed, remainder)
+        return (left_out.squares if rule == "leave_one_out" else left_out.errors), left_out.advice
+    found = smoothed(eigensystem, times, observed)
+    if rule == "gcv":
+        return found.gcv, found.advice
+    if noise_variance is None:
+        noise_variance = float(estimate_noise(eigensystem, observed).variance)
+    check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
+    level = observed.shape[1] * noise_variance
+    if rule == "sure":
+        return found.residual + 2 * level * found.freedom, found.advice
+    # Without noise the least residual is the best.
+    mismatch = found.residual if level == 0 else np.abs(found.log_residual - np.log(level))
+    return mismatch, found.advice
 
 
-@jax.jit
-def _gcv(residual: Array, freedom: Array) -> Array:
-    free = 1 - freedom
-    # At full fit both vanish; the score there is undefined, and never the choice.
-    return jnp.where(free > 1e-6, residual / jnp.where(free > 1e-6, free, 1.0) ** 2, jnp.inf)
-
-
-def _mismatch(residual: Array, level: float) -> Array:
-    """|log(residual / level)|; without noise the least residual is the best."""
-    if level == 0.0:
-        return residual
-    smallest = np.finfo(np.float32).tiny
-    return jnp.abs(jnp.log(jnp.maximum(residual, smallest)) - np.log(max(level, smallest)))
+def _choose(
+    rule: str, times: list[float], score: np.ndarray, eps: float, advice: str
+) -> tuple[int, bool]:
+    """Index of the least known score, and whether it is at an edge or ill-defined."""
+    known = ~np.isnan(score)
+    if not known.any():
+        raise ValueError(
+            f"the score of rule {rule!r} is not known at any of {len(times)} times from "
+            f"{times[0]:g} to {times[-1]:g}: {advice}, or use another rule."
+        )
+    if not known.all():
+        warnings.warn(
+            f"the score of rule {rule!r} is not known at {np.sum(~known)} of {len(times)} times, "
+            f"where it is NaN and is never the least: {advice}.",
+            stacklevel=3,
+        )
+    best = int(np.nanargmin(score))
+    # Comparisons with NaN are false.
+    tied = np.flatnonzero(score <= score[best] + _ROUND_OFF * eps * abs(score[best]))
+    bordered = np.pad(known, 1)
+    at_edge = not (bordered[tied] & bordered[tied + 2]).all()
+    # Shares of n points tie by nature; other scores that do have no minimum to speak of.
+    flat = rule != "leave_one_out_error" and times[tied[-1]] >= _FLAT * times[tied[0]]
+    return best, bool(at_edge or flat)
