@@ -19,7 +19,7 @@ from ._seeds import seed_list
 NAME = "Early-stopped logistic regression is calibrated, its limit is not"
 SOURCE = "after arXiv:2502.13283 (Wu, Bartlett, Telgarsky, Yu); the ridge bound is derived as there"
 
-NEAREST = 1 / np.sqrt(2)
+NEAREST = float(1 / np.sqrt(2))
 """Bound on |w_t - u| / |w_t| for the ridge solution u of strength 1 / (eta t)."""
 
 
