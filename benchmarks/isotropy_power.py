@@ -29,7 +29,9 @@ _FILE = "isotropy-power.json"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the cases that are missing and writes them; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.isotropy_power", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.isotropy_power", description=__doc__
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder")
     parser.add_argument("--runs", type=int, default=500, help="of the check for each true case")
     parser.add_argument("--power-runs", type=int, default=100, help="for each alternative")

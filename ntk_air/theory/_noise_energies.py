@@ -42,8 +42,11 @@ class Draws(NamedTuple):
 
 
 class _Moments(NamedTuple):
-    """Of coded labels given the clean class: means (C, C), covariances (C, C, C), traces of the
-    products of two of them (C, C), their own traces (C,), and variances of |xi|^2 (C,)."""
+    """Moments of coded labels given the clean class.
+
+    Means (C, C), covariances (C, C, C), traces of the products of two of them (C, C), their own
+    traces (C,), and variances of |xi|^2 (C,).
+    """
 
     mean: np.ndarray
     covariances: np.ndarray

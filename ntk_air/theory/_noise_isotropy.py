@@ -100,7 +100,7 @@ def check_noise_isotropy(
         >>> import numpy as np, ntk_air as na
         >>> x = np.random.default_rng(0).normal(size=(40, 5))
         >>> report = na.theory.check_noise_isotropy(
-        ...     x, x[:, 0] > 0, contrast=None, width=40, num_draws=50, seeds=1)
+        ...     x, (x[:, 0] > 0).astype(int), contrast=None, width=40, num_draws=50, seeds=1)
         >>> report.verdict
         'confirmed'
     """
