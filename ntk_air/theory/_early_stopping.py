@@ -12,7 +12,7 @@ from .._checks import check_in_range
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
 from ._early_stopping_runs import MAX_STEPS, Case, needed_width, run_groups
-from ._exponents import scaling_check
+from ._exponents import resolution_check, scaling_check
 from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
 from ._points import Points, as_points, cluster_groups, thin
 from ._report import Check, TheoremReport
@@ -45,6 +45,9 @@ def check_early_stopping(
     every point, and ||W_T - W_0|| = O(sqrt(K)) up to logarithms, whatever n. The derived form of
     the last: ||W_T - W_0|| <= 2 [sqrt(2 K n_max / (lambda(C) n_min)) max|f_0 - observed| + what
     leaks into the other directions], the factor 2 for a kernel that changes by less than half.
+    At infinite width and epsilon_0 = 0 the distance is sqrt(m^T Sigma(C)^-1 m) for m the clusters'
+    mean labels (derived): sqrt(K) times a factor that grows as lambda(C) falls, which is taken out
+    before the exponent in K is fitted.
 
     Args:
         data: a clusterable dataset with inputs (n, d), clean and observed (n, 1), clusters (n,)
@@ -92,11 +95,12 @@ def check_early_stopping(
         by_n = [run([thin(base, f, chosen[0])])[0] for f in fractions]
         by_k = [run(cluster_groups(thinned, k)) for k in counts]
     every = [*main, *by_n, *(case for cases in by_k for case in cases)]
+    conclusions = _conclusions(every, by_n, by_k)
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=_assumptions(every, phi, width),
-        conclusions=_conclusions(every, by_n, by_k),
+        assumptions=(*_assumptions(every, phi, width), resolution_check(conclusions)),
+        conclusions=conclusions,
         tables={
             "runs": tuple(row for case in every for row in _rows(case, chosen)),
             "data": tuple(_data_row(case, phi) for case in every),
@@ -161,6 +165,10 @@ def _conclusions(
     ratio = worst([c.distance / c.bound for c in every])
     # Root mean squares over the groups of clusters, so that every K sees the same clusters.
     spread = [np.sqrt(np.mean([c.distance**2 for c in cases], axis=0)) for cases in by_k]
+    counts = np.array([cases[0].num_clusters for cases in by_k])
+    # Fitting the clusters' mean labels m takes m^T Sigma(C)^-1 m: proportional to K only where the
+    # centres are orthogonal. They fill the sphere, so that lambda(C) falls.
+    travel = np.sqrt([np.mean([c.label_energy for c in cases]) for cases in by_k] / counts)
     return (
         Check(
             name="all clean labels recovered",
@@ -189,9 +197,11 @@ def _conclusions(
             "scaling with K",
             "|W_T - W_0|",
             "K",
-            [cases[0].num_clusters for cases in by_k],
+            counts,
             np.stack(spread),
             0.5,
+            correction=travel,
+            because="sqrt(m^T Sigma(C)^-1 m / K)",
         ),
     )
 

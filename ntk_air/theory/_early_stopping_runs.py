@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._activations import Activation
+from ._cluster_kernel import cluster_kernel
 from ._network_checks import ClusterSpectrum, measure_spectrum
 from ._points import Points
 from ._two_layer_training import descend, jacobian_gram
@@ -22,7 +23,8 @@ class Case(NamedTuple):
 
     Of shape (S,): ``wrong`` points whose rounded output is not the clean label, ``distance`` of
     the weights from initialisation, ``bound`` on it, ``leak``, the largest fraction fitted of any
-    direction beyond the first K.
+    direction beyond the first K. ``label_energy`` is m^T Sigma(C)^-1 m for the mean observed labels
+    m of the clusters, at infinite width; NaN where Sigma(C) has no inverse.
     """
 
     points: Points
@@ -33,6 +35,7 @@ class Case(NamedTuple):
     distance: np.ndarray
     bound: np.ndarray
     leak: np.ndarray
+    label_energy: float
 
     @property
     def num_clusters(self) -> int:
@@ -106,6 +109,17 @@ def _run(
         distance=np.asarray(trained.distance[:, -1], np.float64),
         bound=2 * (inside * np.abs(residual).max(axis=1) + outside),
         leak=rate * num_steps * beyond**2,
+        label_energy=_label_energy(points, spectrum, phi),
+    )
+
+
+def _label_energy(points: Points, spectrum: ClusterSpectrum, phi: Activation) -> float:
+    if not spectrum.least > 0:
+        return np.nan
+    sums = np.bincount(points.clusters, points.observed[:, 0], len(points.centers))
+    mean = sums / points.sizes
+    return float(
+        mean @ np.linalg.solve(np.asarray(cluster_kernel(points.centers, phi).matrix), mean)
     )
 
 

@@ -14,7 +14,7 @@ from .._numerics import double_precision
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
 from ._clusters import measure_clusters
-from ._exponents import decay_check, scaling_check
+from ._exponents import decay_check, resolution_check, scaling_check
 from ._network_checks import unit_norm_check, worst
 from ._points import Points, as_points
 from ._report import Check, TheoremReport
@@ -100,11 +100,12 @@ def check_linearization(
             cells.run(_cases, points, w, chosen, phi, num_steps, learning_rate) for w in widths
         ]
     flat = [case for row in cases for case in row]
+    conclusions = _conclusions(cases)
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=_assumptions(flat, points, phi),
-        conclusions=_conclusions(cases),
+        assumptions=(*_assumptions(flat, points, phi), resolution_check(conclusions)),
+        conclusions=conclusions,
         tables={"networks": tuple(_row(case) for case in flat)},
         histories={},
     )

@@ -18,12 +18,17 @@ EARLY, LATE, DISTILLED = "early stopping", "gradient descent, last step", "self-
 
 
 class Outcome(NamedTuple):
-    """One seed and method: margins, certificate and test errors by distance from the centres."""
+    """One seed and method: margins, certificate and test errors by distance from the centres.
+
+    ``target_margin`` is the least clean margin of what self-distillation was trained towards, over
+    points and records of the last half of the steps; NaN for the other methods.
+    """
 
     seed: int
     method: str
     step: int
     margin: float
+    target_margin: float
     lipschitz: float
     local_slope: float
     certified: float
@@ -61,7 +66,8 @@ def run_seed(
             alpha=alpha,
             label_fn=label_fn,
             clean=clean,
-            record_every=log_spaced(num_steps) if steps == num_steps else max(steps, 1),
+            record_every=_records(num_steps) if steps == num_steps else max(steps, 1),
+            record_outputs=steps == num_steps,
         )
 
     plain = train(num_steps, 1.0, method[1])
@@ -69,12 +75,30 @@ def run_seed(
     stopped = plain if best == num_steps else train(best, 1.0, method[1])
     distilled = train(num_steps, *method)
     sets = _test_sets(data, distances, num_test, seed)
+    toward = _target_margin(distilled.history, clean, observed, method[1])
     return [
-        _outcome(name, trained.params, data, sets, seed, step)
-        for name, trained, step in (
-            (EARLY, stopped, best), (LATE, plain, num_steps), (DISTILLED, distilled, num_steps),
+        _outcome(name, trained.params, data, sets, seed, step, margin)
+        for name, trained, step, margin in (
+            (EARLY, stopped, best, np.nan), (LATE, plain, num_steps, np.nan),
+            (DISTILLED, distilled, num_steps, toward),
         )
     ]  # fmt: skip
+
+
+def _records(num_steps: int) -> list[int]:
+    """Steps spaced by a constant factor, and twenty of the last half."""
+    late = np.linspace(num_steps / 2, num_steps, 20).round()
+    return sorted({*log_spaced(num_steps), *(int(s) for s in late if s >= 1)})
+
+
+def _target_margin(history: Any, clean: np.ndarray, observed: np.ndarray, label_fn: Any) -> float:
+    steps, alpha = np.asarray(history.step), np.asarray(history.alpha, np.float64)
+    margins = [
+        float(np.min(clean * (alpha[i] * observed + (1 - alpha[i]) * np.asarray(label_fn(f)))))
+        for i, f in enumerate(history.outputs)
+        if steps[i] >= steps[-1] / 2
+    ]
+    return float(np.min(margins))
 
 
 def _test_sets(
@@ -99,6 +123,7 @@ def _outcome(
     sets: list[tuple[np.ndarray, np.ndarray]],
     seed: int,
     step: int,
+    target_margin: float,
 ) -> Outcome:
     clean = np.asarray(data.clean, np.float64)[:, 0]
     inputs = np.asarray(data.inputs, np.float64)
@@ -119,6 +144,7 @@ def _outcome(
         method=method,
         step=step,
         margin=float(margins.min()),
+        target_margin=target_margin,
         lipschitz=lipschitz,
         local_slope=_slope(weights, inputs),
         certified=float(margins.min() / lipschitz),
