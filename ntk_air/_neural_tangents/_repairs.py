@@ -5,13 +5,21 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from ntk_air._neural_tangents import _repairs_empirical, _repairs_predict
+from ntk_air._neural_tangents import (
+    _repairs_parallel,
+    _repairs_empirical,
+    _repairs_predict,
+)
 from ntk_air._neural_tangents._patcher import Patcher, Repair
 
 
 def repairs() -> list[Repair]:
     """Return all repairs in the order in which they apply."""
-    return [*_repairs_empirical.REPAIRS, *_repairs_predict.REPAIRS]
+    return [
+        *_repairs_empirical.REPAIRS,
+        *_repairs_predict.REPAIRS,
+        *_repairs_parallel.REPAIRS,
+    ]
 
 
 def apply_repairs(root: ModuleType) -> None:
