@@ -29,9 +29,7 @@ _COPIES = 6
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Solves one kernel; returns 0 where eigenvalues and residuals are those of round-off."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.large_eigh", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large_eigh", description=__doc__)
     parser.add_argument("--device", choices=_harness.DEVICES, default="cpu")
     parser.add_argument("--points", type=int, default=33_000)
     parser.add_argument("--rank", type=int, help="of the residuals; the solver finds all")

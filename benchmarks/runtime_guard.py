@@ -70,9 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.runtime_guard", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.runtime_guard", description=__doc__)
     parser.add_argument("--cases", help=f"comma-separated, of: {', '.join((*CASES, *GROUPS))}")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of points")
     parser.add_argument("--rounds", type=int, default=7, help="timed calls of each, in turn")
