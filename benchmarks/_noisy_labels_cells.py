@@ -58,7 +58,7 @@ def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[s
     cell = json.loads(path.read_text(encoding="utf-8"))
     wanted = _kept(options)
     # Settings that there were not yet have their defaults.
-    has = dataclasses.asdict(NoisySettings()) | cell["settings"]
+    has = DATASET_DEFAULTS | dataclasses.asdict(NoisySettings()) | cell["settings"]
     fewer = has["seeds"] < wanted["seeds"]
     other = sorted(
         key for key in wanted if has.get(key) != wanted[key] and not (key == "seeds" and fewer)

@@ -122,7 +122,7 @@ def _measure(
     training = analysis.noisy_training(
         dataset, settings, checkpoint=options["checkpoint"], progress=True
     )
-    said = {k: options[k] for k in ("dataset", "classes", "train_size", "test_size")}
+    said = {k: options[k] for k in ("dataset", "classes", "train_size", "test_size", "purpose")}
     numbers = {
         "dataset": dataset.name,
         "num_points": training.num_points,

@@ -16,6 +16,7 @@ DATASET_DEFAULTS: dict[str, Any] = {
     "root": None,
     "classes": None,
     "train_size": None,
+    "purpose": None,
 }
 
 
@@ -29,6 +30,11 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
     parser.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
     parser.add_argument("--train-size", type=int, help="training points, class-balanced")
+    parser.add_argument(
+        "--purpose",
+        help="selection: judged on a sixth of the training set, kept apart to choose settings on; "
+        "reporting: on the test set, trained on the same points (default: the sets as they are)",
+    )
 
 
 def add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, type, str]) -> None:
@@ -89,6 +95,7 @@ def load_dataset(
         test_size=test_size,
         classes=_classes(options["classes"]),
         seed=seed,
+        purpose=options["purpose"],
     )
     kind, _, column = noise.partition(":")
     if kind == "human" and column in dataset.extra_labels:

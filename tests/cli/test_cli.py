@@ -16,7 +16,7 @@ import pytest
 
 import ntk_air as na
 from ntk_air.cli import main
-from ntk_air.cli._options import load_dataset
+from ntk_air.cli._options import DATASET_DEFAULTS, load_dataset
 
 SMALL = ["air", "--train-size", "150", "--test-size", "80", "--width", "64", "--steps", "8"]
 
@@ -155,9 +155,7 @@ def test_points_whose_annotator_named_another_class_are_left_out(tmp_path):
         tmp_path / "own.npz",
         train_inputs=rng.random((30, 4, 4, 1)), train_labels=labels, extra_worst=annotated,
     )  # fmt: skip
-    options = {
-        "dataset": str(tmp_path / "own.npz"), "root": None, "classes": "0,1", "train_size": None,
-    }  # fmt: skip
+    options = DATASET_DEFAULTS | {"dataset": str(tmp_path / "own.npz"), "classes": "0,1"}
     everyone = load_dataset(options, test_size=None, seed=0)
     named = load_dataset(options, test_size=None, seed=0, noise="human:worst")
     expected = (labels < 2) & (annotated < 2)
