@@ -56,14 +56,18 @@ def _quadratic_forms(draw: Callable[..., np.ndarray], dtype: type) -> Iterator[F
     def energies(batch: Any, matrix: Any) -> Any:
         return ((batch @ matrix) * batch).sum(-1)
 
-    batch, matrix = draw(4, 300, 31), draw(31, 31)
+    batch, small, matrix = draw(4, 300, 31), draw(4, 300, 8), draw(31, 31)
     yield Form(kind, jax.jit(energies), energies, (batch, matrix))
     # A matrix the compiler knows takes another way through it, and one of a repeated number, which
     # it never writes out, yet another.
-    for known in (lambda: jnp.asarray(matrix), lambda: jnp.full((31, 31), 0.5, dtype)):
+    for points, known in (
+        (batch, lambda: jnp.asarray(matrix)),
+        (batch, lambda: jnp.full((31, 31), 0.5, dtype)),
+        (small, lambda: jnp.full((8, 8), 0.5, dtype)),
+    ):
         compute = jax.jit(lambda b, known=known: energies(b, known()))
         reference = lambda b, known=known: energies(b, np.float64(known()))  # noqa: E731
-        yield Form(kind, compute, reference, (batch,))
+        yield Form(kind, compute, reference, (points,))
     # A size of jax issue 39103.
     rows, weights = draw(32_769 if dtype == np.float32 else 16_385, 3), draw(16, 3)
     norms = jax.jit(jax.vmap(lambda r: jnp.sum((jnp.asarray(weights) @ r) ** 2)))

@@ -57,14 +57,17 @@ errors = [error()]
 with jax.enable_x64(True):
     E = E.astype(np.float64)
     errors.append(error())
+# Unguarded, jaxlib 0.10.2 ends the process here (jax issue 40412).
+A, B = np.random.default_rng(1).normal(size=(2, 3, 1, 2, 2, 8, 8, 8)).astype(np.float32)
+errors.append(float(np.abs(jax.jit(lambda a, b: jnp.sum(a * b, 3))(A, B) - (A * B).sum(3)).max()))
 del os.environ["XLA_FLAGS"]
 child = subprocess.run([sys.executable, "-c", "import os; print(os.environ.get('XLA_FLAGS'))"],
                        capture_output=True, text=True).stdout.strip()
 print(json.dumps([errors, len(jax.devices()), dict(os.environ) == before, child, ours()]))
 """
     )
-    (single, double), devices, same, child, said = found
-    assert single < 1e-3
+    (single, double, deep), devices, same, child, said = found
+    assert max(single, deep) < 1e-3
     assert double < 1e-10
     assert (devices, same, child, said) == (2, True, "None", [])
 
