@@ -75,6 +75,8 @@ def _is_of_the_input(error: Exception) -> bool:
 
 def _one_line(error: BaseException) -> str:
     text = one_line(str(error)) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}")
     if isinstance(error, MemoryError | OverflowError | RecursionError):
         return f"{type(error).__name__}: {text}"
     return text
