@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
+from .._text import one_line
 from .._version import __version__
 from . import _air, _check, _distill, _kernel, _labels, _processes, _report, _stop
-from ._parser import Parser, one_line
+from ._parser import Parser
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
