@@ -6,6 +6,7 @@ or memory is taken for it.
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
@@ -13,7 +14,6 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -38,9 +38,10 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     # Without waiting for whoever writes to a named pipe.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is not a regular file, expected a file of data", str(path))
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(f"{Path(path)} is not a regular file, expected a file of data.")
         yield file
 
 

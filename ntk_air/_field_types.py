@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import AbstractArray
+from jaxtyping import AbstractArray, Float, Int
 
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 _KINDS = {bool: "a truth value", int: "a whole number", float: "a number", str: "text"}
@@ -47,9 +47,20 @@ def wrong_field(kind: type, fields: dict[str, Any]) -> str | None:
     return None
 
 
+class _AnyShape:
+    """``Float[Array, ...]`` as a formatter writes it, where jaxtyping wants ``"..."``."""
+
+    def __init__(self, kind: Any):
+        self._kind = kind
+
+    def __getitem__(self, item: tuple[Any, Any]) -> Any:
+        array, shape = item
+        return self._kind[array, "..." if shape is ... else shape]
+
+
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+    return typing.get_type_hints(kind, localns={"Float": _AnyShape(Float), "Int": _AnyShape(Int)})
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -118,9 +129,10 @@ def _axes(hint: Any) -> int | None:
     """How many axes are declared; None where any number may be."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return next((_axes(part) for part in typing.get_args(hint) if _is_array(part)), None)
-    if not (_is_array(hint) and issubclass(hint, AbstractArray)) or "..." in hint.dim_str:
+    if not (_is_array(hint) and issubclass(hint, AbstractArray)):
         return None
-    return len(hint.dim_str.split())
+    shape = hint.dim_str.split()
+    return None if "..." in shape else len(shape)
 
 
 def _named(hint: Any) -> str:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line, plain
 from ._options import (
     DATASET_DEFAULTS,
     add_dataset_options,
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import analysis, reports
 
     if options["out"] is None:
-        print(json.dumps(analysis.summary(_analyse(options)), indent=1))
+        numbers = plain(analysis.summary(_analyse(options)))
+        print(json.dumps(numbers, indent=1, allow_nan=False))
         return 0
     began = time.perf_counter()
     with reports.output_folder(options["out"]) as out:
@@ -113,7 +115,7 @@ def _tell(numbers: dict[str, Any], out: Path, seconds: float) -> None:
     air, accuracy = numbers["air"], numbers["stopping"]["test_accuracy"]
     k = headline_rank(numbers)
     print(
-        f"{numbers['dataset']}: {numbers['num_points']} points, "
+        f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
         f"{numbers['noise_rate']:.1%} wrong labels ({numbers['noise']})"
     )
     print(

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import markdown
+
 if TYPE_CHECKING:
     from ..theory import TheoremReport
 
@@ -111,5 +113,5 @@ def _cell(value: Any) -> str:
 
 def _index(made: dict[str, TheoremReport]) -> str:
     lines = ["| theorem | verdict |", "| --- | --- |"]
-    lines += [f"| [{r.name}]({name}.md) | {r.verdict} |" for name, r in made.items()]
+    lines += [f"| [{markdown(r.name)}]({name}.md) | {r.verdict} |" for name, r in made.items()]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line
 from ._options import (
     DATASET_DEFAULTS,
     add_dataset_options,
@@ -160,8 +161,9 @@ def _figure(result: DistillationResult, numbers: dict[str, Any]) -> Figure:
 def _table(numbers: dict[str, Any]) -> str:
     settings = numbers["settings"]
     lines = [
-        f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['noise_rate']:.1%} wrong "
-        f"labels ({settings['noise']}), {numbers['num_held_out']} noisy points held out to stop by",
+        f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
+        f"{numbers['noise_rate']:.1%} wrong labels ({settings['noise']}), "
+        f"{numbers['num_held_out']} noisy points held out to stop by",
         f"{settings['method']}, {settings['network']}, {settings['epochs']} "
         f"epoch{'s' * (settings['epochs'] > 1)}, "
         f"{settings['seeds']} seed{'s' * (settings['seeds'] > 1)}",

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line, spreadsheet
 from ._noisy_labels import DEFAULTS, add_options, prepare
 from ._options import options_of
 
@@ -129,8 +130,8 @@ def _headline(problem: Problem, refined: RefinedLabels) -> str:
 
     count, n = int(np.sum(np.asarray(refined.suspected))), len(problem.noisy.labels)
     line = (
-        f"{problem.dataset.name}: {count} of {n} labels suspected ({count / n:.1%}); noise rate "
-        f"{float(refined.noise_rate):.3f} of most likely labels"
+        f"{one_line(problem.dataset.name)}: {count} of {n} labels suspected ({count / n:.1%}); "
+        f"noise rate {float(refined.noise_rate):.3f} of most likely labels"
     )
     if refined.identified:
         return line
@@ -159,6 +160,7 @@ def _against_the_truth(problem: Problem, refined: RefinedLabels) -> str:
 
 
 def _show(table: dict[str, list[Any]]) -> None:
+    table = {k: [one_line(c) if type(c) is str else c for c in v] for k, v in table.items()}
     width = max([len("suggested"), *map(len, table["observed_name"])])
     print(f"{'index':>8}  {'observed':<{width}}  {'suggested':<{width}}  score  confidence")
     for i, index in enumerate(table["index"][:_SHOWN]):
@@ -182,4 +184,6 @@ def _write(table: dict[str, list[Any]], out: Path) -> None:
     with open(out, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
+        rows = zip(*table.values(), strict=True)
+        # Names of classes come from the data, and the file is made to be opened in a spreadsheet.
+        writer.writerows([spreadsheet(c) if type(c) is str else c for c in row] for row in rows)

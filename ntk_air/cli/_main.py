@@ -14,9 +14,10 @@ import jax
 import jaxlib
 
 from .._runtime import check_runtime
+from .._text import one_line
 from .._version import __version__
 from . import _air, _check, _distill, _kernel, _labels, _processes, _report, _stop
-from ._parser import Parser, one_line
+from ._parser import Parser
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -98,6 +99,8 @@ def _is_of_the_input(error: Exception) -> bool:
 
 def _one_line(error: BaseException) -> str:
     text = one_line(str(error)) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}")
     if isinstance(error, MemoryError | OverflowError | RecursionError):
         return f"{type(error).__name__}: {text}"
     return text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+from .._text import one_line
+
 _BAD_INPUT = 2
 _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
@@ -51,8 +53,3 @@ def checked_setting(path: str, action: argparse.Action, value: Any) -> Any:
             f"{path} sets {name} to {value!r}, expected one of {', '.join(action.choices)}."
         )
     return value
-
-
-def one_line(text: str) -> str:
-    """Text on one line, without what a terminal would obey: names in files may hold anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))

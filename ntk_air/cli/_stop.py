@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line, plain
 from ._noisy_labels import DEFAULTS, add_options, prepare
 from ._options import options_of
 
@@ -56,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         figure = plots.standalone(plots.stopping_rules, found, test_accuracy=accuracy)
         figure.savefig(out / "stopping.png")
-        (out / "stopping.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        (out / "stopping.json").write_text(
+            json.dumps(plain(numbers), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
     print(_table(numbers))
     print(out)
     return 0
@@ -139,7 +142,8 @@ def _table(numbers: dict[str, Any]) -> str:
         else "an estimate"
     )
     lines = [
-        f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['num_classes']} classes",
+        f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
+        f"{numbers['num_classes']} classes",
         f"noise rate by the tail {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
         f"at most {noise['upper']:.3f} if the noise is symmetric; most likely "
         f"{noise['likelihood']:.3f}, by confident learning {noise['confident']:.3f}{true}",
