@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_finite
 from .._numerics import as_float
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
@@ -129,6 +130,7 @@ def _eps(eigensystem: Eigensystem) -> float:
 
 def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) -> Problem:
     """The problem in float64; to be called, and used, where float64 is enabled."""
+    check_finite("observed", observed)
     values, errors, reach = map(jnp.asarray, told(eigensystem, remainder))
     outside = eigensystem.num_points - eigensystem.rank
     vectors = jnp.asarray(eigensystem.eigenvectors, jnp.float64)
