@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool
 
 from .._checks import check_choice
 from .._numerics import as_float, double_precision
@@ -24,7 +25,10 @@ from ._left_out import (
 )
 from ._left_out_filters import filter_outputs
 from ._left_out_flow import flow_outputs
-from ._remainder import Filters, bank_of, evaluate
+from ._remainder import Bank, Filters, bank_of, evaluate, flows
+
+# Outputs without the points that are smaller than this, over those with them, count as this large.
+_NEXT_TO_NOTHING = 1e-3
 
 
 def leave_one_out(
@@ -81,9 +85,10 @@ def leave_one_out(
     with double_precision():
         problem = problem_of(eigensystem, observed, remainder)
         outputs, errors = _outputs(problem, listed)
-        known = _known(problem, outputs, errors)
+        known = _known(problem, outputs, errors, bank_of(filter))
         found = jnp.asarray(np.where(known, outputs, np.nan), as_float(observed).dtype)
-    _warn(problem, known, [f"filter {index}" for index in range(len(listed))])
+    names = [f"filter {index}" for index in range(len(listed))]
+    _warn(known, names, problem.tolerance, what_helps(eigensystem, remainder))
     return like(filter, found)
 
 
@@ -118,13 +123,14 @@ def leave_one_out_flow(
     """
     matching(eigensystem, observed=observed)
     check_choice("remainder", remainder, REMAINDERS)
-    times = check_times(time)
+    times = check_times(np.asarray(time))
     with double_precision():
         problem = problem_of(eigensystem, observed, remainder)
         outputs, errors = _flow(problem, times)
-        known = _known(problem, outputs, errors)
+        known = _known(problem, outputs, errors, flows(times))
         found = jnp.asarray(np.where(known, outputs, np.nan), as_float(observed).dtype)
-    _warn(problem, known, [f"time {one:g}" for one in times])
+    names = [f"time {one:g}" for one in times]
+    _warn(known, names, problem.tolerance, what_helps(eigensystem, remainder))
     return found[0] if np.ndim(time) == 0 else found
 
 
@@ -132,6 +138,8 @@ def _outputs(problem: Problem, filters: list[Filter]) -> tuple[np.ndarray, np.nd
     """Outputs and their uncertainty, (F, n, C) each, by the way that suits each filter."""
     shape = len(filters), *problem.parts.observed.shape
     outputs, errors = np.zeros(shape), np.zeros(shape)
+    if shape[1] == 1:  # Nothing is left to learn from.
+        return outputs, errors
     flow_times = {i: t for i, one in enumerate(filters) if (t := flow_time(one)) is not None}
     strengths = {i: z for i, one in enumerate(filters) if (z := ridge_strength(one)) is not None}
     others = [i for i in range(len(filters)) if i not in flow_times and i not in strengths]
@@ -154,20 +162,29 @@ def _flow(problem: Problem, times: list[float]) -> tuple[np.ndarray, np.ndarray]
     return np.concatenate([f for f, _ in windows]), np.concatenate([e for _, e in windows])
 
 
-def _known(problem: Problem, outputs: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    largest = np.max(np.abs(outputs), axis=(1, 2), keepdims=True, initial=0.0)
-    size = np.minimum(largest, np.max(np.abs(np.asarray(problem.parts.observed)), initial=0.0))
-    return np.isfinite(outputs) & (errors <= problem.tolerance * size)
+def _known(
+    problem: Problem, outputs: np.ndarray, errors: np.ndarray, bank: Bank
+) -> Bool[np.ndarray, "F n C"]:
+    """Where errors are within the tolerance of the largest output, or target if that is smaller."""
+    parts = problem.parts
+    largest = np.max(np.abs(outputs), axis=(1, 2), initial=0.0)
+    size = np.minimum(largest, float(np.max(np.abs(np.asarray(parts.observed)), initial=0.0)))
+    # Points that say nothing of each other get zeros, which no error is small beside.
+    count = problem.directions
+    fitted = np.asarray(bank(parts.values[:count] * problem.scale), np.float64)
+    energy = np.max(fitted**2 @ np.asarray(parts.energy)[:count], axis=1, initial=0.0)
+    size = np.maximum(size, _NEXT_TO_NOTHING * np.sqrt(energy / len(parts.observed)))
+    return np.isfinite(outputs) & (errors <= problem.tolerance * size[:, None, None])
 
 
-def _warn(problem: Problem, known: np.ndarray, names: list[str]) -> None:
-    if known.all():
+def _warn(known: np.ndarray, names: list[str], tolerance: float, advice: str) -> None:
+    missing = ~np.all(known, axis=2)
+    if not missing.any():
         return
-    missing = ~known.all(axis=2)
-    where = [name for name, some in zip(names, missing.any(axis=1), strict=True) if some]
+    where = [name for name, row in zip(names, missing, strict=True) if row.any()]
     places = where[0] if len(where) == 1 else f"{where[0]} and {len(where) - 1} more"
     warnings.warn(
         f"{missing.sum()} of {missing.size} leave-one-out outputs are not known to "
-        f"{problem.tolerance:g} and are NaN (at {places}): {what_helps(problem)}.",
+        f"{tolerance:g} and are NaN (at {places}): {advice}.",
         stacklevel=3,
     )

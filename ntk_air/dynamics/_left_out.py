@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_finite
 from .._numerics import as_float
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
@@ -79,13 +80,30 @@ class Problem:
     tolerance: float
     outside: int
 
+    @property
+    def directions(self) -> int:
+        """How many of the parts' directions there are: without the last if none is outside."""
+        return len(self.parts.values) - (self.outside == 0)
 
-def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) -> Problem:
-    """The problem in float64; to be called, and used, where float64 is enabled."""
+
+class Told(NamedTuple):
+    """Eigenvalues over the largest, one more for all that is outside, and how well each is told.
+
+    Attributes:
+        values: (r + 1,); zero where they count as zero.
+        errors: (r + 1,), uncertainty of each direction, of random sign.
+        reach: (r + 1,), how far an eigenvalue that is not known can lie from where it counts.
+    """
+
+    values: Float[np.ndarray, " s"]
+    errors: Float[np.ndarray, " s"]
+    reach: Float[np.ndarray, " s"]
+
+
+def told(eigensystem: Eigensystem, remainder: str) -> Told:
+    """What the eigensystem tells of each direction; see `uncertainty` for where it comes from."""
     held = spectrum(eigensystem)
-    dtype = np.dtype(eigensystem.eigenvalues.dtype)
-    eps = float(jnp.finfo(dtype).eps)
-    scale = float(eigensystem.eigenvalues[0])
+    scale, eps = float(eigensystem.eigenvalues[0]), _eps(eigensystem)
     n, rank = eigensystem.eigenvectors.shape
     raw = np.asarray(eigensystem.eigenvalues, np.float64) / scale
     values = np.asarray(held.values, np.float64) / scale
@@ -103,11 +121,24 @@ def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) ->
     mean = held.mean / scale
     if held.count and remainder == "bounded":
         reach[-1] = max(held.top / scale - mean, mean)
+    return Told(np.append(values, mean), errors, reach)
+
+
+def _eps(eigensystem: Eigensystem) -> float:
+    return float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
+
+
+def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) -> Problem:
+    """The problem in float64; to be called, and used, where float64 is enabled."""
+    check_finite("observed", observed)
+    values, errors, reach = map(jnp.asarray, told(eigensystem, remainder))
+    outside = eigensystem.num_points - eigensystem.rank
     vectors = jnp.asarray(eigensystem.eigenvectors, jnp.float64)
     targets = jnp.asarray(as_float(observed), jnp.float64)
-    extended = jnp.asarray(np.append(values, mean))
-    parts = _parts(vectors, extended, targets, jnp.asarray(errors), jnp.asarray(reach), held.count)
-    return Problem(parts, scale, eps, TOLERANCES[dtype], held.count)
+    parts = _parts(vectors, targets, values, errors, reach, outside > 0)
+    tolerance = TOLERANCES[np.dtype(eigensystem.eigenvalues.dtype)]
+    scale = float(eigensystem.eigenvalues[0])
+    return Problem(parts, scale, _eps(eigensystem), tolerance, outside)
 
 
 def _clear(trusted: np.ndarray, floor: float) -> bool:
@@ -119,12 +150,12 @@ def _clear(trusted: np.ndarray, floor: float) -> bool:
 
 
 def _parts(
-    vectors: Array, values: Array, targets: Array, errors: Array, reach: Array, count: int
+    vectors: Array, targets: Array, values: Array, errors: Array, reach: Array, partial: bool
 ) -> Parts:
     coefficients = jnp.matmul(vectors.T, targets, precision="highest")
     squares = vectors**2
     weight, part = jnp.zeros(len(vectors)), jnp.zeros_like(targets)
-    if count:
+    if partial:
         weight = jnp.maximum(1 - jnp.sum(squares, axis=1), 0.0)
         part = targets - jnp.matmul(vectors, coefficients, precision="highest")
     squares = jnp.concatenate([squares, weight[:, None]], axis=1)
@@ -209,13 +240,14 @@ def _uncertainty(parts: Parts, z: Array) -> Array:
     return moved + jnp.where(z < 1, _ROUNDING * cancelled, 0.0)
 
 
-def what_helps(problem: Problem) -> str:
+def what_helps(eigensystem: Eigensystem, remainder: str) -> str:
     """What would make more values known."""
-    if problem.outside and bool(np.asarray(problem.parts.reach)[-1] > 0):
+    outside = eigensystem.num_points - eigensystem.rank
+    if outside and remainder == "bounded":
         return (
-            f"{problem.outside} directions are outside the eigensystem; decompose all of them, or "
-            "pass remainder='mean' for an estimate"
+            f"{outside} directions are outside the eigensystem; decompose all of them, or pass "
+            "remainder='mean' for an estimate"
         )
-    if problem.eps > 1e-10:
+    if _eps(eigensystem) > 1e-10:
         return "decompose the kernel in float64 (jax.enable_x64), or train less"
     return "the kernel's small eigenvalues are below round-off; train less"

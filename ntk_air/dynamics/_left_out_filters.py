@@ -1,9 +1,9 @@
 """Any filter without one of a kernel's points: its values at the eigenvalues of what is left.
 
 Without point i the eigenvalues μ_j of the kernel lie between those of the whole, at the zeros of
-Q_i(−μ) = Σ_k U_ik²/(λ_k − μ), and f^{(−i)} = Σ_j g(μ_j)/μ_j · R_i(−μ_j)/Q_i'(μ_j). The zeros are found
-by rational interpolation at the two neighbouring poles (Li, LAPACK working note 89, 1993), each as
-an offset from the nearer one, which keeps all its digits.
+Q_i(−μ) = Σ_k U_ik²/(λ_k − μ), and f^{(−i)} = Σ_j g(μ_j)/μ_j · R_i(−μ_j)/Q_i'(μ_j). The zeros are
+found by rational interpolation at the two neighbouring poles (Li, LAPACK working note 89, 1993),
+each as an offset from the nearer one, which keeps all its digits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def filter_outputs(
     parts, scale = problem.parts, problem.scale
     n, outputs = parts.observed.shape
     poles = _poles(problem)
-    held = np.asarray(parts.values)[: len(parts.values) - (not problem.outside)]
+    held = np.asarray(parts.values)[: problem.directions]
     simple = [_elementwise(one, held * scale) for one in filters]
     size = max(1, _BLOCK // max(1, n * (outputs + len(filters))))
     blocks = []
@@ -73,7 +73,7 @@ def filter_outputs(
 
 def _poles(problem: Problem) -> Poles:
     values = np.asarray(problem.parts.values)
-    weighty = np.arange(len(values)) < len(values) - (not problem.outside)
+    weighty = np.arange(len(values)) < problem.directions
     listed = np.argsort(-np.where(weighty, values, -1.0), kind="stable")
     group = np.zeros(len(values), int)
     distinct: list[float] = []
@@ -97,7 +97,7 @@ def _poles(problem: Problem) -> Poles:
 
 
 def _elementwise(filter_: Filter, values: np.ndarray) -> bool:
-    """Whether a filter looks at each eigenvalue by itself: at half of them reversed, both halves."""
+    """Whether a filter looks at each eigenvalue by itself: tried on either half, reversed."""
     whole = np.asarray(filter_(jnp.asarray(values)))
     for half in (slice(None, None, 2), slice(1, None, 2)):
         some = np.asarray(filter_(jnp.asarray(values[half][::-1])))[::-1]
@@ -199,7 +199,7 @@ def _nearer_root(constant: Array, near: Array, far: Array, gap: Array) -> Array:
 def _uncertainty(problem: Problem, filter_: Filter) -> Float[np.ndarray, "n C"]:
     """That of ridge as weak as the filter, times how much steeper the filter is anywhere."""
     parts = problem.parts
-    values = np.asarray(parts.values)[: len(parts.values) - (not problem.outside)]
+    values = np.asarray(parts.values)[: problem.directions]
     fitted = np.asarray(filter_(jnp.asarray(values * problem.scale)), np.float64)
     positive = values > 0
     ratio = fitted[positive] / values[positive]

@@ -37,8 +37,8 @@ def flow_outputs(
     shape = problem.parts.observed.shape
     for window in _windows(scaled):
         inside = scaled[window]
-        if inside[0] == 0:
-            outputs = jnp.zeros((1, *shape))
+        if inside[0] == 0 or shape[0] == 1:  # Nothing is learned, or nothing left to learn from.
+            outputs = jnp.zeros((len(inside), *shape))
         elif np.isinf(inside[0]):
             outputs = ridge_outputs(problem, np.full(1, smallest(problem)))
         else:
@@ -108,7 +108,7 @@ class _Sensitivity:
         self._held: dict[float, np.ndarray] = {}
 
     def __call__(self, time: float) -> np.ndarray:
-        if time == 0:
+        if time == 0 or len(self._problem.parts.observed) == 1:
             return np.zeros(self._problem.parts.observed.shape)
         if np.isinf(time):
             strength = smallest(self._problem)

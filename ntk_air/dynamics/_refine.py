@@ -141,7 +141,7 @@ def refine_labels(
         time = float(stopping_time(eigensystem, codes, rule=rule, remainder="mean").time)
     filters = [gradient_flow(time * factor) for factor in (1.0, *_EARLY_AND_LATE)]
     several = leave_one_out(eigensystem, filters, codes, remainder="mean")
-    known = np.isfinite(np.asarray(several)).all(axis=(1, 2))
+    known = np.all(np.isfinite(np.asarray(several)), axis=(1, 2))
     if not known[0]:
         raise ValueError(
             f"leave-one-out outputs at time {time:g} are not known in the eigensystem's precision; "

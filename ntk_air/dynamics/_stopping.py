@@ -14,13 +14,16 @@ from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
 from ._fit import check_times, like, matching
-from ._left_out import REMAINDERS
+from ._left_out import REMAINDERS, what_helps
 from ._noise import estimate_noise
 from ._remainder import Filters, bank_of, evaluate, spectrum
 from ._stopping_scores import left_out_scores, smoothed
 
 RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
+_LEFT_OUT = ("leave_one_out", "leave_one_out_error")
 _GRID_POINTS = 200
+# Largest relative error of a score of another rule that counts as known.
+_SCORE_ERROR = 0.05
 # Scores are equal within so many units of rounding, and flat where over so large a factor in time.
 _ROUND_OFF, _FLAT = 16.0, 2.0
 
@@ -31,10 +34,13 @@ class StoppingTime:
 
     Attributes:
         time: (), the time with the least score (learning rate × step).
-        score: (T,), the score at each time of the grid; smaller is better.
+        score: (T,), the score at each time of the grid; smaller is better, NaN where not known.
         times: (T,), the grid.
         rule: which score.
-        at_edge: whether the minimum lies at an end of the grid, so that it may lie outside.
+        at_edge: whether the minimum is not to be relied on: it lies, or ties to rounding with a
+            time that lies, at an end of the grid or next to a score that is not known, so that the
+            least may be elsewhere; or (but for shares of points) scores tie over a factor of two
+            in time, so that there is no minimum to speak of.
     """
 
     time: Float[Array, ""]
@@ -69,34 +75,56 @@ def stopping_time(
       up to a constant.
     - ``"discrepancy"``: |log(R / C σ²)|, Morozov's principle: stop when the residual is as large
       as the noise.
-    - ``"leave_one_out"``: the mean square of ỹ_i − f^{(−i)}(x_i), by `leave_one_out`.
+    - ``"leave_one_out"``: the mean square of ỹ_i − f^{(−i)}(x_i), by `leave_one_out_flow`: what n
+      retrainings on the other points, each to the same time, give.
     - ``"leave_one_out_error"``: the share of points whose observed class is not that of the largest
       output of f^{(−i)}(x_i) (or its sign, for one output). Symmetric noise leaves the order of
       accuracies as it is, so this chooses for accuracy where the others choose for squared error.
 
+    For early-stopped training GCV is no consistent estimate of the test error: it is too large by
+    more, the more directions are fitted (Patil, Wu, Tibshirani, arXiv:2402.16793; measured in
+    docs/stopping.md). Both leave-one-out rules are unbiased for training on one point less.
+
+    A score that the eigensystem does not tell is NaN, a warning counts those times, and none of
+    them is ever chosen: for leave-one-out where values of `leave_one_out` are not given, for the
+    others where eigenvalue errors could move the score by more than 5 %.
+
     Args:
-        eigensystem: of the training kernel; directions outside a partial one count at their mean
-            eigenvalue.
+        eigensystem: of the training kernel; of a partial one directions outside count at their mean
+            eigenvalue, in leave-one-out as ``remainder`` says.
         observed: observed targets ỹ (n, C).
         rule: one of ``RULES``.
         times: grid to search; default `time_grid`.
         noise_variance: σ² = E‖ξ_i‖²/C, for the two rules that need it; default `estimate_noise`.
+        remainder: ``"bounded"`` or ``"mean"``, for the leave-one-out rules as in `leave_one_out`.
 
     Returns:
         A `StoppingTime`.
 
     Raises:
-        ValueError: on an unknown rule, shapes that do not match, bad times, or a negative variance.
+        ValueError: on an unknown rule or remainder, shapes that do not match, bad times, a negative
+            variance, or a score that is known at none of the times.
 
     Source: Golub, Heath, Wahba, Technometrics 21 (1979); Stein, Ann. Statist. 9 (1981); Morozov,
         Soviet Math. Dokl. 7 (1966).
+
+    Example:
+        >>> import numpy as np
+        >>> import ntk_air as na
+        >>> x = np.linspace(-1, 1, 40)[:, None]
+        >>> es = na.spectral.eigendecompose(np.exp(-8 * (x - x.T) ** 2) + 0.1 * np.eye(40))
+        >>> noise = np.random.default_rng(0).normal(size=(40, 1))
+        >>> found = na.dynamics.stopping_time(es, np.sin(3 * x) + 0.5 * noise, rule="leave_one_out")
+        >>> found.at_edge
+        False
     """
     check_choice("rule", rule, RULES)
     check_choice("remainder", remainder, REMAINDERS)
     matching(eigensystem, observed=observed)
     observed = as_float(observed)
     listed = check_times(time_grid(eigensystem) if times is None else times)
-    score, advice = _score(rule, eigensystem, listed, observed, noise_variance, remainder)
+    score = _score(rule, eigensystem, listed, observed, noise_variance, remainder)
+    advice = what_helps(eigensystem, remainder if rule in _LEFT_OUT else "mean")
     eps = float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
     best, at_edge = _choose(rule, listed, score, eps, advice)
     grid = jnp.asarray(listed, observed.dtype)
@@ -125,23 +153,30 @@ def _score(
     observed: Array,
     noise_variance: float | None,
     remainder: str,
-) -> tuple[np.ndarray, str]:
-    """The score (T,) of a rule, NaN where not known, and what would make more of it known."""
-    if rule in ("leave_one_out", "leave_one_out_error"):
+) -> np.ndarray:
+    """The score (T,) of a rule, NaN where not known."""
+    if rule in _LEFT_OUT:
         left_out = left_out_scores(eigensystem, times, observed, remainder)
-        return (left_out.squares if rule == "leave_one_out" else left_out.errors), left_out.advice
+        return left_out.squares if rule == "leave_one_out" else left_out.errors
     found = smoothed(eigensystem, times, observed)
+    residual = np.exp(found.log_residual)
     if rule == "gcv":
-        return found.gcv, found.advice
+        told = np.isfinite(found.log_free)
+        score = np.exp(found.log_residual - 2 * np.where(told, found.log_free, 0.0))
+        error = found.residual_error + 2 * found.free_error
+        return np.where(told & (error <= _SCORE_ERROR), score, np.nan)
     if noise_variance is None:
         noise_variance = float(estimate_noise(eigensystem, observed).variance)
     check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
     level = observed.shape[1] * noise_variance
     if rule == "sure":
-        return found.residual + 2 * level * found.freedom, found.advice
+        score = residual + 2 * level * found.freedom
+        free = np.exp(found.log_free)
+        error = residual * found.residual_error + 2 * level * free * found.free_error
+        return np.where(error <= _SCORE_ERROR * score, score, np.nan)
     # Without noise the least residual is the best.
-    mismatch = found.residual if level == 0 else np.abs(found.log_residual - np.log(level))
-    return mismatch, found.advice
+    score = residual if level == 0 else np.abs(found.log_residual - np.log(level))
+    return np.where(found.residual_error <= _SCORE_ERROR, score, np.nan)
 
 
 def _choose(

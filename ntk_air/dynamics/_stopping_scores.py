@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from .._numerics import double_precision
-from .._typing import Array, Float
+from .._typing import Array
 from ..spectral import Eigensystem
-from ._left_out import SAFETY, Parts, problem_of, what_helps
+from ._left_out import SAFETY, problem_of, told
 from ._left_out_flow import flow_outputs
-
-# Largest relative error of a generalised cross-validation score that counts as known.
-_GCV_ERROR = 0.05
+from ._remainder import split
 
 
 class LeftOut(NamedTuple):
@@ -24,12 +21,10 @@ class LeftOut(NamedTuple):
     Attributes:
         squares: (T,), mean square of ỹ_i − f^{(−i)}(x_i).
         errors: (T,), share of points whose class f^{(−i)}(x_i) misses.
-        advice: what would make more of them known.
     """
 
     squares: np.ndarray
     errors: np.ndarray
-    advice: str
 
 
 def left_out_scores(
@@ -50,7 +45,7 @@ def left_out_scores(
             doubtful = np.mean(_margins(outputs, classes) < np.max(errors, axis=2), axis=1)
             share = np.mean(_classes(outputs) != classes, axis=1)
             missed[window] = np.where(doubtful <= problem.tolerance, share, np.nan)
-    return LeftOut(squares, missed, what_helps(problem))
+    return LeftOut(squares, missed)
 
 
 def _classes(outputs: np.ndarray) -> np.ndarray:
@@ -68,69 +63,53 @@ def _margins(outputs: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 class Smoothed(NamedTuple):
-    """Residual and freedom of gradient flow at each of T times.
+    """Residual and freedom of gradient flow at each of T times, with relative errors.
 
     Attributes:
-        residual: (T,), R = ‖ỹ − f_t‖²/n.
-        log_residual: (T,), its logarithm, where R itself may be too small for a number.
+        log_residual: (T,), of R = ‖ỹ − f_t‖²/n.
+        residual_error: (T,), of R.
         freedom: (T,), df/n.
-        gcv: (T,), R / (1 − df/n)², NaN where not known to 5 %.
-        advice: what would make more of it known.
+        log_free: (T,), of 1 − df/n.
+        free_error: (T,), of 1 − df/n.
     """
 
-    residual: np.ndarray
     log_residual: np.ndarray
+    residual_error: np.ndarray
     freedom: np.ndarray
-    gcv: np.ndarray
-    advice: str
+    log_free: np.ndarray
+    free_error: np.ndarray
 
 
 def smoothed(eigensystem: Eigensystem, times: list[float], observed: Array) -> Smoothed:
-    """Residual, freedom and GCV; directions outside count at their mean eigenvalue.
+    """Residual and freedom; directions outside count at their mean eigenvalue.
 
     R and 1 − df/n vanish together late in training. Both are sums of exponentials of −λ_k t, taken
-    as logarithms, so that their ratio is the ratio of what is left; it is not known once the
-    eigenvalues' own errors, times t, move it.
+    as logarithms so that neither is a difference nor underflows; they are not known once the
+    eigenvalues' own errors, times t, move them.
     """
-    with double_precision():
-        problem = problem_of(eigensystem, observed, "mean")
-        counts = np.ones(len(problem.parts.values))
-        counts[-1] = problem.outside
-        scaled = jnp.asarray(np.asarray(times, np.float64) * problem.scale)
-        found = _sums(problem.parts, jnp.asarray(counts), scaled)
-        log_residual, log_free, freedom, error = map(np.asarray, found)
-    log_n = np.log(len(observed))
-    log_residual, log_free = log_residual - log_n, log_free - log_n
-    told = (error <= _GCV_ERROR) & np.isfinite(log_free)
-    gcv = np.exp(log_residual - 2 * np.where(told, log_free, 0.0))
-    gcv = np.where(told, gcv, np.nan)
-    residual = np.exp(log_residual)
-    return Smoothed(residual, log_residual, freedom / len(observed), gcv, what_helps(problem))
+    coefficients, beyond = split(eigensystem, observed)
+    energy = np.sum(np.asarray(coefficients, np.float64) ** 2, axis=1)
+    energy = np.append(energy, float(beyond))
+    counts = np.ones(len(energy))
+    counts[-1] = eigensystem.num_points - eigensystem.rank
+    values, errors, reach = told(eigensystem, "mean")
+    scaled = np.asarray(times, np.float64)[:, None] * float(eigensystem.eigenvalues[0])
+    # A direction of eigenvalue zero is never fitted, not even in infinite time.
+    with np.errstate(invalid="ignore"):
+        rates = np.where(values > 0, values * scaled, 0.0)
+        spread = SAFETY * errors * (values > 0) / np.sqrt(len(observed)) + reach
+        moves = np.where(spread > 0, spread * scaled, 0.0)
+    with np.errstate(divide="ignore"):
+        left, free = np.log(energy) - 2 * rates, np.log(counts) - rates
+    freedom = -np.expm1(-rates) @ counts / len(observed)
+    log_residual, log_free = (
+        logsumexp(one, axis=1) - np.log(len(observed)) for one in (left, free)
+    )
+    return Smoothed(log_residual, 2 * _mean(left, moves), freedom, log_free, _mean(free, moves))
 
 
-@jax.jit
-def _sums(
-    parts: Parts, counts: Array, times: Array
-) -> tuple[Float[Array, " T"], Float[Array, " T"], Float[Array, " T"], Float[Array, " T"]]:
-    """log ‖ỹ − f_t‖², log(n − df), df and the relative error of the score at each time."""
-    energy = jnp.sum(parts.energy, axis=1)
-    points = len(parts.observed)
-
-    def one(time: Array) -> tuple[Array, Array, Array, Array]:
-        # A direction of eigenvalue zero is never fitted, not even in infinite time.
-        rates = jnp.where(parts.values > 0, parts.values * time, 0.0)
-        left, free = -2 * rates + jnp.log(energy), -rates + jnp.log(counts)
-        moves = jnp.where(rates > 0, parts.errors, 0.0) / jnp.sqrt(points)
-        moves = jnp.where(parts.reach + moves > 0, (SAFETY * moves + parts.reach) * time, 0.0)
-        error = 2 * (_mean(left, moves) + _mean(free, moves))
-        freedom = jnp.sum(counts * -jnp.expm1(-rates))
-        return jax.nn.logsumexp(left), jax.nn.logsumexp(free), freedom, error
-
-    return jax.lax.map(one, times)
-
-
-def _mean(logarithms: Array, values: Array) -> Array:
-    """The mean of values under weights given by their logarithms."""
-    some = jnp.max(logarithms) > -jnp.inf
-    weights = jnp.where(some, jax.nn.softmax(jnp.where(some, logarithms, 0.0)), 0.0)
-    return jnp.sum(jnp.where(weights > 0, weights * values, 0.0))
+def _mean(logarithms: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Row means under weights given by their logarithms; 0 where all weigh nothing."""
+    some = np.max(logarithms, axis=1, keepdims=True) > -np.inf
+    weights = softmax(np.where(some, logarithms, 0.0), axis=1) * some
+    return np.sum(np.where(weights > 0, weights * np.where(weights > 0, values, 0.0), 0.0), axis=1)
