@@ -192,6 +192,9 @@ def _conclusions(
             [len(c.points.inputs) for c in by_n],
             np.stack([c.distance for c in by_n]),
             0.0,
+            # Numbers of wrong labels are whole: their share, and with it m, varies with n.
+            correction=np.sqrt([c.label_energy for c in by_n]),
+            because="sqrt(m^T Sigma(C)^-1 m)",
         ),
         scaling_check(
             "scaling with K",
