@@ -32,13 +32,15 @@ class Risks(NamedTuple):
     """Under the true distribution, with p = sigmoid(x w) and p* = P(y = 1 | x).
 
     ``logistic`` is the mean loss, ``error`` the probability of an error, ``calibration`` the
-    calibration error C(w) = E |p - p*|^2 of arXiv:2502.13283 and ``distance`` E |p - p*|.
+    calibration error C(w) = E |p - p*|^2 of arXiv:2502.13283, ``distance`` E |p - p*| and
+    ``undecided`` E min(p, 1 - p)^2, 0 for weights that have diverged.
     """
 
     logistic: float
     error: float
     calibration: float
     distance: float
+    undecided: float
 
 
 def draw(
@@ -155,6 +157,7 @@ def risks(problem: Problem, weights: np.ndarray) -> Risks:
         error=float(density @ np.where(scores == 0, 0.5, error)),
         calibration=float(density @ (gaps**2 @ mass)),
         distance=float(density @ (np.abs(gaps) @ mass)),
+        undecided=float(density @ special.expit(-np.abs(scores)) ** 2),
     )
 
 
