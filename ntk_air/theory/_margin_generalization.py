@@ -46,9 +46,9 @@ def check_margin_generalization(
     (Gamma = 1, softplus; ||v|| = 1), so a training point of clean margin m is surrounded by a ball
     of radius m / L in which every point is classified right: the certified distance, proportional
     to the margin. Both are right inside the clusters, for a fraction rho <= delta / 8 of wrong
-    labels as early stopping asks; gradient descent run on loses margin there, since it fits wrong labels
-    point by point. Away from the centres the clean label of a point is that of the
-    centre it started from, meaningful up to half the separation of the classes. All this is for
+    labels as early stopping asks; gradient descent run on loses margin there, since it fits wrong
+    labels point by point. Away from the centres the clean label of a point is that of the centre
+    it started from, meaningful up to half the separation of the classes. All this is for
     schedules that let the observed labels go and label functions that sharpen: plain training
     (alpha = 1) or the identity are reported as other than assumed. Trained by full-batch gradient
     descent on half the summed squared distance; steps of size 1 / lambda_1.

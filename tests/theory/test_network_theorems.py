@@ -180,17 +180,15 @@ def test_too_many_points_for_the_dimension_cannot_be_fitted():
     assert made.verdict == "not applicable"
 
 
-@pytest.mark.parametrize("seeds", [(11, 12, 13, 14), (21, 22, 23, 24)])
 @pytest.mark.parametrize("report", [bimodality, early_stopping, overfitting])
-def test_size_over_data_and_initialisations(report, seeds):
-    """Other true instances are not violated; which they are was not looked for."""
-    data = (
-        make(seed=seeds[0])
-        if report is not overfitting
-        else make(**FAR, noise_rate=0.1, seed=seeds[0])
-    )
-    made = report(data, seeds=seeds)
-    assert made.verdict != "violated", made.to_markdown()
+def test_size_over_data_and_initialisations(report):
+    """Other true instances: 95 % intervals leave one of four out now and then, never two."""
+    found = []
+    for seed in (11, 21, 31, 41):
+        options = FAR | {"noise_rate": 0.1} if report is overfitting else {}
+        found.append(report(make(**options, seed=seed), seeds=range(seed, seed + 3)).verdict)
+    assert found.count("violated") <= 1, found
+    assert "confirmed" in found
 
 
 # Mutations: each must turn its report red.
