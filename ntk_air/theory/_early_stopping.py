@@ -45,9 +45,10 @@ def check_early_stopping(
     every point, and ||W_T - W_0|| = O(sqrt(K)) up to logarithms, whatever n. The derived form of
     the last: ||W_T - W_0|| <= 2 [sqrt(2 K n_max / (lambda(C) n_min)) max|f_0 - observed| + what
     leaks into the other directions], the factor 2 for a kernel that changes by less than half.
-    At infinite width and epsilon_0 = 0 the distance is sqrt(m^T Sigma(C)^-1 m) for m the clusters'
-    mean labels (derived): sqrt(K) times a factor that grows as lambda(C) falls, which is taken out
-    before the exponent in K is fitted.
+    The linearised network travels sqrt(sum_k (1 - (1 - eta lambda_k)^T)^2 (u_k^T r)^2 / lambda_k)
+    for r = f_0 - observed (derived): sqrt(K) times a factor that grows as lambda(C) falls, and that
+    depends on f_0 and the share of wrong labels. It is computed from the initial kernel and taken
+    out before exponents in n and K are fitted to what the network travelled.
 
     Args:
         data: a clusterable dataset with inputs (n, d), clean and observed (n, 1), clusters (n,)
@@ -166,9 +167,9 @@ def _conclusions(
     # Root mean squares over the groups of clusters, so that every K sees the same clusters.
     spread = [np.sqrt(np.mean([c.distance**2 for c in cases], axis=0)) for cases in by_k]
     counts = np.array([cases[0].num_clusters for cases in by_k])
-    # Fitting the clusters' mean labels m takes m^T Sigma(C)^-1 m: proportional to K only where the
-    # centres are orthogonal. They fill the sphere, so that lambda(C) falls.
-    travel = np.sqrt([np.mean([c.label_energy for c in cases]) for cases in by_k] / counts)
+    # What the linearised network travels is proportional to sqrt(K) only where the centres are
+    # orthogonal: they fill the sphere, so that lambda(C) falls.
+    linear = np.sqrt([np.mean([c.linear**2 for c in cases], axis=0) for cases in by_k])
     return (
         Check(
             name="all clean labels recovered",
@@ -192,6 +193,9 @@ def _conclusions(
             [len(c.points.inputs) for c in by_n],
             np.stack([c.distance for c in by_n]),
             0.0,
+            # Numbers of wrong labels are whole: their share varies with n.
+            correction=np.stack([c.linear for c in by_n]),
+            because="linearised |W_T - W_0|",
         ),
         scaling_check(
             "scaling with K",
@@ -200,8 +204,8 @@ def _conclusions(
             counts,
             np.stack(spread),
             0.5,
-            correction=travel,
-            because="sqrt(m^T Sigma(C)^-1 m / K)",
+            correction=linear / np.sqrt(counts)[:, None],
+            because="(linearised |W_T - W_0| / sqrt(K))",
         ),
     )
 

@@ -13,8 +13,8 @@ from ._scaling import PowerLaw, power_law
 ROUND_OFF = 1e-6
 """Distance of an exponent from its interval that float32 values leave: it counts as inside."""
 
-RESOLUTION = 0.3
-"""Largest half-width of an interval that decides about an exponent."""
+RESOLUTION = 0.5
+"""Largest half-width of an interval that decides: a wider one holds both 0 and a half or a whole."""
 
 
 def scaling_check(
@@ -28,6 +28,7 @@ def scaling_check(
     correction: Any = 1.0,
     because: str = "",
     next_order: float | None = None,
+    replicates: bool = False,
 ) -> Check:
     """The interval of the fitted exponent holds the predicted one.
 
@@ -43,8 +44,11 @@ def scaling_check(
             law at these sizes; the law is fitted to values / correction.
         because: the correction in symbols.
         next_order: q of a derived next term x^(predicted + q), see `power_law`.
+        replicates: columns are independent draws at every size and share one constant.
     """
-    scaling, law = _measured(quantity, size, sizes, values, predicted, correction, next_order)
+    scaling, law = _measured(
+        quantity, size, sizes, values, predicted, correction, next_order, replicates
+    )
     law_text = f"{quantity}{f' / {because}' if because else ''} ~ {size}^{_exponent(predicted)}"
     if next_order is not None:
         law_text += f" (1 + c {size}^{_exponent(next_order)})"
@@ -67,6 +71,7 @@ def decay_check(
     values: Any,
     bound: float,
     verb: str = "falling",
+    replicates: bool = False,
 ) -> Check:
     """The exponent may be at most ``bound``: the lower end of its interval is not above it.
 
@@ -78,8 +83,9 @@ def decay_check(
         values: (W, S), as in `scaling_check`.
         bound: the largest exponent that the theorem allows.
         verb: how the quantity moves.
+        replicates: as in `scaling_check`.
     """
-    scaling, law = _measured(quantity, size, sizes, values, bound, 1.0, None)
+    scaling, law = _measured(quantity, size, sizes, values, bound, 1.0, None, replicates)
     return Check(
         name=name,
         statement=f"{quantity} {verb} at least as fast as {size}^{_exponent(bound)}: lower end of "
@@ -117,11 +123,12 @@ def _measured(
     predicted: float,
     correction: Any,
     next_order: float | None,
+    replicates: bool,
 ) -> tuple[Scaling, PowerLaw | str]:
     values = np.asarray(values, np.float64)
     sizes = np.asarray(sizes, np.float64)
     sizes = np.broadcast_to(sizes.reshape(len(values), -1), values.shape).copy()
-    seeds = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    seeds = np.broadcast_to(0 if replicates else np.arange(values.shape[1]), values.shape)
     factor = np.asarray(correction, np.float64)
     factor = np.broadcast_to(factor[:, None] if factor.ndim == 1 else factor, values.shape)
     law: PowerLaw | str = "no power law: a size or value is zero, negative or not finite"

@@ -75,7 +75,7 @@ def check_linearization(
         num_steps: T; time = learning_rate x step.
         learning_rate: of the loss summed over points; None is 1 / lambda_1(K_0) of each network.
         seeds: how many initialisations, or their seeds.
-        quick: at most 2 seeds, 100 steps, the first 4 widths.
+        quick: at most 100 steps, the first 4 widths.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
 
@@ -93,7 +93,7 @@ def check_linearization(
         widths, num_steps = tuple(widths)[:4], min(num_steps, 100)
     if len(set(widths)) < 3:
         raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
-    chosen = seed_list(seeds, 2 if quick else None)
+    chosen = seed_list(seeds)
     points = as_points(_default_data() if data is None else data)
     with Cells(len(widths), checkpoint, progress) as cells:
         cases = [
@@ -214,6 +214,7 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
             widths,
             [[c.bound / c.scale**2 for c in row] for row in cases],
             -0.5,
+            replicates=True,
         ),
         decay_check(
             "scaling of the error with the width",
@@ -222,6 +223,7 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
             widths,
             [[c.error for c in row] for row in cases],
             -0.5,
+            replicates=True,
         ),
         decay_check(
             "scaling of the kernel's change with the width",
@@ -230,6 +232,7 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
             widths,
             [[c.kernel_change for c in row] for row in cases],
             -0.5,
+            replicates=True,
         ),
         Check(
             name="the linearised network predicts training",

@@ -32,13 +32,15 @@ class Risks(NamedTuple):
     """Under the true distribution, with p = sigmoid(x w) and p* = P(y = 1 | x).
 
     ``logistic`` is the mean loss, ``error`` the probability of an error, ``calibration`` the
-    calibration error C(w) = E |p - p*|^2 of arXiv:2502.13283 and ``distance`` E |p - p*|.
+    calibration error C(w) = E |p - p*|^2 of arXiv:2502.13283, ``distance`` E |p - p*| and
+    ``undecided`` E min(p, 1 - p)^2, 0 for weights that have diverged.
     """
 
     logistic: float
     error: float
     calibration: float
     distance: float
+    undecided: float
 
 
 def draw(
@@ -155,6 +157,7 @@ def risks(problem: Problem, weights: np.ndarray) -> Risks:
         error=float(density @ np.where(scores == 0, 0.5, error)),
         calibration=float(density @ (gaps**2 @ mass)),
         distance=float(density @ (np.abs(gaps) @ mass)),
+        undecided=float(density @ special.expit(-np.abs(scores)) ** 2),
     )
 
 
@@ -164,13 +167,14 @@ def limit_calibration(problem: Problem) -> float:
     Their p(w; x) goes to 0 or 1 at almost every x, and C(w) to the distance of p* from it.
     """
     true = float(np.sqrt(problem.variances @ problem.truth**2))
-    grid, mass = _normal_grid(_nodes(true))
+    # The integrand has a corner at 0, where the grid converges like its spacing squared.
+    grid, mass = _normal_grid(20 * _nodes(true) + 1)
     return float(mass @ special.expit(-np.abs(true * grid)) ** 2)
 
 
 def _nodes(spread: float) -> int:
     """Points of a grid that resolves sigmoid(spread z): its poles are pi / spread away."""
-    return max(201, 2 * int(np.ceil(12 * spread)) + 1)
+    return max(201, 2 * int(np.ceil(12 * spread)) + 1)  # odd: 0 is one of them
 
 
 def _normal_grid(count: int) -> tuple[np.ndarray, np.ndarray]:

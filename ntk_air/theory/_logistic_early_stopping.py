@@ -48,8 +48,10 @@ def check_logistic_early_stopping(
     not for a model that is right on average, such as w = 0. It is at most half the excess risk
     (Pinsker's inequality), and the excess error at most 2 E |p - p*| <= 2 sqrt(C) (derived). The
     paper: both vanish as n grows where training stops early; on separable data the norm diverges,
-    p goes to 0 or 1, and C stays above E min(p*, 1 - p*)^2. Checked: the stopped solution is below
-    that value, below w = 0 and below the last step; the last step is above that value.
+    p goes to 0 or 1, and C ends above c = E min(p*, 1 - p*)^2. At every w, sqrt(C) >= sqrt(c) -
+    sqrt(E min(p, 1 - p)^2), whose last term vanishes as |w| grows (derived: p* is no nearer to any
+    decision than to its own). Checked: these inequalities at every record; the stopped solution is
+    below c, below w = 0 and below the last step.
 
     The training loss is at most L(u) + |u|^2 / (2 t) for every u (derived), which along a
     separating direction is log^2(t) / t up to constants: it falls at least as fast as that bound.

@@ -21,7 +21,9 @@ class Outcome(NamedTuple):
     """One seed and method: margins, certificate and test errors by distance from the centres.
 
     ``target_margin`` is the least clean margin of what self-distillation was trained towards, over
-    points and records of the last half of the steps; NaN for the other methods.
+    points and records of the last half of the steps, ``reachable`` the clean margin at which the
+    network linearised at initialisation, trained on these targets from half way on, would end;
+    both NaN for the other methods.
     """
 
     seed: int
@@ -29,6 +31,7 @@ class Outcome(NamedTuple):
     step: int
     margin: float
     target_margin: float
+    reachable: float
     lipschitz: float
     local_slope: float
     certified: float
@@ -53,7 +56,8 @@ def run_seed(
     clean, observed = targets(data)
     inputs = jnp.asarray(data.inputs, jnp.result_type(float))
     weights = two_layer_init(jax.random.key(seed), width, inputs.shape[1])
-    rate = 1.0 / float(np.linalg.eigvalsh(np.asarray(two_layer_ntk(weights, inputs)))[-1])
+    values, vectors = np.linalg.eigh(np.asarray(two_layer_ntk(weights, inputs), np.float64))
+    rate = 1.0 / float(values[-1])
 
     def train(steps: int, alpha: Any, label_fn: Any) -> Any:
         return distillation.self_distill(
@@ -75,11 +79,13 @@ def run_seed(
     stopped = plain if best == num_steps else train(best, 1.0, method[1])
     distilled = train(num_steps, *method)
     sets = _test_sets(data, distances, num_test, seed)
-    toward = _target_margin(distilled.history, clean, observed, method[1])
+    decay = np.clip(1 - rate * values, 0, 1), vectors
+    toward = _target_margins(distilled.history, clean, observed, method[1], decay)
+    unknown = (np.nan, np.nan)
     return [
-        _outcome(name, trained.params, data, sets, seed, step, margin)
-        for name, trained, step, margin in (
-            (EARLY, stopped, best, np.nan), (LATE, plain, num_steps, np.nan),
+        _outcome(name, trained.params, data, sets, seed, step, margins)
+        for name, trained, step, margins in (
+            (EARLY, stopped, best, unknown), (LATE, plain, num_steps, unknown),
             (DISTILLED, distilled, num_steps, toward),
         )
     ]  # fmt: skip
@@ -91,14 +97,27 @@ def _records(num_steps: int) -> list[int]:
     return sorted({*log_spaced(num_steps), *(int(s) for s in late if s >= 1)})
 
 
-def _target_margin(history: Any, clean: np.ndarray, observed: np.ndarray, label_fn: Any) -> float:
+def _target_margins(
+    history: Any,
+    clean: np.ndarray,
+    observed: np.ndarray,
+    label_fn: Any,
+    decay: tuple[np.ndarray, np.ndarray],
+) -> tuple[float, float]:
+    """Least clean margin of the targets of the last half, and the one that its steps reach.
+
+    ``decay`` are the factors 1 - eta lambda of a step and the kernel's eigenvectors.
+    """
     steps, alpha = np.asarray(history.step), np.asarray(history.alpha, np.float64)
-    margins = [
-        float(np.min(clean * (alpha[i] * observed + (1 - alpha[i]) * np.asarray(label_fn(f)))))
-        for i, f in enumerate(history.outputs)
-        if steps[i] >= steps[-1] / 2
+    outputs = np.asarray(history.outputs, np.float64)
+    late = np.flatnonzero(steps >= steps[-1] / 2)
+    targets_ = [
+        alpha[i] * observed + (1 - alpha[i]) * np.asarray(label_fn(outputs[i])) for i in late
     ]
-    return float(np.min(margins))
+    factors, vectors = decay
+    left = factors[:, None] ** (steps[-1] - steps[late[0]])
+    end = targets_[-1] + vectors @ (left * (vectors.T @ (outputs[late[0]] - targets_[-1])))
+    return min(float(np.min(clean * t)) for t in targets_), float(np.min(clean * end))
 
 
 def _test_sets(
@@ -123,7 +142,7 @@ def _outcome(
     sets: list[tuple[np.ndarray, np.ndarray]],
     seed: int,
     step: int,
-    target_margin: float,
+    margins_ahead: tuple[float, float],
 ) -> Outcome:
     clean = np.asarray(data.clean, np.float64)[:, 0]
     inputs = np.asarray(data.inputs, np.float64)
@@ -144,7 +163,8 @@ def _outcome(
         method=method,
         step=step,
         margin=float(margins.min()),
-        target_margin=target_margin,
+        target_margin=margins_ahead[0],
+        reachable=margins_ahead[1],
         lipschitz=lipschitz,
         local_slope=_slope(weights, inputs),
         certified=float(margins.min() / lipschitz),

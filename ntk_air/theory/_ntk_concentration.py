@@ -89,6 +89,7 @@ def check_ntk_concentration(
             widths,
             [[c.deviation for c in row] for row in cases],
             -0.5,
+            replicates=True,
         ),
         _variance_check(flat),
     )

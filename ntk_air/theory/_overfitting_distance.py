@@ -75,8 +75,8 @@ def check_overfitting_distance(
     fraction rho of the labels of each cluster wrong, the distance is of order sqrt(rho n / K) delta
     / epsilon_0 or more. For the network linearised at initialisation the exponents -1 in
     epsilon_0 and, as a share rho of the wrong labels lies along the clusters' means, that of
-    sqrt(rho (1 - rho)) are derived; the network itself grows at least as fast in 1 / epsilon_0: so
-    far from initialisation its curvature costs more the farther it goes.
+    sqrt(rho (1 - rho)) are derived; the network's own distance grows at least as fast: so far from
+    initialisation its curvature costs more the farther it goes.
 
     The network that is tested is the nearest that fits: Gauss-Newton steps of least norm from
     initialisation, in float64. What holds for it is the hardest case of what holds for all.
@@ -267,17 +267,32 @@ def _conclusions(
             # Parts along the cluster means and the curvature of phi, of relative order epsilon_0.
             next_order=1.0,
         ),
-        scaling_check(
+        decay_check(
             "scaling with the noise rate",
-            "|W - W_0|",
+            "|W - W_0| / sqrt(1 - rho)",
+            "1 / rho",
+            1 / rates,
+            _rms(by_rate, "distance") / np.sqrt(1 - rates),
+            -0.5,
+        ),
+        scaling_check(
+            "scaling of the linearised network's distance with the noise rate",
+            "sqrt((observed - f_0)^T K_0^-1 (observed - f_0))",
             "rho",
             rates,
-            [[np.sqrt(np.mean([c.distance**2 for c in d])) for d in row] for row in by_rate],
+            _rms(by_rate, "linear"),
             0.5,
             # A share rho of the wrong labels' energy lies along their clusters' means.
             correction=np.sqrt(1 - rates),
             because="sqrt(1 - rho)",
         ),
+    )
+
+
+def _rms(by_rate: Sequence[Sequence[Sequence[Case]]], field: str) -> np.ndarray:
+    """Root mean square over the draws of wrong labels, one row per rate, one column per seed."""
+    return np.array(
+        [[np.sqrt(np.mean([getattr(c, field) ** 2 for c in d])) for d in row] for row in by_rate]
     )
 
 

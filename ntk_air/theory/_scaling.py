@@ -46,7 +46,8 @@ def power_law(x: Any, y: Any, groups: Any, *, next_order: float | None = None) -
         groups: (N,) the group of each.
         next_order: q of a law y = constant x^exponent (1 + c x^q + ...), whose c is fitted too.
             What this moves the exponent by is added to the interval on both sides: the last term
-            kept stands for those that are not.
+            kept stands for those that are not. Two values of x do not tell c: there the largest
+            x^q is added, for |c| up to 1.
 
     Returns:
         The exponent and its interval.
@@ -66,6 +67,9 @@ def power_law(x: Any, y: Any, groups: Any, *, next_order: float | None = None) -
     plain = _fit(np.log(x), np.log(y), None, groups)
     if next_order is None:
         return plain
+    if len(np.unique(np.log(x).round(2))) < 3:
+        shift = float(np.max(x**next_order))
+        return PowerLaw(exponent=plain.exponent, low=plain.low - shift, high=plain.high + shift)
     law = _fit(np.log(x), np.log(y), x**next_order, groups)
     shift = abs(law.exponent - plain.exponent)
     return PowerLaw(exponent=law.exponent, low=law.low - shift, high=law.high + shift)
@@ -83,7 +87,8 @@ def _fit(
         term = _centred(term, rows)
         each = [(_without(log_x[r], term[r]), _without(log_y[r], term[r])) for r in rows]
     spreads = np.array([float(a @ a) for a, _ in each])
-    sloping = spreads > 1e-20
+    # What is left of two values once the term is taken out is round-off.
+    sloping = spreads > 1e-12 * max(float(log_x @ log_x), 1e-300)
     if sloping.sum() >= 3:
         slopes = np.array([a @ b for a, b in each])[sloping] / spreads[sloping]
         return _of_slopes(slopes, spreads[sloping] / spreads.sum())
