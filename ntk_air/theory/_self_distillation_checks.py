@@ -11,6 +11,7 @@ from ..distillation import History
 from ._clusters import ClusterGeometry
 from ._report import Check
 from ._self_distillation_law import ROUND_OFF, bound_of, settled_step
+from ._self_distillation_premise import LABELS_KEPT
 from ._self_distillation_runs import (
     GRADIENT_DESCENT,
     LIMIT_ALPHA,
@@ -119,7 +120,7 @@ def function_space_conclusions(every: Sequence[SeedRuns], plan: Plan) -> tuple[C
         ),
     ]
     # The limit is that of h(f) = y, which a soft label function gives up to `wrong` only.
-    allowed = ROUND_OFF + (wrong if wrong <= 0.1 else 0.0)
+    allowed = ROUND_OFF + (wrong if wrong <= LABELS_KEPT else 0.0)
     checks.append(
         Check(
             name="limit of a constant alpha (function space)",

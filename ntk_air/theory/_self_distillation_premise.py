@@ -12,6 +12,7 @@ from ._report import Check
 from ._self_distillation_law import ROUND_OFF, settled_step
 from ._self_distillation_runs import (
     GRADIENT_DESCENT,
+    LIMIT_ALPHA,
     SELF_DISTILLATION,
     Plan,
     SeedRuns,
@@ -21,6 +22,9 @@ from ._self_distillation_runs import (
 
 FIRST_STEPS = 1e-9
 """Relative deviation of float64 steps from the algorithm's up to which they count as the same."""
+
+LABELS_KEPT = 0.1
+"""Distance per root-n up to which a soft label function counts as giving the clean labels."""
 
 
 def runs_are_the_algorithm(every: Sequence[SeedRuns]) -> bool:
@@ -39,7 +43,7 @@ def schedule_checks(
     (1 - alpha) y on average, towards y only while alpha > 1 / (2 (1 - rho)): but that pull is
     weaker than gradient descent's, so that signs which the latter has right may still be wrong.)
     """
-    last = max(float(np.asarray(r.linear.distilled.alpha)[-1]) for r in every)
+    last = float(np.max([weights_of_steps(plan, r.linear.distilled)[-1] for r in every]))
     # The other four fifths are left to what has not been fitted yet.
     allowed = 0.2 * accuracy * geometry.average_error
     ends = Check(
@@ -57,6 +61,7 @@ def schedule_checks(
         _trusted_check(every, plan.num_steps),
         *_end_checks(every, geometry, accuracy, plan),
         _wide_check(every, geometry, accuracy),
+        _limit_check(every),
     )
 
 
@@ -139,6 +144,17 @@ def _wide_check(every: Sequence[SeedRuns], geometry: ClusterGeometry, accuracy: 
         required=allowed,
         measured=off,
         holds=off <= allowed,
+    )
+
+
+def _limit_check(every: Sequence[SeedRuns]) -> Check:
+    wrong = float(np.max([r.linear.limit_label for r in every]))
+    return Check(
+        name="labels stay clean at a constant alpha",
+        statement=f"|h(f_s) - y| / sqrt(n) from clean outputs, alpha {LIMIT_ALPHA:g}, every step",
+        required=LABELS_KEPT,
+        measured=wrong,
+        holds=wrong <= LABELS_KEPT,
     )
 
 
