@@ -182,11 +182,10 @@ if {mode} == 1:
 for path in ("_src/predict.py", "_src/empirical.py", "__init__.py"):
     edit(path, "\\nADDED = 1\\nfor _ in range(2): ADDED += 1\\n")
 cell("1")
-cell("predict, empirical = (sys.modules['neural_tangents._src.' + n] for n in ('predict', 'empirical'))")
+cell("predict = sys.modules['neural_tangents._src.predict']")
+cell("empirical = sys.modules['neural_tangents._src.empirical']")
 cell("check(); assert predict.ADDED == empirical.ADDED == nt.ADDED == 3")
-# A function that a repair replaces, and one that it does not.
-edit("_src/predict.py", "\\ndef max_learning_rate(*args): return 'of the file'\\n")
-path, before = edit("_src/empirical.py", "\\ndef _new(): return 1\\n")
+edit("_src/empirical.py", "\\ndef _new(): return 1\\n")
 cell("1")
 cell("check(); assert empirical._new() == 1")
 edit("_src/empirical.py", "\\n1 / 0\\n")
