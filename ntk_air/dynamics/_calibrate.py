@@ -12,6 +12,7 @@ import numpy as np
 import scipy.optimize
 
 from .._typing import Float
+from ._rate import TailEvidence
 
 # Standard deviations of the priors, for outputs scaled to root mean square one.
 _CLASSES, _TIMES, _NORM, _CONFUSION = 0.2, 0.5, 0.3, 3.0
@@ -75,17 +76,22 @@ def class_sensitive(
 
 
 def estimated_transition(
-    outputs: Float[np.ndarray, "n C"], labels: np.ndarray, sharpness: float
+    outputs: Float[np.ndarray, "n C"],
+    labels: np.ndarray,
+    sharpness: float,
+    evidence: TailEvidence,
 ) -> tuple[Float[np.ndarray, "n C"], Float[np.ndarray, "C C"], float]:
     """Clean-class probabilities softmax(β f) and transition matrix of most likely labels.
 
-    The likelihood has several maxima; the best of a few searches is taken, from matrices that keep
-    more or fewer labels.
+    Likely with the energy of their tail, without which scale and sharpness are confounded. The
+    likelihood has several maxima; the best of a few searches is taken, from matrices that keep more
+    or fewer labels.
 
     Args:
         outputs: leave-one-out outputs f (n, C), float64.
         labels: observed classes (n,).
         sharpness: β to start from.
+        evidence: of the tail.
 
     Returns:
         (n, C) p(c | x), the transition matrix (C, C), and the mean negative log-likelihood.
@@ -97,10 +103,16 @@ def estimated_transition(
     def transition(x: np.ndarray, keep: float) -> np.ndarray:
         return np.exp(_log_softmax(np.log(uniform(keep, classes)) + x[1:].reshape(classes, -1)))
 
+    def told(x: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        logits = x[0] * scaled
+        value, slope, by_matrix = _likelihood(logits, labels, matrix)
+        cost, more, by_more = _tail_cost(np.exp(_log_softmax(logits)), matrix, evidence)
+        return value + cost / n, slope + more / n, by_matrix + by_more / n
+
     def searched(keep: float) -> tuple[float, np.ndarray, np.ndarray]:
         def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
             matrix = transition(x, keep)
-            value, slope, by_matrix = _likelihood(x[0] * scaled, labels, matrix)
+            value, slope, by_matrix = told(x, matrix)
             by_logits = matrix * (by_matrix - np.sum(by_matrix * matrix, axis=1, keepdims=True))
             prior = x[1:] / (n * _CONFUSION**2)
             gradient = np.concatenate([[np.sum(slope * scaled)], by_logits.ravel() + prior])
@@ -110,11 +122,37 @@ def estimated_transition(
         start[0] = 2 * sharpness * size
         x = _minimise(loss, start)
         matrix = transition(x, keep)
-        value = _likelihood(x[0] * scaled, labels, matrix)[0]
-        return value, matrix, np.exp(_log_softmax(x[0] * scaled))
+        return told(x, matrix)[0], matrix, np.exp(_log_softmax(x[0] * scaled))
 
     value, matrix, clean = min((searched(keep) for keep in _STARTS), key=lambda found: found[0])
     return clean, matrix, value
+
+
+def equal_rate(
+    shares: Float[np.ndarray, " C"], matrix: Float[np.ndarray, "C C"]
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The ρ of symmetric noise of the same energy, and its slopes in the shares and the matrix.
+
+    Noise of matrix T has the energy Σ_c π_c v_c of the centred codes' own, where
+    v_c = 1 − (Σ_j T_cj² − 1/C) / (1 − 1/C); that of symmetric noise is 1 − κ².
+    """
+    classes = len(matrix)
+    spread = 1.0 - 1.0 / classes
+    lost = 1.0 - (np.sum(matrix**2, axis=1) - 1.0 / classes) / spread
+    kept = np.sqrt(max(1.0 - float(shares @ lost), 1e-9))
+    by_energy = spread / (2 * kept)
+    by_matrix = by_energy * shares[:, None] * (-2 * matrix / spread)
+    return spread * (1 - kept), by_energy * lost, by_matrix
+
+
+def _tail_cost(
+    clean: np.ndarray, matrix: np.ndarray, evidence: TailEvidence
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The tail's cost of a matrix, its slope in the logits of the clean classes and the matrix."""
+    rate, by_shares, by_matrix = equal_rate(clean.mean(axis=0), matrix)
+    cost, slope = evidence.cost_and_slope(np.float64(rate))
+    by_logits = clean * (by_shares - clean @ by_shares[:, None]) / len(clean)
+    return float(cost), slope * by_logits, slope * by_matrix
 
 
 def supports(clean: Float[np.ndarray, "n C"], loss: float, symmetric_loss: float) -> bool:
