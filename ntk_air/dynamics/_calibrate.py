@@ -15,10 +15,10 @@ from .._typing import Float
 from ._rate import TailEvidence
 
 # Standard deviations of the priors, for outputs scaled to root mean square one.
-_CLASSES, _TIMES, _NORM, _CONFUSION = 0.2, 0.5, 0.3, 3.0
+_CLASSES, _TIMES, _NORM, _CONFUSION, _BIASES = 0.2, 0.5, 0.3, 3.0, 0.5
 # Share of labels kept by the transition matrices that the search starts from.
 _STARTS = (0.9, 0.7, 0.5)
-_ANCHORED = 0.75
+_ANCHORED, _EMPTIED = 0.75, 0.5
 
 
 def class_sensitive(
@@ -80,12 +80,13 @@ def estimated_transition(
     labels: np.ndarray,
     sharpness: float,
     evidence: TailEvidence,
-) -> tuple[Float[np.ndarray, "n C"], Float[np.ndarray, "C C"], float]:
-    """Clean-class probabilities softmax(β f) and transition matrix of most likely labels.
+) -> tuple[Float[np.ndarray, "n C"], Float[np.ndarray, "C C"], Float[np.ndarray, " C"], float]:
+    """Clean-class probabilities softmax(β (f + b)) and transition matrix of most likely labels.
 
-    Likely with the energy of their tail, without which scale and sharpness are confounded. The
-    likelihood has several maxima; the best of a few searches is taken, from matrices that keep more
-    or fewer labels.
+    Likely with the energy of their tail, without which scale and sharpness are confounded. Noise
+    that prefers classes shifts the outputs between which a class is certain, and the biases b with
+    them. The likelihood has several maxima; the best of a few searches is taken, from matrices that
+    keep more or fewer labels.
 
     Args:
         outputs: leave-one-out outputs f (n, C), float64.
@@ -94,38 +95,47 @@ def estimated_transition(
         evidence: of the tail.
 
     Returns:
-        (n, C) p(c | x), the transition matrix (C, C), and the mean negative log-likelihood.
+        (n, C) p(c | x), the transition matrix (C, C), the biases (C,), and the mean negative
+        log-likelihood.
     """
     n, classes = outputs.shape
     size = _size(outputs)
     scaled = outputs / size
 
+    spread = np.repeat([_BIASES, _CONFUSION], [classes, classes**2])
+
     def transition(x: np.ndarray, keep: float) -> np.ndarray:
-        return np.exp(_log_softmax(np.log(uniform(keep, classes)) + x[1:].reshape(classes, -1)))
+        free = x[1 + classes :].reshape(classes, -1)
+        return np.exp(_log_softmax(np.log(uniform(keep, classes)) + free))
+
+    def logits(x: np.ndarray) -> np.ndarray:
+        return x[0] * (scaled + x[1 : 1 + classes])
 
     def told(x: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        logits = x[0] * scaled
-        value, slope, by_matrix = _likelihood(logits, labels, matrix)
-        cost, more, by_more = _tail_cost(np.exp(_log_softmax(logits)), matrix, evidence)
+        value, slope, by_matrix = _likelihood(logits(x), labels, matrix)
+        cost, more, by_more = _tail_cost(np.exp(_log_softmax(logits(x))), matrix, evidence)
         return value + cost / n, slope + more / n, by_matrix + by_more / n
 
-    def searched(keep: float) -> tuple[float, np.ndarray, np.ndarray]:
+    def searched(keep: float) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
         def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
             matrix = transition(x, keep)
             value, slope, by_matrix = told(x, matrix)
             by_logits = matrix * (by_matrix - np.sum(by_matrix * matrix, axis=1, keepdims=True))
-            prior = x[1:] / (n * _CONFUSION**2)
-            gradient = np.concatenate([[np.sum(slope * scaled)], by_logits.ravel() + prior])
+            prior = x[1:] / (n * spread**2)
+            by_sharpness = np.sum(slope * (scaled + x[1 : 1 + classes]))
+            by_rest = np.concatenate([x[0] * slope.sum(axis=0), by_logits.ravel()])
+            gradient = np.concatenate([[by_sharpness], by_rest + prior])
             return value + float(prior @ x[1:]) / 2, gradient
 
-        start = np.zeros(1 + classes**2)
+        start = np.zeros(1 + classes + classes**2)
         start[0] = 2 * sharpness * size
         x = _minimise(loss, start)
         matrix = transition(x, keep)
-        return told(x, matrix)[0], matrix, np.exp(_log_softmax(x[0] * scaled))
+        return told(x, matrix)[0], matrix, np.exp(_log_softmax(logits(x))), size * x[1 : 1 + classes]
 
-    value, matrix, clean = min((searched(keep) for keep in _STARTS), key=lambda found: found[0])
-    return clean, matrix, value
+    found = min((searched(keep) for keep in _STARTS), key=lambda found: found[0])
+    value, matrix, clean, biases = found
+    return clean, matrix, biases, value
 
 
 def equal_rate(
@@ -155,18 +165,39 @@ def _tail_cost(
     return float(cost), slope * by_logits, slope * by_matrix
 
 
-def supports(clean: Float[np.ndarray, "n C"], loss: float, symmetric_loss: float) -> bool:
+def supports(
+    clean: Float[np.ndarray, "n C"], matrix: np.ndarray, labels: np.ndarray, gain: float
+) -> bool:
     """Whether the labels call for an estimated transition matrix rather than a symmetric one.
 
-    Two conditions: it gains more likelihood than C(C − 1) − 1 further parameters cost (Schwarz's
-    criterion), and at least half the points belong to one class with probability 0.75. Without such
-    anchor points the matrix is not identified: it takes classes that look alike for noise.
+    Three conditions: it gains more likelihood than its further parameters cost (Schwarz's
+    criterion); at least half the points belong to one class with probability 0.75, without which
+    the matrix is not identified and takes classes that look alike for noise; and classes keep their
+    names: most labels of each are its own, and none gives most of its points to others.
+
+    Args:
+        clean: p(c | x) under the estimated matrix.
+        matrix: the matrix.
+        labels: observed classes.
+        gain: log-likelihood of all labels over that under symmetric noise.
 
     Source: Schwarz, Ann. Statist. 6 (1978); anchor points as in Patrini et al. (arXiv:1609.03683).
     """
     n, classes = clean.shape
-    cost = (classes * (classes - 1) - 1) * np.log(n) / (2 * n)
-    return bool(symmetric_loss - loss > cost and anchored(clean))
+    gains = gain > further_parameters(classes) * np.log(n) / 2
+    return bool(gains and anchored(clean) and keeps_names(clean, matrix, labels))
+
+
+def keeps_names(clean: np.ndarray, matrix: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether each clean class is the one whose label it mostly bears, and has points."""
+    observed = np.bincount(labels, minlength=len(matrix)) / len(labels)
+    own = np.all(matrix.argmax(axis=1)[observed > 0] == np.flatnonzero(observed > 0))
+    return bool(own and np.all(clean.mean(axis=0) >= _EMPTIED * observed))
+
+
+def further_parameters(classes: int) -> int:
+    """How many more an estimated matrix has, with the biases of its logits, than one rate."""
+    return classes * (classes - 1) - 1 + classes - 1
 
 
 def anchored(clean: Float[np.ndarray, "n C"]) -> bool:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice, check_finite, check_in_range
 from .._typing import Array, ArrayLike, Float
-from ._calibrate import anchored, equal_rate, estimated_transition, supports, uniform
+from ._calibrate import (
+    anchored,
+    equal_rate,
+    estimated_transition,
+    further_parameters,
+    keeps_names,
+    supports,
+    uniform,
+)
 from ._rate import LEAST_RATE, TailEvidence, told_rate
 
 TRANSITIONS = ("symmetric", "estimated")
 _SCALES = 80
-# An interval wider than this, or from none to more than so many wrong labels, tells no rate.
-_WIDEST, _FEW = 0.1, 0.05
+# An interval wider than this, from none to more than so many wrong labels, or up to this share of
+# the rate at which labels say nothing, tells no rate; nor does one so far below confident learning.
+_WIDEST, _FEW, _MOST, _APART = 0.1, 0.05, 0.9, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +49,15 @@ class FoundNoise:
     stated: bool
     told: bool
 
-    def identified(self, clean: Float[np.ndarray, "n C"]) -> bool:
-        """Whether the noise is known, with class probabilities p(c | x) of every point."""
-        return self.told and (self.stated or anchored(clean))
+    def identified(self, clean: Float[np.ndarray, "n C"], confident_rate: float) -> bool:
+        """Whether the noise is known, with p(c | x) of every point and confident learning's rate.
+
+        Stated noise of a stated rate is, whatever they are.
+        """
+        if self.lower == self.upper:
+            return True
+        near = confident_rate <= self.upper + _APART
+        return self.told and (self.stated or (near and anchored(clean)))
 
 
 def given_noise(
@@ -83,12 +99,20 @@ def found_noise(
     flip = uniform(0.0, classes)
     found = told_rate(outputs, labels, flip, evidence, (rates, rates))
     stated = kind is not None
+    told = _narrow(found.lower, found.upper, classes) and not found.contradicted
     if kind != "symmetric":
         values = np.asarray(outputs, np.float64)
-        clean, matrix, loss = estimated_transition(values, labels, found.sharpness, evidence)
-        if kind == "estimated" or supports(clean, loss, found.loss):
-            return _of_matrix(outputs, labels, clean, matrix, evidence, stated)
-    told = _narrow(found.lower, found.upper) and not found.contradicted
+        clean, matrix, biases, loss = estimated_transition(
+            values, labels, found.sharpness, evidence
+        )
+        gain = len(labels) * (found.loss - loss)
+        if kind == "estimated" or supports(clean, matrix, labels, gain):
+            shifted = outputs + jnp.asarray(biases, outputs.dtype)
+            return _of_matrix(shifted, labels, clean, matrix, evidence, stated)
+        # A matrix that predicts new labels better (Akaike's criterion) may be the noise as well.
+        rate = float(clean.mean(axis=0) @ (1.0 - np.diag(matrix)))
+        if gain > further_parameters(classes) and not found.lower <= rate <= found.upper:
+            told = False
     matrix = uniform(1.0 - found.scale, classes)
     return FoundNoise(
         matrix, found.sharpness, found.scale, found.lower, found.upper, stated=stated, told=told
@@ -113,12 +137,14 @@ def _of_matrix(
     free = dataclasses.replace(evidence, lower=0.0, upper=1.0)
     found = told_rate(outputs, labels, matrix, free, (scales, np.array(equal)))
     lower, upper = rate * min(found.lower, 1.0), rate * max(found.upper, 1.0)
-    told = _narrow(lower, upper)
+    told = _narrow(lower, upper, len(matrix)) and keeps_names(clean, matrix, labels)
     return FoundNoise(matrix, found.sharpness, rate, lower, upper, stated=stated, told=told)
 
 
-def _narrow(lower: float, upper: float) -> bool:
-    return upper - lower <= _WIDEST and (lower > 2 * LEAST_RATE or upper <= _FEW)
+def _narrow(lower: float, upper: float, classes: int) -> bool:
+    """Whether an interval tells the rate, and leaves out both none and nothing but noise."""
+    ends = (lower > 2 * LEAST_RATE or upper <= _FEW) and upper <= _MOST * (1.0 - 1.0 / classes)
+    return upper - lower <= _WIDEST and ends
 
 
 def _clean_shares(observed: np.ndarray, matrix: np.ndarray) -> np.ndarray:

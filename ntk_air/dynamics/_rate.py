@@ -80,8 +80,8 @@ class ToldRate:
         upper:
         sharpness: β of the softmax.
         loss: labels' mean negative log-likelihood plus the tail's part, at the best.
-        contradicted: whether labels alone rule out, with 95 % confidence, every s that the tail
-            allows.
+        contradicted: whether labels and tail pull apart: the best lies at a limit of the tail, or
+            the labels alone rule out, with 95 % confidence, every s that it allows.
     """
 
     scale: float
@@ -130,7 +130,7 @@ def told_rate(
 
     alone, _ = losses(scales)
     contradicted = bool(n * (alone[allowed].min() - alone.min()) > DROP)
-    low, high = scales[allowed][0], scales[allowed][-1]
+    ends = low, high = scales[allowed][0], scales[allowed][-1]
     for _ in range(2):
         at = np.linspace(low, high, _RATES) if high > low else np.full(1, low)
         values, sharpnesses = losses(at)
@@ -138,13 +138,14 @@ def told_rate(
         best = int(np.argmin(joint))
         inside = np.flatnonzero(joint <= joint[best] + DROP)
         low, high = at[max(inside[0] - 1, 0)], at[min(inside[-1] + 1, len(at) - 1)]
+    at_limit = (at[best] == ends[0] and ends[0] > LEAST_RATE) or at[best] == ends[1]
     return ToldRate(
         float(at[best]),
         float(at[inside[0]]),
         float(at[inside[-1]]),
         float(sharpnesses[best] / size),
         float(joint[best] / n),
-        contradicted,
+        bool(contradicted or at_limit),
     )
 
 

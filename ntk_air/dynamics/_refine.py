@@ -90,13 +90,13 @@ def refine_labels(
     values = np.asarray(several, np.float64)
     clean = class_sensitive(values, labels, noise.matrix, noise.sharpness)
     joint = confident_joint(clean @ noise.matrix, labels)
-    identified = noise.identified(clean)
+    counted = 1.0 - float(np.trace(joint))
+    identified = noise.identified(clean, counted)
     refined = posterior(clean, labels, noise.matrix)
     right = refined
     if not (noise.stated or identified):
         right = pooled_posterior(clean, labels, noise.matrix, joint)
     parts = clean, refined, right
-    counted = 1.0 - float(np.trace(joint))
     return refined_labels(codes, several[0], parts, noise, counted, time, identified)
 
 
