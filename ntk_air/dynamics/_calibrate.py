@@ -63,7 +63,7 @@ def class_sensitive(
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         values, mixed = logits(x)
-        value, slope, _ = _likelihood(values, labels, transition)
+        value, slope, _ = _likelihood(np.exp(_log_softmax(values)), labels, transition)
         by_norm = log_norms @ np.sum(slope * mixed, axis=1)
         by_weights = scaled.swapaxes(1, 2) @ (slope * np.exp(x[times] * log_norms)[:, None])
         by_betas = np.trace(by_weights, axis1=1, axis2=2)
@@ -112,8 +112,9 @@ def estimated_transition(
         return x[0] * (scaled + x[1 : 1 + classes])
 
     def told(x: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        value, slope, by_matrix = _likelihood(logits(x), labels, matrix)
-        cost, more, by_more = _tail_cost(np.exp(_log_softmax(logits(x))), matrix, evidence)
+        clean = np.exp(_log_softmax(logits(x)))
+        value, slope, by_matrix = _likelihood(clean, labels, matrix)
+        cost, more, by_more = _tail_cost(clean, matrix, evidence)
         return value + cost / n, slope + more / n, by_matrix + by_more / n
 
     def searched(keep: float) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
@@ -219,10 +220,12 @@ def posterior(
 
 
 def _likelihood(
-    logits: np.ndarray, labels: np.ndarray, transition: np.ndarray
+    clean: np.ndarray, labels: np.ndarray, transition: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Mean negative log-likelihood of the labels, its slope in the logits and in the matrix."""
-    clean = np.exp(_log_softmax(logits))
+    """Mean negative log-likelihood of the labels, its slope in the logits and in the matrix.
+
+    The logits are those of the softmax ``clean``.
+    """
     likelihood = transition[:, labels].T
     seen = np.maximum(np.sum(clean * likelihood, axis=1, keepdims=True), 1e-300)
     by_column = np.zeros((transition.shape[1], transition.shape[0]))

@@ -16,7 +16,7 @@ LEAST_RATE = 1e-3
 # Half of χ² with one degree of freedom at 95 %.
 DROP = 1.92
 _SHARPNESSES = np.geomspace(0.1, 100.0, 40)
-_RATES = 60
+_RATES, _MARGIN = 60, 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,22 +122,24 @@ def told_rate(
     if not allowed.any():
         allowed = np.arange(len(equal)) == int(np.argmin(evidence.cost(equal)))
 
-    def losses(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        table = _losses(
-            outputs, mixing, own, jnp.asarray(_SHARPNESSES / size), jnp.asarray(at, outputs.dtype)
-        )
-        return _least(np.asarray(table, np.float64))
+    def losses(at: np.ndarray, sharpnesses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        grid = jnp.asarray(sharpnesses / size, outputs.dtype)
+        table = _losses(outputs, mixing, own, grid, jnp.asarray(at, outputs.dtype))
+        return _least(np.asarray(table, np.float64), sharpnesses)
 
-    alone, _ = losses(scales)
+    grid = _SHARPNESSES
+    alone, _ = losses(scales, grid)
     contradicted = bool(n * (alone[allowed].min() - alone.min()) > DROP)
     ends = low, high = scales[allowed][0], scales[allowed][-1]
-    for _ in range(2):
+    for _ in range(3):
         at = np.linspace(low, high, _RATES) if high > low else np.full(1, low)
-        values, sharpnesses = losses(at)
+        values, sharpnesses = losses(at, grid)
         joint = n * values + evidence.cost(np.interp(at, scales, equal))
         best = int(np.argmin(joint))
         inside = np.flatnonzero(joint <= joint[best] + DROP)
-        low, high = at[max(inside[0] - 1, 0)], at[min(inside[-1] + 1, len(at) - 1)]
+        low, high = at[max(inside[0] - 2, 0)], at[min(inside[-1] + 2, len(at) - 1)]
+        some = sharpnesses[inside]
+        grid = np.geomspace(some.min() / _MARGIN, some.max() * _MARGIN, len(_SHARPNESSES))
     at_limit = (at[best] == ends[0] and ends[0] > LEAST_RATE) or at[best] == ends[1]
     return ToldRate(
         float(at[best]),
@@ -149,19 +151,19 @@ def told_rate(
     )
 
 
-def _least(table: Float[np.ndarray, "B R"]) -> tuple[np.ndarray, np.ndarray]:
+def _least(
+    table: Float[np.ndarray, "B R"], grid: Float[np.ndarray, " B"]
+) -> tuple[np.ndarray, np.ndarray]:
     """Least loss over log β for each rate, by a parabola through the best three; and that β."""
     index = np.clip(np.argmin(table, axis=0), 1, len(table) - 2)
     columns = np.arange(table.shape[1])
     left, middle, right = (table[index + step, columns] for step in (-1, 0, 1))
     curvature = left - 2 * middle + right
-    ends = np.minimum(np.minimum(left, middle), right)
     proper = (middle <= left) & (middle <= right) & (curvature > 0)
     shift = np.where(proper, (left - right) / np.where(proper, 2 * curvature, 1.0), 0.0)
-    shift = np.where(proper, shift, np.where(left < right, -1.0, 1.0))
-    values = np.where(proper, middle - (left - right) * shift / 4, ends)
-    step = np.log(_SHARPNESSES[1] / _SHARPNESSES[0])
-    return values, _SHARPNESSES[index] * np.exp(step * shift)
+    at_end = np.where(left < right, -1.0, 1.0) * ~proper
+    values = np.where(proper, middle - (left - right) * shift / 4, np.minimum(left, right))
+    return values, grid[index] * np.exp(np.log(grid[1] / grid[0]) * (shift + at_end))
 
 
 @jax.jit
