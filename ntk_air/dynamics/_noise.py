@@ -13,6 +13,7 @@ from ..spectral import Eigensystem, project
 from ._fit import matching
 from ._remainder import outside, spectrum
 from ._signal_floor import noise_floor
+from ._sure_points import sure_disagreement
 
 # Widest tail, narrowest tail and how many standard errors two tails may disagree by.
 _WIDEST, _NARROWEST, _FEWEST, _AGREEMENT = 0.5, 0.05, 20, 1.5
@@ -40,14 +41,16 @@ class NoiseEstimate:
             other noise: the part of the errors that the class or the image predicts is smooth, lies
             in the leading directions and is not in the tail, so that ρ may be far above it.
         lower: (), the ρ of the noise that is left, with 95 % confidence, if the signal's energy
-            falls as a power of the eigenvalue. What no kernel predicts counts as noise: where the
-            classes themselves overlap fewer labels may be wrong.
+            falls as a power of the eigenvalue; and no more than disagree, with 95 % confidence, with
+            the prediction of the quarter of points predicted most surely: where classes overlap,
+            labels that no kernel predicts are not wrong.
         retention: (), κ of symmetric noise of that rate.
         tail_size: how many directions the estimate averages over, the last ones.
         upper_bound: whether ``extrapolated`` lies more than 0.1 below ``rate``: the kernel then
             resolves too little of the signal for ``rate`` to be more than a bound.
         extrapolated: (), the rate left if the signal went on decaying as the power of the
-            eigenvalue that fits best; a guess, of which ``lower`` is the limit.
+            eigenvalue that fits best, and no more than disagree at the points predicted most
+            surely; a guess, of which ``lower`` is the limit.
     """
 
     variance: Float[Array, ""]
@@ -116,8 +119,10 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
 
     low, high = rate(share - spread), rate(share + spread)
     best, least = noise_floor(energy, values, counts, dof)
-    extrapolated = min(rate(best / total), rate(share))
-    lower = min(rate(least / total), rate(share - _NORMAL_95 * spread), extrapolated)
+    seen, least_seen = sure_disagreement(eigensystem, codes) if is_code else (1.0, 1.0)
+    extrapolated = np.minimum(rate(min(best / total, share)), seen)
+    lower = rate(min(least / total, share - _NORMAL_95 * spread))
+    lower = np.minimum(np.minimum(lower, least_seen), extrapolated)
 
     def number(value: float) -> Array:
         return jnp.asarray(value, eigensystem.eigenvalues.dtype)
