@@ -132,7 +132,12 @@ def estimated_transition(
         start[0] = 2 * sharpness * size
         x = _minimise(loss, start)
         matrix = transition(x, keep)
-        return told(x, matrix)[0], matrix, np.exp(_log_softmax(logits(x))), size * x[1 : 1 + classes]
+        return (
+            told(x, matrix)[0],
+            matrix,
+            np.exp(_log_softmax(logits(x))),
+            size * x[1 : 1 + classes],
+        )
 
     found = min((searched(keep) for keep in _STARTS), key=lambda found: found[0])
     value, matrix, clean, biases = found

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_in_range
+from .._classes import class_of
 from .._numerics import as_float
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
@@ -71,18 +72,14 @@ def _scores(
     vectors: Array, coefficients: Array, observed: Array, fitted: Array, rest: Array
 ) -> tuple[Array, Array]:
     squares = vectors**2
-    classes = _classes(observed)
+    classes = class_of(observed)
 
     def score(one: tuple[Array, Array]) -> tuple[Array, Array]:
         left_out = _one(vectors, squares, coefficients, observed, *one)
-        missed = jnp.mean(_classes(left_out) != classes, dtype=observed.dtype)
+        missed = jnp.mean(class_of(left_out) != classes, dtype=observed.dtype)
         return jnp.mean((left_out - observed) ** 2), missed
 
     return jax.lax.map(score, (fitted, rest))
-
-
-def _classes(outputs: Array) -> Array:
-    return outputs[:, 0] > 0 if outputs.shape[1] == 1 else jnp.argmax(outputs, axis=1)
 
 
 @jax.jit

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_finite
 from .._numerics import as_float
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
@@ -27,9 +28,9 @@ class NoiseEstimate:
 
     Signal that the kernel cannot resolve lies in the tail too and counts as noise: in expectation
     ``variance`` and ``rate`` are upper bounds for symmetric noise, close where the clean labels are
-    nearly all in the leading directions. No energy of ỹ can tell the two apart; `refine_labels` also
-    weighs how sure the labels are where the classes are far apart, and its ``noise_rate`` is the
-    one to use.
+    nearly all in the leading directions. No energy of ỹ can tell the two apart; `refine_labels`
+    also weighs how sure the labels are where the classes are far apart, and its ``noise_rate`` is
+    the one to use.
 
     Attributes:
         variance: (), σ² = E‖ξ_i‖²/C, per output.
@@ -41,9 +42,9 @@ class NoiseEstimate:
             other noise: the part of the errors that the class or the image predicts is smooth, lies
             in the leading directions and is not in the tail, so that ρ may be far above it.
         lower: (), the ρ of the noise that is left, with 95 % confidence, if the signal's energy
-            falls as a power of the eigenvalue; and no more than disagree, with 95 % confidence, with
-            the prediction of the quarter of points predicted most surely: where classes overlap,
-            labels that no kernel predicts are not wrong.
+            falls as a power of the eigenvalue; and no more than disagree, with 95 % confidence,
+            with the prediction of the quarter of points predicted most surely: where classes
+            overlap, labels that no kernel predicts are not wrong.
         retention: (), κ of symmetric noise of that rate.
         tail_size: how many directions the estimate averages over, the last ones.
         upper_bound: whether ``extrapolated`` lies more than 0.1 below ``rate``: the kernel then
@@ -88,11 +89,13 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
         A `NoiseEstimate`.
 
     Raises:
-        ValueError: on shapes that do not match, fewer than two points, or targets that are zero.
+        ValueError: on shapes that do not match, values that are not finite, fewer than two points,
+            or targets that are zero.
 
     Source: derived; choice of the tail after Lepski, Theory Probab. Appl. 35 (1990).
     """
     matching(eigensystem, observed=observed)
+    check_finite("observed", observed)
     codes = np.asarray(as_float(observed), np.float64)
     n, outputs = codes.shape
     if outputs > 1:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite, check_in_range
+from .._classes import class_of
 from .._numerics import as_float
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
@@ -36,25 +37,32 @@ def refine_labels(
 ) -> RefinedLabels:
     """Finds labels that are probably wrong and what they should be.
 
-    Each point is predicted by kernel gradient flow without its own label (`leave_one_out`, at a
-    time that ``rule`` chooses), f. Its clean class has probabilities p(c | x) = softmax(β f), and
-    symmetric noise of rate ρ makes them those of the observed class; β and ρ have maximum
-    likelihood of the observed labels, ρ up to the bound of `estimate_noise`. With ρ fixed, the
-    softmax then takes in outputs at a quarter of and four times that time, and becomes sensitive to
-    classes and to the norm of f, by maximum posterior (see ``_calibrate.class_sensitive``). Bayes'
-    rule joins p(c | x) to the observed label.
+    Each point is predicted without its own label, f: the smoother of kernel gradient flow to a time
+    that ``rule`` chooses, kept as it is for all points (`leave_one_out`). f does not depend on the
+    point's own label, and that is all the likelihoods below ask of it; it is not the output of
+    training again without the point, which this shortcut gives for ridge only
+    (`leave_one_out_flow` does for gradient flow).
 
-    Noise that prefers some wrong classes needs its transition matrix. It is estimated by maximum
-    likelihood where the labels call for one: where it beats symmetric noise by Schwarz's criterion,
-    and most points are anchor points, without which the matrix is not identified. Without them and
-    with no noise given, the score averages what Bayes' rule says under symmetric noise of maximum
-    likelihood, under the noise that confident learning counts, and in between.
+    The clean class has probabilities p(c | x) = softmax(β f), and symmetric noise of rate ρ makes
+    them those of the observed class. β and ρ are those of largest likelihood of the observed labels
+    and of their tail energy (`estimate_noise`) together, ρ within its bounds. The labels alone do
+    not tell ρ where the outputs are all of one size, as often with two classes: a softmax less
+    sharp explains them as well as noise does. With ρ fixed, the softmax then takes in outputs at a
+    quarter of and four times that time, and becomes sensitive to classes and to the norm of f, by
+    maximum posterior (see ``_calibrate.class_sensitive``). Bayes' rule joins p(c | x) to the
+    observed label.
+
+    Noise that prefers some wrong classes needs its transition matrix. It is estimated by the same
+    likelihood, with a bias for each class, where the labels call for one: where it beats symmetric
+    noise by Schwarz's criterion, most points are anchor points, and each class keeps its name.
+    Where the noise is neither given nor ``identified``, the score averages what Bayes' rule says
+    under the most likely noise, under the noise that confident learning counts, and in between.
 
     Args:
         eigensystem: of the training kernel.
         observed: observed class codes ỹ: centred one-hot (n, C), one-hot, or ±1 (n, 1). Classes
             that no label names get probability near zero.
-        noise_rate: ρ of symmetric noise; default that of maximum likelihood.
+        noise_rate: ρ of symmetric noise; default that of largest likelihood.
         transition: what the noise is known to be: ``"symmetric"``, ``"estimated"``, or a matrix
             (C, C) whose row c holds the probabilities of the observed classes given clean class c;
             default what the labels call for, or symmetric with ``noise_rate``.
@@ -65,8 +73,9 @@ def refine_labels(
         `RefinedLabels`; for ±1, class 1 is +1 and the probabilities have two columns.
 
     Raises:
-        ValueError: on shapes that do not match, targets that are no class codes, values out of
-            range, or a ``noise_rate`` beside a transition matrix.
+        ValueError: on shapes that do not match, targets that are not finite or no class codes,
+            values out of range, a ``noise_rate`` beside a transition matrix, or leave-one-out
+            outputs that the precision does not tell.
 
     Source: derived; the noise model as in forward correction (Patrini et al., arXiv:1609.03683),
         confident learning as in Northcutt et al. (arXiv:1911.00068).
@@ -80,7 +89,14 @@ def refine_labels(
     check_in_range("time", time, 0.0)
     filters = [gradient_flow(time * factor) for factor in (1.0, *_EARLY_AND_LATE)]
     several = leave_one_out(eigensystem, filters, codes)
-    labels = np.asarray(jnp.argmax(codes, axis=1))
+    known = np.all(np.isfinite(np.asarray(several)), axis=(1, 2))
+    if not known[0]:
+        raise ValueError(
+            f"leave-one-out outputs at time {time:g} are not known in the eigensystem's precision; "
+            "decompose the kernel in float64 (jax.enable_x64), or pass an earlier time."
+        )
+    several = several[known]
+    labels = np.asarray(class_of(codes))
     if given is not None:
         noise = given_noise(several[0], labels, given, noise_rate)
     else:
@@ -104,9 +120,9 @@ def _class_codes(observed: ArrayLike) -> Array:
     """Centred one-hot codes of the classes that the targets name."""
     check_finite("observed", observed)
     targets = as_float(observed)
+    classes = class_of(targets)
     if targets.shape[1] == 1:
         targets = jnp.concatenate([-targets, targets], axis=1) / 2
-    classes = jnp.argmax(targets, axis=1)
     codes = jax.nn.one_hot(classes, targets.shape[1], dtype=targets.dtype)
     codes = codes - 1.0 / targets.shape[1]
     centred = targets - jnp.mean(targets, axis=1, keepdims=True)

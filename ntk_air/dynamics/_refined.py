@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from .._classes import class_of
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
 from ._found_noise import FoundNoise
@@ -98,15 +99,15 @@ def refined_labels(
     def number(value: float) -> Array:
         return jnp.asarray(value, codes.dtype)
 
-    observed = jnp.argmax(codes, axis=1)
-    labels = jnp.argmax(refined, axis=1).astype(jnp.int32)
+    observed = class_of(codes)
+    labels = class_of(refined)
     own = codes > 0
     right = parts[2][np.asarray(own)]
     best_other = jnp.max(jnp.where(own, -jnp.inf, outputs), axis=1)
     return RefinedLabels(
         labels=labels,
         confidence=jnp.max(refined, axis=1),
-        alternative=jnp.argmax(jnp.where(own, -1.0, refined), axis=1).astype(jnp.int32),
+        alternative=class_of(jnp.where(own, -1.0, refined)),
         suspected=jnp.asarray(most_useful(1.0 - right)) | (labels != observed),
         score=jnp.asarray(right, codes.dtype),
         margin=jnp.sum(jnp.where(own, outputs, 0.0), axis=1) - best_other,

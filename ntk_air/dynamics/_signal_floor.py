@@ -23,10 +23,9 @@ def noise_floor(
     """The constant v of the best energies v + a λ^b, a ≥ 0, and the least one nearly as good.
 
     The energy of a direction is the noise's, the same in each, and the signal's, which falls as a
-    power b of the eigenvalue. Means over bins of directions are gamma variables around their sum;
-    The
-    limit is the lower end of the 95 % interval (one-sided) by the likelihood ratio, a and b at their
-    best for each v. A misfit larger than the bins' own scatter widens it.
+    power b of the eigenvalue. Means over bins of directions are gamma variables around their sum.
+    The limit is the lower end of the 95 % interval (one-sided) by the likelihood ratio, a and b at
+    their best for each v. A misfit larger than the bins' own scatter widens it.
 
     Args:
         energy: mean energy of each block of directions, leading ones first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from .._classes import class_of
 from .._typing import Array, Float
 from ..spectral import Eigensystem
 
@@ -37,11 +38,10 @@ def sure_disagreement(
     if count < _FEWEST:
         return 1.0, 1.0
     outputs = np.asarray(_best_outputs(eigensystem, codes), np.float64)
-    if outputs.shape[1] == 1:
-        outputs, codes = np.hstack([-outputs, outputs]), np.hstack([-codes, codes])
-    ordered = np.sort(outputs, axis=1)
+    pairs = np.hstack([-outputs, outputs]) if outputs.shape[1] == 1 else outputs
+    ordered = np.sort(pairs, axis=1)
     surest = np.argsort(ordered[:, -2] - ordered[:, -1], kind="stable")[:count]
-    unlike = outputs[surest].argmax(axis=1) != codes[surest].argmax(axis=1)
+    unlike = class_of(outputs[surest]) != class_of(codes[surest])
     share = float(unlike.mean())
     z = _NORMAL_95**2 / count
     middle = share + z / 2

@@ -31,7 +31,8 @@ class AIRProfile:
             points and of equal variance at each.
         index: (), AIR index: mean over k = 1..r of S_k − N_k, in [−1, 1]; 0 is no anisotropy.
         retention: (), the κ used.
-        isotropy_deviation: (), max over k of |N_k − E[N_k]|: by how much the noise is not isotropic.
+        isotropy_deviation: (), max over k of |N_k − E[N_k]|: by how much the noise is not
+            isotropic.
         expected_noise: (r,), E[N_k] of isotropic noise: k/n where κ was given. The κ measured on
             the draw makes ξ orthogonal to y: it takes the share w of the noise's energy off, all of
             it where the signal lies, and E[N_k] = (k/n − w S_k)/(1 − w). None in files of versions
