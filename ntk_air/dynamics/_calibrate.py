@@ -166,9 +166,9 @@ def _tail_cost(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """The tail's cost of a matrix, its slope in the logits of the clean classes and the matrix."""
     rate, by_shares, by_matrix = equal_rate(clean.mean(axis=0), matrix)
-    cost, slope = evidence.cost_and_slope(np.float64(rate))
+    cost, slope = evidence.cost_and_slope(np.asarray(rate))
     by_logits = clean * (by_shares - clean @ by_shares[:, None]) / len(clean)
-    return float(cost), slope * by_logits, slope * by_matrix
+    return float(cost), float(slope) * by_logits, float(slope) * by_matrix
 
 
 def supports(

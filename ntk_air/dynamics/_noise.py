@@ -63,7 +63,7 @@ class NoiseEstimate:
     retention: Float[Array, ""]
     tail_size: int = static()
     upper_bound: bool = static()
-    extrapolated: Float[ArrayLike, ""] = np.nan
+    extrapolated: Float[ArrayLike, ""] | float = np.nan
 
 
 def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) -> NoiseEstimate:

@@ -16,7 +16,7 @@ LEAST_RATE = 1e-3
 # Half of χ² with one degree of freedom at 95 %.
 DROP = 1.92
 _SHARPNESSES = np.geomspace(0.1, 100.0, 40)
-_RATES, _MARGIN = 60, 1.5
+_RATES, _MARGIN, _ZOOMS = 60, 1.5, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,19 +127,23 @@ def told_rate(
         table = _losses(outputs, mixing, own, grid, jnp.asarray(at, outputs.dtype))
         return _least(np.asarray(table, np.float64), sharpnesses)
 
-    grid = _SHARPNESSES
-    alone, _ = losses(scales, grid)
-    contradicted = bool(n * (alone[allowed].min() - alone.min()) > DROP)
-    ends = low, high = scales[allowed][0], scales[allowed][-1]
-    for _ in range(3):
+    def searched(ends: tuple[float, float], grid: np.ndarray) -> tuple[np.ndarray, ...]:
+        low, high = ends
         at = np.linspace(low, high, _RATES) if high > low else np.full(1, low)
         values, sharpnesses = losses(at, grid)
         joint = n * values + evidence.cost(np.interp(at, scales, equal))
-        best = int(np.argmin(joint))
-        inside = np.flatnonzero(joint <= joint[best] + DROP)
-        low, high = at[max(inside[0] - 2, 0)], at[min(inside[-1] + 2, len(at) - 1)]
+        return at, joint, sharpnesses, np.flatnonzero(joint <= joint.min() + DROP)
+
+    alone, _ = losses(scales, _SHARPNESSES)
+    contradicted = bool(n * (alone[allowed].min() - alone.min()) > DROP)
+    ends = float(scales[allowed][0]), float(scales[allowed][-1])
+    at, joint, sharpnesses, inside = searched(ends, _SHARPNESSES)
+    for _ in range(_ZOOMS):
+        below, above = at[max(inside[0] - 2, 0)], at[min(inside[-1] + 2, len(at) - 1)]
         some = sharpnesses[inside]
         grid = np.geomspace(some.min() / _MARGIN, some.max() * _MARGIN, len(_SHARPNESSES))
+        at, joint, sharpnesses, inside = searched((float(below), float(above)), grid)
+    best = int(np.argmin(joint))
     at_limit = (at[best] == ends[0] and ends[0] > LEAST_RATE) or at[best] == ends[1]
     return ToldRate(
         float(at[best]),

@@ -70,8 +70,8 @@ class RefinedLabels:
     confident_rate: Float[Array, ""]
     time: Float[Array, ""]
     identified: bool = static()
-    lower: Float[ArrayLike, ""] = np.nan
-    upper: Float[ArrayLike, ""] = np.nan
+    lower: Float[ArrayLike, ""] | float = np.nan
+    upper: Float[ArrayLike, ""] | float = np.nan
 
 
 def refined_labels(

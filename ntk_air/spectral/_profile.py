@@ -48,7 +48,7 @@ class AIRProfile:
     retention: Float[Array, ""]
     isotropy_deviation: Float[Array, ""]
     expected_noise: Float[Array, " r"] | None = None
-    taken: Float[ArrayLike, ""] = 0.0
+    taken: Float[ArrayLike, ""] | float = 0.0
 
     def ratio(self, k: int) -> Float[Array, ""]:
         """AIR ratio S_k / N_k of the first ``k`` directions.
