@@ -106,6 +106,9 @@ def _noise(problem: Problem) -> dict[str, Any]:
     tail = dynamics.estimate_noise(problem.eigensystem, problem.observed)
     refined = dynamics.refine_labels(problem.eigensystem, problem.observed)
     return {
+        "rate": float(refined.noise_rate),
+        "interval": [float(refined.lower), float(refined.upper)],
+        "identified": refined.identified,
         "tail": float(tail.rate),
         "standard_error": float(tail.standard_error),
         "upper": float(tail.upper),
@@ -121,6 +124,7 @@ def _test_accuracy(problem: Problem, times: Array) -> Array | None:
     import jax.numpy as jnp
 
     from .. import dynamics, kernels
+    from .._classes import class_of
 
     dataset = problem.dataset
     if not len(dataset.test_labels):
@@ -133,7 +137,7 @@ def _test_accuracy(problem: Problem, times: Array) -> Array | None:
     )
     filters = [dynamics.gradient_flow(float(t)) for t in times]
     outputs = dynamics.predict(problem.eigensystem, filters, problem.observed, cross)
-    return jnp.mean(jnp.argmax(outputs, axis=-1) == dataset.test_labels, axis=-1)
+    return jnp.mean(class_of(outputs) == dataset.test_labels, axis=-1)
 
 
 def _table(numbers: dict[str, Any]) -> str:
@@ -147,9 +151,11 @@ def _table(numbers: dict[str, Any]) -> str:
     lines = [
         f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
         f"{numbers['num_classes']} classes",
-        f"noise rate by the tail {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
-        f"at most {noise['upper']:.3f} if the noise is symmetric; most likely "
-        f"{noise['likelihood']:.3f}, by confident learning {noise['confident']:.3f}{true}",
+        f"noise rate {noise['rate']:.3f} ({noise['interval'][0]:.3f} to {noise['interval'][1]:.3f}"
+        f"{'' if noise['identified'] else ', not told well'}){true}",
+        f"by the tail alone {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
+        f"at most {noise['upper']:.3f} if the noise is symmetric; by confident learning "
+        f"{noise['confident']:.3f}",
         "",
         f"{'rule':<20} {'time':>10} {'steps':>8} {'freedom':>8} {'test':>7}",
     ]
