@@ -131,8 +131,8 @@ def _headline(problem: Problem, refined: RefinedLabels) -> str:
     count, n = int(np.sum(np.asarray(refined.suspected))), len(problem.noisy.labels)
     rate, low, high = (float(x) for x in (refined.noise_rate, refined.lower, refined.upper))
     line = (
-        f"{one_line(problem.dataset.name)}: {count} of {n} labels suspected ({count / n:.1%}); noise rate "
-        f"{rate:.3f}"
+        f"{one_line(problem.dataset.name)}: {count} of {n} labels suspected ({count / n:.1%}); "
+        f"noise rate {rate:.3f}"
     )
     if low == high:
         return line + ", as given"
