@@ -65,9 +65,11 @@ def load(
         Floats from an .npz archive are kept as they are.
 
     Raises:
-        ValueError: for an unknown name or class, a size that is not there, or damaged files (the
-            message names file and row).
+        ValueError: for an unknown name or class, a size that is not there, a ``root`` where it is
+            not looked at, or damaged files (the message names file and row), such as images and
+            archives that claim far more than their bytes can hold.
         FileNotFoundError: if no files are found; the message says where it looked.
+        OSError: if a file cannot be read.
         ImportError: if pyarrow or Pillow is needed and missing.
 
     Example:
@@ -111,6 +113,11 @@ def load(
 
 
 def _source(name: str, root: str | os.PathLike[str] | None) -> Source:
+    if root is not None and name not in KNOWN:
+        raise ValueError(
+            f"root is {os.fspath(root)!r}, which is where {', '.join(KNOWN)} are looked for, and "
+            f"the name is {name!r}; leave root out."
+        )
     if name == "digits":
         return read_digits()
     if name in KNOWN:
@@ -153,8 +160,15 @@ def _rows(
 
 def _human(key: str, values: np.ndarray, source: Source, num_classes: int) -> np.ndarray:
     """Checks further labels, which may be -1 for none."""
-    check_labels(f"{key!r} in {source.origin}", np.asarray(values) + 1, num_classes + 1)
-    return np.asarray(values)
+    labels = np.asarray(values)
+    if labels.shape != source.train.labels.shape:
+        raise ValueError(
+            f"{key!r} in {source.origin} has shape {labels.shape}, expected a label for each of "
+            f"the {len(source.train.labels)} training points."
+        )
+    known = labels[labels != -1] if labels.dtype.kind == "i" else labels
+    check_labels(f"{key!r} in {source.origin}", known, num_classes)
+    return labels
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:
