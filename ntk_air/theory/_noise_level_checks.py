@@ -10,7 +10,6 @@ import numpy as np
 from ._noise_level_runs import Run, Settings
 from ._noise_level_truths import steepest, unlearnable
 from ._report import Check, Scaling
-from ._scaling import TOLERANCE
 
 DIMENSION = 1
 """The circle's: what is learned is a function of one angle."""
@@ -26,6 +25,8 @@ WIDE = 0.2
 """Relative deviation of the network's kernel from its limit up to which it counts as wide."""
 NEAR = 1.5
 """Factor within which means are as predicted, beside their own standard error."""
+TOLERANCE = 0.1
+"""Exponent by which the mean may fall slower than predicted, beside its interval."""
 SURE = 2.576
 """Standard errors of a two-sided 99 % interval."""
 
