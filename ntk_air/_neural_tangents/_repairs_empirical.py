@@ -164,7 +164,9 @@ def implementations(patch: Patcher) -> None:
 
     factories = {
         **registry,
-        names.NTK_VECTOR_PRODUCTS: _complex.with_imaginary_part(registry[names.NTK_VECTOR_PRODUCTS]),
+        names.NTK_VECTOR_PRODUCTS: _complex.with_imaginary_part(
+            registry[names.NTK_VECTOR_PRODUCTS]
+        ),
     }
     patch.function(empirical, "_get_flops", _auto.get_flops)
     patch.function(empirical, "_empirical_auto_ntk_fn", _empirical_auto_ntk_fn)
