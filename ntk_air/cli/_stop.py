@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line, plain
 from ._noisy_labels import DEFAULTS, add_options, prepare
 from ._options import options_of
 
@@ -36,7 +37,7 @@ def add_parser(commands: Any) -> None:
         "--learning-rate", type=float, help="for the summed loss, to give times in steps"
     )
     one.add_argument("--out", help="folder for stopping.json and stopping.png")
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, parser=one)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         figure = plots.standalone(plots.stopping_rules, found, test_accuracy=accuracy)
         figure.savefig(out / "stopping.png")
-        (out / "stopping.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        (out / "stopping.json").write_text(
+            json.dumps(plain(numbers), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
     print(_table(numbers))
     print(out)
     return 0
@@ -68,13 +71,16 @@ def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[StoppingTime
 
     problem = prepare(options, test_size=options["test_size"])
     es, observed = problem.eigensystem, problem.observed
-    found = [dynamics.stopping_time(es, observed, rule=rule) for rule in dynamics.RULES]
+    found = [
+        dynamics.stopping_time(es, observed, rule=rule, remainder="mean") for rule in dynamics.RULES
+    ]
     accuracy = _test_accuracy(problem, found[0].times)
     numbers: dict[str, Any] = {
         "dataset": problem.dataset.name,
         "num_points": len(problem.noisy.labels),
         "num_classes": problem.dataset.num_classes,
         "noise": _noise(problem),
+        "directions_left_out": es.num_points - es.rank,
         "rules": {},
         "best_test_accuracy": None if accuracy is None else float(accuracy.max()),
     }
@@ -143,7 +149,8 @@ def _table(numbers: dict[str, Any]) -> str:
         else "an estimate"
     )
     lines = [
-        f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['num_classes']} classes",
+        f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
+        f"{numbers['num_classes']} classes",
         f"noise rate {noise['rate']:.3f} ({noise['interval'][0]:.3f} to {noise['interval'][1]:.3f}"
         f"{'' if noise['identified'] else ', not told well'}){true}",
         f"by the tail alone {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
@@ -155,10 +162,15 @@ def _table(numbers: dict[str, Any]) -> str:
     for rule, one in numbers["rules"].items():
         steps = "–" if one["steps"] is None else str(one["steps"])
         test = "–" if one["test_accuracy"] is None else f"{one['test_accuracy']:.2%}"
-        edge = "  at the edge of the grid" if one["at_edge"] else ""
+        edge = "  at the edge of what is known, or flat" if one["at_edge"] else ""
         lines.append(
             f"{rule:<20} {one['time']:>10.4g} {steps:>8} {one['degrees_of_freedom']:>8.1f} "
             f"{test:>7}{edge}"
+        )
+    if numbers["directions_left_out"]:
+        lines.append(
+            f"{numbers['directions_left_out']} directions are outside the spectrum and count at "
+            "their mean eigenvalue: every score is an estimate"
         )
     if numbers["best_test_accuracy"] is not None:
         lines.append(f"{'best (needs truth)':<20} {'':>28} {numbers['best_test_accuracy']:>7.2%}")

@@ -37,11 +37,9 @@ def refine_labels(
 ) -> RefinedLabels:
     """Finds labels that are probably wrong and what they should be.
 
-    Each point is predicted without its own label, f: the smoother of kernel gradient flow to a time
-    that ``rule`` chooses, kept as it is for all points (`leave_one_out`). f does not depend on the
-    point's own label, and that is all the likelihoods below ask of it; it is not the output of
-    training again without the point, which this shortcut gives for ridge only
-    (`leave_one_out_flow` does for gradient flow).
+    Each point is predicted by kernel gradient flow trained without it, f: exactly the outputs of n
+    retrainings (`leave_one_out`), to a time that ``rule`` chooses. f does not depend on the point's
+    own label, and that is all the likelihoods below ask of it.
 
     The clean class has probabilities p(c | x) = softmax(β f), and symmetric noise of rate ρ makes
     them those of the observed class. β and ρ are those of largest likelihood of the observed labels
@@ -85,10 +83,10 @@ def refine_labels(
     classes = codes.shape[1]
     given = stated_matrix(transition, classes, noise_rate)
     if time is None:
-        time = float(stopping_time(eigensystem, codes, rule=rule).time)
+        time = float(stopping_time(eigensystem, codes, rule=rule, remainder="mean").time)
     check_in_range("time", time, 0.0)
     filters = [gradient_flow(time * factor) for factor in (1.0, *_EARLY_AND_LATE)]
-    several = leave_one_out(eigensystem, filters, codes)
+    several = leave_one_out(eigensystem, filters, codes, remainder="mean")
     known = np.all(np.isfinite(np.asarray(several)), axis=(1, 2))
     if not known[0]:
         raise ValueError(
