@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import markdown
+
 if TYPE_CHECKING:
     from ..theory import TheoremReport
 
@@ -41,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     known = _theorems()
     if arguments.list:
+        beside = ("names", "quick", "out", "checkpoint")
+        if arguments.seed is not None or any(getattr(arguments, name) for name in beside):
+            raise ValueError("--list names the theorems and does nothing else; give it alone.")
         for name, check in known.items():
             print(f"{name:<28}{(inspect.getdoc(check) or '').splitlines()[0]}")
         return 0
@@ -108,5 +113,5 @@ def _cell(value: Any) -> str:
 
 def _index(made: dict[str, TheoremReport]) -> str:
     lines = ["| theorem | verdict |", "| --- | --- |"]
-    lines += [f"| [{r.name}]({name}.md) | {r.verdict} |" for name, r in made.items()]
+    lines += [f"| [{markdown(r.name)}]({name}.md) | {r.verdict} |" for name, r in made.items()]
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp, softmax
 
+from .._classes import class_of
 from .._numerics import double_precision
 from .._typing import Array
 from ..spectral import Eigensystem
@@ -33,7 +34,7 @@ def left_out_scores(
     """Scores of gradient flow without each point, known as well as values of `leave_one_out`."""
     squares, missed = np.full((2, len(times)), np.nan)
     targets = np.asarray(observed, np.float64)
-    classes = _classes(targets)
+    classes = class_of(targets)
     with double_precision():
         problem = problem_of(eigensystem, observed, remainder)
         for window, windowed, errors in flow_outputs(problem, times):
@@ -43,13 +44,9 @@ def left_out_scores(
             moved = np.mean(2 * np.abs(gap) * errors + errors**2, axis=(1, 2))
             squares[window] = np.where(moved <= problem.tolerance * score, score, np.nan)
             doubtful = np.mean(_margins(outputs, classes) < np.max(errors, axis=2), axis=1)
-            share = np.mean(_classes(outputs) != classes, axis=1)
+            share = np.mean(class_of(outputs) != classes, axis=1)
             missed[window] = np.where(doubtful <= problem.tolerance, share, np.nan)
     return LeftOut(squares, missed)
-
-
-def _classes(outputs: np.ndarray) -> np.ndarray:
-    return outputs[..., 0] > 0 if outputs.shape[-1] == 1 else np.argmax(outputs, axis=-1)
 
 
 def _margins(outputs: np.ndarray, classes: np.ndarray) -> np.ndarray:
