@@ -141,7 +141,7 @@ def test_kernels_are_copied_and_pickled_whole():
         jax.tree.map(lambda a: a, kernel),
     ):
         assert type(again) is nt.Kernel
-        assert again.shape1 == kernel.shape1 and again.diagonal_batch == kernel.diagonal_batch
+        assert again.shape1 == kernel.shape1
         for name, value in kernel.asdict().items():
             if isinstance(value, jax.Array):
                 np.testing.assert_array_equal(getattr(again, name), value)

@@ -129,7 +129,7 @@ def _inner(item: Any) -> Iterable[Any]:
         return list(item)
     if issubclass(kind, ModuleType | type) or kind.__module__ == "builtins":
         return ()
-    return [*(_attributes(item) if hasattr(kind, "__call__") else ()), *_children(item)]
+    return [*(_attributes(item) if callable(item) else ()), *_children(item)]
 
 
 def _attributes(item: Any) -> Iterable[Any]:
