@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_finite, check_ndim, check_same_length, check_same_shape
-from .._numerics import as_float
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result
 from .._typing import Array, ArrayLike, Float
 from ._eigensystem import Eigensystem
@@ -46,6 +46,7 @@ class AIRProfile:
         return self.cumulative_signal[k - 1] / self.cumulative_noise[k - 1]
 
 
+@in_precision
 def project(eigensystem: Eigensystem, signal: Float[ArrayLike, "n C"]) -> Float[Array, "r C"]:
     """Coefficients u_kᵀ signal (r, C) of a signal (n, C) in the eigenbasis.
 
@@ -63,11 +64,17 @@ def _project(eigenvectors: Array, signal: Array) -> Array:
     return jnp.matmul(eigenvectors.T, signal, precision="highest")
 
 
+@in_precision
 def retention_of(
     clean: Float[ArrayLike, "n C"], observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, ""]:
     """The κ of a draw: least squares of ỹ = κy + ξ, for when the noise model is not known."""
-    clean, observed = as_float(clean), as_float(observed)
+    check_same_shape("clean", clean, "observed", observed)
+    check_finite("clean", clean)
+    check_finite("observed", observed)
+    clean, observed = as_float(clean, "clean"), as_float(observed, "observed")
+    scale = power_of_two(clean)
+    clean, observed = clean / scale, observed / scale
     energy = jnp.sum(clean**2)
     return jnp.where(energy > 0, jnp.sum(clean * observed) / energy, 1.0)
 
@@ -76,9 +83,13 @@ def resolve_retention(
     retention: float | None, clean: Float[ArrayLike, "n C"], observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, ""]:
     """The κ given, or that of the draw where none is."""
-    return retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    if retention is None:
+        return retention_of(clean, observed)
+    check_finite("retention", retention)
+    return as_float(retention, "retention")
 
 
+@in_precision
 def air_profile(
     eigensystem: Eigensystem,
     clean: Float[ArrayLike, "n C"],
@@ -103,13 +114,19 @@ def air_profile(
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255), sections 2 and 3.
     """
     check_same_shape("clean", clean, "observed", observed)
+    check_finite("clean", clean)
+    check_finite("observed", observed)
+    clean, observed = as_float(clean, "clean"), as_float(observed, "observed")
+    # What follows are ratios of energies: squares must neither overflow nor underflow.
+    scale = power_of_two(clean, observed)
+    clean, observed = clean / scale, observed / scale
     y = project(eigensystem, clean)
     kappa = resolve_retention(retention, clean, observed)
-    noise = as_float(observed) - kappa * as_float(clean)
+    noise = observed - kappa * clean
     xi = project(eigensystem, noise)
     # Tiny noise is rounding of ỹ − κy, not noise.
-    floor = len(noise) * (jnp.finfo(xi.dtype).eps ** 2) * jnp.sum(as_float(observed) ** 2)
-    signal = _energy(y, jnp.sum(as_float(clean) ** 2), 0.0)
+    floor = len(noise) * (jnp.finfo(xi.dtype).eps ** 2) * jnp.sum(observed ** 2)
+    signal = _energy(y, jnp.sum(clean ** 2), 0.0)
     noise_energy = _energy(xi, jnp.sum(noise**2), floor)
     cumulative_signal, cumulative_noise = jnp.cumsum(signal), jnp.cumsum(noise_energy)
     expected = jnp.arange(1, eigensystem.rank + 1) / eigensystem.num_points
