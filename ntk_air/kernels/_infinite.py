@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from .._checks import check_choice
 from .._typing import Array, ArrayLike, Float, PyTree
 from ._architectures import Architecture, as_architecture
+from ._close import is_off, repaired, warn_of_loss
 from ._compute import Kernel, compute
 from ._inputs import check_inputs, check_rank
 from ._plan import plan
@@ -144,7 +145,11 @@ def infinite_ntk(
         dtype=a.dtype,
         leading=(len(kinds),) if len(kinds) > 1 else (),
         block=1,
-        description={"kernel": "infinite_ntk", "kind": " and ".join(kinds)},
+        description={
+            "kernel": "infinite_ntk",
+            "kind": " and ".join(kinds),
+            "close_points": "float64",
+        },
         copies=len(kinds),
     )
     program = InfiniteProgram(architecture.kernel_fn, kinds)
@@ -163,8 +168,9 @@ def _split(kernel: Kernel) -> InfiniteKernels:
 class InfiniteProgram:
     """Tiles of an infinite-width kernel.
 
-    A block of points holds the inputs ``x``; where the diagonal was computed apart, also each
-    point's ``index`` and ``diagonal`` (t, kinds), which replaces the entries of equal indices.
+    A block of points holds the inputs ``x``; of kernels in closed form also each point's
+    ``diagonal`` (t, kinds), computed apart, and if the kernel is symmetric its ``index``: the
+    diagonal replaces the entries of equal indices.
     """
 
     kernel_fn: Any
@@ -179,10 +185,27 @@ class InfiniteProgram:
         """(t1, t2), or (kinds, t1, t2) for more than one."""
         with jax.default_matmul_precision("float32"):
             kernel = jnp.stack(self.kernel_fn(rows["x"], columns["x"], self.kinds))
-        if "diagonal" in rows:
+        if "index" in rows:
             same = rows["index"][:, None] == columns["index"][None, :]
             kernel = jnp.where(same, rows["diagonal"].T[:, :, None], kernel)
         return kernel if len(self.kinds) > 1 else kernel[0]
+
+    def repaired(self, tile: Array, rows: PyTree, columns: PyTree) -> Array:
+        """The tile with what float32 spoils between points that nearly coincide made good."""
+        if "diagonal" not in rows or tile.dtype != jnp.float32:
+            return tile
+        stacked = tile if len(self.kinds) > 1 else tile[None]
+        stacked = repaired(self.kernel_fn, self.kinds, stacked, rows, columns)
+        return stacked if len(self.kinds) > 1 else stacked[0]
+
+    def warn_if_spoilt(self, kernel: Array, points1: PyTree, points2: PyTree | None) -> None:
+        """Warns where a kernel already made, padded below or not, holds what float32 spoils."""
+        if "diagonal" not in points1 or kernel.dtype != jnp.float32:
+            return
+        stacked = kernel if len(self.kinds) > 1 else kernel[None]
+        columns = points1 if points2 is None else points2
+        if is_off(self.kernel_fn, self.kinds, stacked, points1, columns):
+            warn_of_loss("on a mesh they are not computed again")
 
 
 def _check_kind(kind: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -197,12 +220,16 @@ def _check_kind(kind: str | tuple[str, ...]) -> tuple[str, ...]:
 def _points(
     architecture: Architecture, kinds: tuple[str, ...], a: Array, b: Array | None
 ) -> tuple[PyTree, PyTree | None]:
+    sides = (a,) if b is None else (a, b)
+    points: list[PyTree] = [{"x": side} for side in sides]
+    if architecture.closed_form and (b is None or a.dtype == jnp.float32):
+        for one in points:
+            one["diagonal"] = _diagonals(architecture, kinds, one["x"])
     if b is not None:
-        return {"x": a}, {"x": b}
-    if not architecture.closed_form:
-        return {"x": a}, None
-    diagonal = _diagonals(architecture, kinds, a)
-    return {"x": a, "index": jnp.arange(len(a)), "diagonal": diagonal}, None
+        return points[0], points[1]
+    if architecture.closed_form:
+        points[0]["index"] = jnp.arange(len(a))
+    return points[0], None
 
 
 def infinite_diagonal(

@@ -40,8 +40,11 @@ class Eigensystem:
             ``trace - eigenvalues.sum()``.
         residuals: (r,), ‖Θu_k − λ_k u_k‖₂, measured after the fact whatever the solver.
         trusted_rank: how many eigenvalues stand above the round-off of the largest,
-            λ_k > n · eps · λ_1; the rest is noise of the arithmetic.
+            λ_k > n · eps · λ_1 with the eps of the kernel's entries; the rest may be noise of the
+            arithmetic, and what acts on it in a way that matters warns.
         method: the solver that ran, ``"dense"`` or ``"lanczos"``.
+        resolution: the eps of the precision that the kernel's entries came in, where it is coarser
+            than that of the eigenvalues: float64 does not bring back what rounding took.
     """
 
     eigenvalues: Float[Array, " r"]
@@ -50,6 +53,7 @@ class Eigensystem:
     residuals: Float[Array, " r"]
     trusted_rank: int = static()
     method: str = static(default="dense")
+    resolution: float = static(default=0.0)
 
     @property
     def num_points(self) -> int:
@@ -62,7 +66,6 @@ class Eigensystem:
         return self.eigenvectors.shape[1]
 
 
-@in_precision
 def eigendecompose(
     kernel_or_operator: Any,
     *,
@@ -100,6 +103,30 @@ def eigendecompose(
             tolerance.
     """
     check_choice("method", method, ("auto", "dense", "lanczos"))
+    resolution = _resolution(kernel_or_operator)
+    return _eigendecompose(
+        kernel_or_operator, rank, method, tolerance, key, resolution, precision=precision
+    )
+
+
+def _resolution(kernel: Any) -> float:
+    """The eps of a kernel's own dtype, if that is a floating one."""
+    dtype = getattr(kernel, "dtype", None)
+    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    return float(jnp.finfo(dtype).eps) if floating else 0.0
+
+
+@in_precision
+def _eigendecompose(
+    kernel_or_operator: Any,
+    rank: int | None,
+    method: str,
+    tolerance: float | None,
+    key: PRNGKeyArray | None,
+    resolution: float,
+    *,
+    precision: str | None,
+) -> Eigensystem:
     is_array = isinstance(kernel_or_operator, jax.Array | np.ndarray)
     kernel = _check_kernel(kernel_or_operator) if is_array else kernel_or_operator
     if not is_array:
@@ -120,10 +147,11 @@ def eigendecompose(
     _check_result(values, vectors, residuals, method, tolerance)
     trace = _trace(kernel) if is_array else jnp.sum(jnp.asarray(kernel.diagonal()))
     magnitudes = np.asarray(values, np.float64)
-    trusted = int((magnitudes > n * jnp.finfo(values.dtype).eps * magnitudes.max()).sum())
+    eps = max(float(jnp.finfo(values.dtype).eps), resolution)
+    trusted = int((magnitudes > n * eps * magnitudes.max()).sum())
     if scale != 1.0:
         values, trace, residuals = values * scale, trace * scale, residuals * scale
-    return Eigensystem(values, vectors, trace, residuals, trusted, method)
+    return Eigensystem(values, vectors, trace, residuals, trusted, method, resolution)
 
 
 def _of_moderate_size(kernel: Any) -> tuple[Any, float]:
