@@ -113,9 +113,23 @@ def cast_floats(tree: Any, precision: str) -> Any:
 
 
 def _holds_float64(tree: Any) -> bool:
+    # NumPy's arrays are float64 unless somebody says otherwise; all others were made so.
     return any(
-        isinstance(leaf, jax.Array) and leaf.dtype == np.float64 for leaf in jax.tree.leaves(tree)
+        getattr(leaf, "dtype", None) == np.float64 and not isinstance(leaf, np.ndarray | np.generic)
+        for leaf in jax.tree.leaves(tree)
     )
+
+
+def at_least_float32(tree: Any) -> Any:
+    """The same tree with arrays of half precision widened to float32."""
+
+    def widen(leaf: Any) -> Any:
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits >= 32:
+            return leaf
+        return jnp.asarray(leaf).astype(jnp.float32)
+
+    return jax.tree.map(widen, tree)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_choice
+from .._numerics import in_precision
 from .._typing import Array, ArrayLike, Float, PyTree
 from ._architectures import Architecture, as_architecture
 from ._close import is_off, repaired, warn_of_loss
@@ -46,6 +47,7 @@ def infinite_ntk(
     memory_budget: float | None = None,
     tile_size: int | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> Float[Array, "n1 n2"]: ...
 
 
@@ -62,6 +64,7 @@ def infinite_ntk(
     mesh_axes: str | Sequence[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> InfiniteKernels: ...
 
 
@@ -78,9 +81,11 @@ def infinite_ntk(
     mesh_axes: str | Sequence[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> Kernel: ...
 
 
+@in_precision
 def infinite_ntk(
     architecture: Any,
     x1: Float[ArrayLike, "n1 ..."],
@@ -93,14 +98,16 @@ def infinite_ntk(
     mesh_axes: str | Sequence[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> Kernel | InfiniteKernels:
     """The infinite-width NTK or NNGP kernel between two sets of points.
 
     With ``x2=None`` only the tiles on and above the diagonal are computed, the result is exactly
     symmetric, and its diagonal is computed apart in float64: arc-cosine kernels lose half the
-    digits there in float32, where the angle is the arc cosine of a number next to 1. Between
-    ``x1`` and an ``x2`` that holds the same or almost the same points that loss remains, up to
-    4e-4 of an entry in float32; float64 inputs (`jax.enable_x64`) avoid it.
+    digits there in float32, where the angle is the arc cosine of a number next to 1. Tiles of
+    different points that nearly coincide, and others that a probe in float64 shows to be off by
+    more than 2e-6, are computed in float64 and rounded, at two to three times their cost; with
+    ``mesh`` they are not, and a warning says so.
 
     Args:
         architecture: an `Architecture`, or a neural-tangents ``(init_fn, apply_fn, kernel_fn)``.
@@ -117,6 +124,8 @@ def infinite_ntk(
             interrupted resumes there. Several processes (``jax.distributed.initialize``) share
             the work.
         progress: show a bar on a terminal.
+        precision: ``"float64"`` computes in float64 whatever JAX's default is, and returns it;
+            ``"float32"`` likewise.
 
     Returns:
         The kernel (n1, n2), or `InfiniteKernels` of both, in the dtype of the inputs, half
@@ -135,7 +144,6 @@ def infinite_ntk(
     architecture = as_architecture(architecture)
     a, b = check_inputs(x1, x2)
     check_rank(architecture.name, architecture.input_axes, a)
-    a, b = _at_least_float32(a), None if b is None else _at_least_float32(b)
     options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     points1, points2 = _points(architecture, kinds, a, b)
     task = Task(
@@ -232,16 +240,24 @@ def _points(
     return points[0], None
 
 
+@in_precision
 def infinite_diagonal(
-    architecture: Any, x: Float[ArrayLike, "n ..."], *, kind: str = "ntk"
+    architecture: Any,
+    x: Float[ArrayLike, "n ..."],
+    *,
+    kind: str = "ntk",
+    precision: str | None = None,
 ) -> Float[Array, " n"]:
     """The diagonal Θ(x_i, x_i) (n,) of the infinite-width kernel, exact to float64 on the way.
 
     Activations without a closed form are integrated in the precision of the inputs. The result is
-    in that precision too, and at least in float32.
+    in that precision too, and at least in float32; ``precision="float64"`` makes it float64.
+
+    Raises:
+        ValueError: an unknown kind or precision, or inputs that are not finite.
     """
     check_choice("kind", kind, KINDS)
-    inputs = _at_least_float32(check_inputs(x, None)[0])
+    inputs = check_inputs(x, None)[0]
     return _diagonals(as_architecture(architecture), (kind,), inputs)[:, 0]
 
 
@@ -276,10 +292,6 @@ def _diagonals_in(
         return jnp.stack(kernel_fn(point.astype(dtype)[None], None, kinds))[:, 0, 0]
 
     return jax.lax.map(of_point, x, batch_size=batch)
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _default_tile(kernel_fn: Any, kinds: tuple[str, ...], x: Array) -> int:
