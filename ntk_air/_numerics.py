@@ -15,7 +15,8 @@ from ._checks import check_choice, check_real, real_array
 from ._typing import Array
 
 PRECISIONS = (None, "float32", "float64")
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def as_float(value: Any, name: str = "the array") -> Array:
@@ -68,10 +69,8 @@ def power_of_two(*arrays: Array) -> Array:
 def check_precision(precision: Any) -> str | None:
     """Returns ``None``, ``"float32"`` or ``"float64"``; ValueError for anything else."""
     if precision is not None and not isinstance(precision, str):
-        try:
+        with contextlib.suppress(TypeError):
             precision = jnp.dtype(precision).name
-        except TypeError:
-            pass
     check_choice("precision", precision, PRECISIONS)
     return precision
 

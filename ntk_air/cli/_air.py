@@ -10,7 +10,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset, options_of
+from ._options import (
+    DATASET_DEFAULTS,
+    add_dataset_options,
+    add_numbers,
+    add_precision_option,
+    load_dataset,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from ..analysis import AIRAnalysis
@@ -57,6 +64,7 @@ def add_parser(commands: Any) -> None:
         ("--memory-budget", float, "bytes (default half of what is free)"),
         ("--seed", int, "of the draw of points, the noise and the network (default 0)"),
     )
+    add_precision_option(one)
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
     one.add_argument("--out", help="folder for report.html, figures/ and summary.json")
     one.set_defaults(run=run)

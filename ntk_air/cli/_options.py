@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,30 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
     parser.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
     parser.add_argument("--train-size", type=int, help="training points, class-balanced")
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """What to compute in."""
+    parser.add_argument("--precision", help="float64 computes in double precision; default float32")
+
+
+@contextlib.contextmanager
+def computing(precision: Any) -> Iterator[None]:
+    """JAX's default precision within the block: that of ``--precision``.
+
+    Raises:
+        ValueError: if it is neither float32 nor float64.
+    """
+    from .._numerics import check_precision
+
+    wanted = check_precision(precision)
+    if wanted is None:
+        yield
+        return
+    import jax
+
+    with jax.enable_x64(wanted == "float64"):
+        yield
 
 
 def add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, type, str]) -> None:

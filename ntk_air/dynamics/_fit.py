@@ -108,9 +108,7 @@ def predict(
     inverse_rest = 1.0 / held.mean if held.mean > 0 else 0.0
     features = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
     lengths = jnp.linalg.norm(features / power_of_two(features), axis=0)
-    warn_where_untrusted(
-        eigensystem, bank, coefficients, weights=lengths, per_eigenvalue=True
-    )
+    warn_where_untrusted(eigensystem, bank, coefficients, weights=lengths, per_eigenvalue=True)
     whole = jnp.matmul(kernel, target, precision="highest") if held.count else outputs
     scales = inverse, inverse_rest
     return like(

@@ -1,10 +1,10 @@
 """Whether a result rests on eigenvalues that the arithmetic does not know.
 
-Beyond an eigensystem's ``trusted_rank`` an eigenvalue is known to δ = eps · λ_1 plus its own measured
-residual, and no better; for what is smaller than δ even the sign is rounding. That does no harm where
-a filter hardly acts, or acts on all such directions alike: training stopped early, or a ridge above
-them. It does where g(λ) changes within λ ± δ. To first order in δ, with the energy of the labels there,
-that changes the outputs by (Σ_k (g(λ_k ± δ_k) − g(λ_k))² ‖u_kᵀz‖²)^½.
+Beyond an eigensystem's ``trusted_rank`` an eigenvalue is known to δ = eps · λ_1 plus its own
+measured residual, and no better; of what is smaller than δ even the sign is rounding. That does no
+harm where a filter hardly acts, or acts on all such directions alike: training stopped early, or a
+ridge above them. It does where g(λ) changes within λ ± δ: to first order the outputs then change by
+(Σ_k (g(λ_k ± δ_k) − g(λ_k))² ‖u_kᵀz‖²)^½.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ def warn_where_untrusted(
     level = eigensystem.num_points * held.floor
     which = f" of filter {worst}" if len(share) > 1 else ""
     warnings.warn(
-        f"{beyond:.0%} of the outputs{which} lie in directions beyond the {first} whose eigenvalues "
-        f"stand above round-off (trusted_rank), and rounding there may change the outputs by "
-        f"{share[worst]:.1%}; compute the kernel and its eigensystem in float64 "
-        f"(precision='float64'), or take a time below {1 / level:.3g} or a ridge above {level:.3g}.",
+        f"{beyond:.0%} of the outputs{which} lie in directions beyond the {first} whose "
+        f"eigenvalues stand above round-off (trusted_rank), and rounding there may change the "
+        f"outputs by {share[worst]:.1%}; compute the kernel and its eigensystem in float64 "
+        f"(precision='float64'), or take a time below {1 / level:.3g} or a ridge above "
+        f"{level:.3g}.",
         stacklevel=4,
     )
 
@@ -85,7 +86,7 @@ def _divided(bank: Bank, values: Array, exact: np.ndarray) -> np.ndarray:
 def _largest_change(
     bank: Bank, values: Array, spread: np.ndarray, first: int, read: _Reading, here: np.ndarray
 ) -> np.ndarray:
-    """How far the filters (F, r − first) can be from ``here`` if eigenvalues are off by ``spread``."""
+    """How far (F, r − first) the filters can be from ``here`` with eigenvalues ``spread`` off."""
     exact = np.asarray(values, np.float64)
     found = np.zeros_like(here)
     for sign in (1.0, -1.0):

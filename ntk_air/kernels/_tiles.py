@@ -170,9 +170,10 @@ def tile_of(program: Program, operands: PyTree, rows: PyTree, columns: PyTree) -
 
 
 def checked_tile(program: Program, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
-    """`tile_of`, made good by the program where rounding spoils it (`Program.repaired`)."""
+    """`tile_of`, made good by programs that have ``repaired`` where rounding spoils it."""
     tile = tile_of(program, operands, rows, columns)
-    return program.repaired(tile, rows, columns) if hasattr(program, "repaired") else tile
+    repaired = getattr(program, "repaired", None)
+    return tile if repaired is None else repaired(tile, rows, columns)
 
 
 @jax.jit

@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_in_range, check_size, check_square, real_array
+from .._checks import (
+    check_choice,
+    check_finite,
+    check_in_range,
+    check_size,
+    check_square,
+    real_array,
+)
 from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, Float, PRNGKeyArray

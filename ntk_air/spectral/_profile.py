@@ -125,8 +125,8 @@ def air_profile(
     noise = observed - kappa * clean
     xi = project(eigensystem, noise)
     # Tiny noise is rounding of ỹ − κy, not noise.
-    floor = len(noise) * (jnp.finfo(xi.dtype).eps ** 2) * jnp.sum(observed ** 2)
-    signal = _energy(y, jnp.sum(clean ** 2), 0.0)
+    floor = len(noise) * (jnp.finfo(xi.dtype).eps ** 2) * jnp.sum(observed**2)
+    signal = _energy(y, jnp.sum(clean**2), 0.0)
     noise_energy = _energy(xi, jnp.sum(noise**2), floor)
     cumulative_signal, cumulative_noise = jnp.cumsum(signal), jnp.cumsum(noise_energy)
     expected = jnp.arange(1, eigensystem.rank + 1) / eigensystem.num_points

@@ -122,7 +122,7 @@ def forward_correction(
             begun.params,
             jnp.asarray(inputs),
             options.get("batch_size"),
-            options.get("precision"),
+            precision=options.get("precision"),
         )
         transition = estimate_transition(jax.nn.softmax(outputs, axis=-1), percentile=percentile)
     given = _check_transition(transition, observed, options.get("replicas"))
