@@ -83,6 +83,7 @@ def train(
     if on_record is not None and not callable(on_record):
         raise ValueError(f"on_record is {on_record!r}, expected a function (step, params).")
     make, rate = resolve_optimizer(optimizer, learning_rate, int(num_steps), replicas)
+    _check_params(params)
     adapted, params, state = adapted_to(precision, as_network(network, params))
     params = jax.tree.map(as_float, params)
     inputs = jnp.asarray(inputs)
@@ -145,6 +146,15 @@ def _outcome(
         columns["step"] = step
     history = history_of({"time": time, **columns})
     return DistillationResult(settings.network.join(state.params, state.network), history)
+
+
+def _check_params(params: PyTree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        # Counters and random keys are as they are.
+        if isinstance(leaf, np.ndarray) or (
+            isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+        ):
+            check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
 
 
 def _check_padding(network: Network, batch_size: int | None, count: int) -> None:

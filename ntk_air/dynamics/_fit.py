@@ -93,7 +93,8 @@ def predict(
             partial eigensystem holds.
     """
     kernel = _test_kernel(eigensystem, test_train_kernel)
-    target = as_float(observed) - _initial(observed, initial)
+    start = _initial(observed, initial)
+    target = as_float(observed) - start
     coefficients = project(eigensystem, target)
     outputs = jnp.zeros((len(kernel), target.shape[1]), target.dtype)
     if initial_test is not None:
@@ -150,7 +151,8 @@ def remainder_bound(
 
     Source: derived.
     """
-    target = as_float(observed) - _initial(observed, initial)
+    start = _initial(observed, initial)
+    target = as_float(observed) - start
     size = power_of_two(target)
     missing = size * jnp.sqrt(split(eigensystem, target / size)[1])
     bank = bank_of(filter)

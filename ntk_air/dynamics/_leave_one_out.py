@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_in_range
-from .._numerics import as_float
+from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
 from ._fit import like, matching
 from ._remainder import Bank, Filters, bank_of, evaluate, spectrum
+from ._trust import warn_where_untrusted
 
 # Nodes of the contour by precision: more of them amplify round-off, fewer truncate.
 _NODES = {jnp.dtype("float32"): 14, jnp.dtype("float64"): 30}
 
 
+@in_precision
 def leave_one_out(
     eigensystem: Eigensystem, filter: Filters, observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, ...]:
@@ -45,8 +47,10 @@ def leave_one_out(
     """
     matching(eigensystem, observed=observed)
     observed = as_float(observed)
-    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    bank = bank_of(filter)
+    fitted, rest = evaluate(eigensystem, bank)
     coefficients = project(eigensystem, observed)
+    warn_where_untrusted(eigensystem, bank, coefficients)
     squares = _squares(eigensystem.eigenvectors)
     return like(
         filter,
@@ -103,6 +107,7 @@ def _one(
     return jnp.where(known, left_out, jnp.mean(observed, axis=0))
 
 
+@in_precision
 def leave_one_out_flow(
     eigensystem: Eigensystem, time: float, observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, "n C"]:

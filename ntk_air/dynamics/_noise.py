@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._numerics import as_float
+from .._numerics import as_float, in_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
@@ -57,6 +57,7 @@ class NoiseEstimate:
     upper_bound: bool = static()
 
 
+@in_precision
 def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) -> NoiseEstimate:
     """Noise variance and noise rate of labels, without clean ones.
 

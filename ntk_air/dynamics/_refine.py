@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_in_range
-from .._numerics import as_float
+from .._checks import check_choice, check_finite, check_in_range, real_array
+from .._numerics import as_float, in_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
 from ..spectral import Eigensystem
@@ -87,6 +87,7 @@ class RefinedLabels:
     identified: bool = static()
 
 
+@in_precision
 def refine_labels(
     eigensystem: Eigensystem,
     observed: Float[ArrayLike, "n C"],
@@ -145,9 +146,10 @@ def refine_labels(
     labels = np.asarray(jnp.argmax(codes, axis=1))
     values = np.asarray(several, np.float64)
     matrix = uniform(1.0 - rate, codes.shape[1]) if given is None else given
-    if transition == "estimated" or (transition is None and noise_rate is None):
+    estimated_asked = isinstance(transition, str) and transition == "estimated"
+    if estimated_asked or (transition is None and noise_rate is None):
         clean, estimated, own_loss = estimated_transition(values[0], labels, sharpness)
-        if transition == "estimated" or supports(clean, own_loss, loss):
+        if estimated_asked or supports(clean, own_loss, loss):
             given = matrix = estimated
     clean = class_sensitive(values, labels, matrix, sharpness)
     joint = confident_joint(clean @ matrix, labels)
@@ -189,7 +191,7 @@ def _given_transition(
     if isinstance(transition, str):
         check_choice("transition", transition, TRANSITIONS)
         return None
-    matrix = np.asarray(transition, np.float64)
+    matrix = real_array("transition", transition).astype(np.float64)
     if matrix.shape != (classes, classes):
         raise ValueError(
             f"transition has shape {matrix.shape}, expected {(classes, classes)}: a row for each "

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice, check_in_range
-from .._numerics import as_float
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
@@ -17,6 +17,7 @@ from ._fit import check_times, like, matching
 from ._leave_one_out import leave_one_out_scores
 from ._noise import estimate_noise
 from ._remainder import Filters, bank_of, evaluate, flows, outside, spectrum
+from ._trust import warn_where_untrusted
 
 RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
 _GRID_POINTS = 200
@@ -41,6 +42,7 @@ class StoppingTime:
     at_edge: bool = static()
 
 
+@in_precision
 def time_grid(eigensystem: Eigensystem, num: int = _GRID_POINTS) -> Float[Array, " num"]:
     """Log-spaced times from before the first direction is fitted to after the last trusted one."""
     values = eigensystem.eigenvalues
@@ -48,6 +50,7 @@ def time_grid(eigensystem: Eigensystem, num: int = _GRID_POINTS) -> Float[Array,
     return jnp.geomspace(0.01 / values[0], 10.0 / smallest, num)
 
 
+@in_precision
 def stopping_time(
     eigensystem: Eigensystem,
     observed: Float[ArrayLike, "n C"],
@@ -90,6 +93,9 @@ def stopping_time(
     check_choice("rule", rule, RULES)
     matching(eigensystem, observed=observed)
     observed = as_float(observed)
+    # Scores are squares: of numbers near 1 they keep within range, and are scaled at the end.
+    scale = power_of_two(observed)
+    observed = observed / scale
     listed = check_times(time_grid(eigensystem) if times is None else times)
     if rule in ("leave_one_out", "leave_one_out_error"):
         squares, errors = leave_one_out_scores(eigensystem, flows(listed), observed)
@@ -100,16 +106,22 @@ def stopping_time(
         if rule != "gcv":
             if noise_variance is None:
                 noise_variance = float(estimate_noise(eigensystem, observed).variance)
-            check_in_range("noise_variance", noise_variance, 0.0)
+            else:
+                check_in_range("noise_variance", noise_variance, 0.0)
+                noise_variance = float(noise_variance / float(scale) ** 2)
             level = observed.shape[1] * noise_variance
             score = residual + 2 * level * freedom
             if rule == "discrepancy":
                 score = _mismatch(residual, level)
     best = int(jnp.argmin(score))
     grid = jnp.asarray(listed, observed.dtype)
+    warn_where_untrusted(eigensystem, flows([listed[best]]), project(eigensystem, observed))
+    if rule not in ("discrepancy", "leave_one_out_error"):
+        score = score * scale * scale
     return StoppingTime(grid[best], score, grid, rule, best in (0, len(listed) - 1))
 
 
+@in_precision
 def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array, ...]:
     """How many directions a smoother fits, df = Σ g(λ_k) = tr A.
 

@@ -55,6 +55,9 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
 
 def check_params(params: PyTree) -> None:
     """Raises ValueError naming the parameter that is not finite, or if there are none."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if isinstance(leaf, np.ndarray):
+            real_array(f"params{jax.tree_util.keystr(path)}", leaf)
     leaves = [p for p in jax.tree.leaves(params) if _is_inexact(p)]
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):

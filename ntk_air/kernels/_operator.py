@@ -105,8 +105,8 @@ class NTKOperator:
         precision: str | None,
     ) -> None:
         x, _ = check_inputs(x, None)
-        _check_float(params)
         check_params(params)
+        _check_float(params)
         num_outputs = check_network(apply_fn, params, x)
         devices = 1 if ring is None else ring.size
         longest = batch_size or _DEFAULT_BATCH.get(jax.default_backend(), 2048)
