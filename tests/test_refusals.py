@@ -122,7 +122,8 @@ _FLOATS = {
     **{
         name: (
             getattr(na.distillation.baselines, name),
-            {"apply_fn": _linear, "params": _PARAMS, "inputs": _X, "observed": _P, "key": 0, **_TRAINING}, "")
+            {"apply_fn": _linear, "params": _PARAMS, "inputs": _X, "observed": _P, "key": 0,
+             **({"validation": 0.5} if name == "early_stopping" else {}), **_TRAINING}, "")
         for name in _METHODS
     },
 }  # fmt: skip

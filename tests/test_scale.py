@@ -34,9 +34,11 @@ _LAWS = {
     "trace": (lambda k, c: _system(k).trace, 1, 0),
     "residuals": (lambda k, c: _system(k).residuals, 1, 0),
     "lanczos": (
-        lambda k, c: na.spectral.eigendecompose(
-            _KERNEL * np.float32(k), rank=3, method="lanczos"
-        ).eigenvalues,
+        lambda k, c: (
+            na.spectral.eigendecompose(
+                _KERNEL * np.float32(k), rank=3, method="lanczos"
+            ).eigenvalues
+        ),
         1,
         0,
     ),
@@ -131,13 +133,15 @@ _LAWS = {
         0,
     ),
     "measured_retrieval": (
-        lambda k, c: na.dynamics.measured_retrieval(
-            np.stack([0 * _OBSERVED, 0.3 * _OBSERVED]) * np.float32(c),
-            _CLEAN * np.float32(c),
-            _OBSERVED * np.float32(c),
-            [0.0, 1.0],
-            eigensystem=_system(k),
-        ).per_direction,
+        lambda k, c: (
+            na.dynamics.measured_retrieval(
+                np.stack([0 * _OBSERVED, 0.3 * _OBSERVED]) * np.float32(c),
+                _CLEAN * np.float32(c),
+                _OBSERVED * np.float32(c),
+                [0.0, 1.0],
+                eigensystem=_system(k),
+            ).per_direction
+        ),
         0,
         0,
     ),
@@ -152,16 +156,20 @@ _LAWS = {
         2,
     ),
     "equivalent time": (
-        lambda k, c: na.dynamics.equivalent_stopping_time(
-            _system(k), na.dynamics.ridge(0.5 * k), _OBSERVED * np.float32(c)
-        ).time,
+        lambda k, c: (
+            na.dynamics.equivalent_stopping_time(
+                _system(k), na.dynamics.ridge(0.5 * k), _OBSERVED * np.float32(c)
+            ).time
+        ),
         -1,
         0,
     ),
     "equivalent residual": (
-        lambda k, c: na.dynamics.equivalent_stopping_time(
-            _system(k), na.dynamics.ridge(0.5 * k), _OBSERVED * np.float32(c)
-        ).residual,
+        lambda k, c: (
+            na.dynamics.equivalent_stopping_time(
+                _system(k), na.dynamics.ridge(0.5 * k), _OBSERVED * np.float32(c)
+            ).residual
+        ),
         0,
         2,
     ),
@@ -200,9 +208,7 @@ _LAWS = {
     ),
     "tolerance_strengths": (
         lambda k, c: np.asarray(
-            na.dynamics.tolerance_strengths(
-                _system(k), _OBSERVED * np.float32(c), 0.01 * c * c, 1
-            )
+            na.dynamics.tolerance_strengths(_system(k), _OBSERVED * np.float32(c), 0.01 * c * c, 1)
         ),
         1,
         0,
@@ -212,7 +218,9 @@ _LAWS = {
 
 # Squares of labels of 2^±50 are numbers of float32; their own squares, and those of 2^±100, not.
 @pytest.mark.parametrize("law", sorted(_LAWS))
-@pytest.mark.parametrize(("k", "c"), [(2.0**-100, 1.0), (2.0**100, 1.0), (1.0, 2.0**-50), (1, 2.0**50)])
+@pytest.mark.parametrize(
+    ("k", "c"), [(2.0**-100, 1.0), (2.0**100, 1.0), (1.0, 2.0**-50), (1, 2.0**50)]
+)
 def test_a_change_of_scale_changes_only_what_has_a_scale(law, k, c):
     function, of_kernel, of_labels = _LAWS[law]
     with warnings.catch_warnings():
@@ -239,9 +247,7 @@ def test_float64_kernels_beyond_float32_are_refused_not_flushed():
     for scale in (1e60, 1e-60):
         assert na.spectral.kernel_target_alignment(
             _KERNEL.astype(np.float64) * scale, _CLEAN
-        ) == pytest.approx(
-            float(na.spectral.kernel_target_alignment(_KERNEL, _CLEAN)), rel=1e-5
-        )
+        ) == pytest.approx(float(na.spectral.kernel_target_alignment(_KERNEL, _CLEAN)), rel=1e-5)
         with pytest.raises(ValueError, match="which float32 does not hold"):
             na.spectral.eigendecompose(_KERNEL.astype(np.float64) * scale)
         wide = na.spectral.eigendecompose(_KERNEL.astype(np.float64) * scale, precision="float64")
