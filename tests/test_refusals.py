@@ -135,7 +135,7 @@ _CASES = [
     for kind in _KINDS
     # At an infinite time training has converged.
     if (argument, kind) != ("times", "inf")
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f" or argument == "params"
+    if (isinstance(value, np.ndarray) and value.dtype.kind == "f") or argument == "params"
 ]
 
 

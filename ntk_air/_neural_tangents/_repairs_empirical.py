@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad
 from jax.tree_util import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from ntk_air._neural_tangents import _auto, _linear, _transpose
+from ntk_air._neural_tangents import _auto, _complex, _linear, _transpose
 from ntk_air._neural_tangents._patcher import Patcher
 from ntk_air._neural_tangents._program import Equation, shield
 from ntk_air._neural_tangents._views import View
@@ -78,6 +78,12 @@ def _rule_lookup(patch: Patcher, rules: ModuleType) -> Callable[[Equation, int],
     def has_rule(eqn: Equation, position: int) -> bool:
         if eqn.primitive not in jacobian_rules:
             return False
+        # Derivatives of y by w and of f by y are multiplied and only then added up, but a
+        # real w takes the real part of the sum: y must be real where w is, and vice versa.
+        if _complex.is_complex(eqn.invars[position].aval) != _complex.is_complex(
+            eqn.outvars[0].aval
+        ):
+            return False
         try:
             get_structure(eqn=eqn, invals=[v.aval for v in eqn.invars], idx=position, _s_rules=True)
         except (NotImplementedError, ValueError, AssertionError):
@@ -139,28 +145,36 @@ def name_stack(patch: Patcher) -> None:
     patch.value(empirical, "ad", View("ad", original, source_info_util=labels))
 
 
-def automatic_choice(patch: Patcher) -> None:
+def implementations(patch: Patcher) -> None:
     """`Compiled.cost_analysis` returns a dict, no list of one (JAX 0.5); AUTO prints.
 
-    Some backends give no FLOPs at all: then the choice follows a fixed order.
+    Some backends give no FLOPs at all: then the choice follows a fixed order. Whichever
+    is chosen gives J Jᵀ of complex functions too (see `_complex`).
     """
     empirical = patch.module("empirical")
-    implementations = patch.get(empirical, "NtkImplementation")
+    names = patch.get(empirical, "NtkImplementation")
+    split_kwargs = patch.get(patch.module("utils.utils"), "split_kwargs")
     registry = patch.get(empirical, "_implementation_to_ntk_fn")
     empirical_ntk_fn = patch.get(empirical, "empirical_ntk_fn")
 
     def _empirical_auto_ntk_fn(**kwargs: Any) -> Callable[..., Any]:
-        names = _auto.PREFERENCE
         return _auto.cheapest(
-            [empirical_ntk_fn(**kwargs, implementation=implementations[n]) for n in names]
+            [empirical_ntk_fn(**kwargs, implementation=names[n]) for n in _auto.PREFERENCE]
         )
 
+    factories = {
+        **registry,
+        names.NTK_VECTOR_PRODUCTS: _complex.with_imaginary_part(
+            registry[names.NTK_VECTOR_PRODUCTS]
+        ),
+    }
     patch.function(empirical, "_get_flops", _auto.get_flops)
     patch.function(empirical, "_empirical_auto_ntk_fn", _empirical_auto_ntk_fn)
     patch.value(
         empirical,
         "_implementation_to_ntk_fn",
-        {**registry, implementations.AUTO: _empirical_auto_ntk_fn},
+        {k: _complex.plain_transpose(v, split_kwargs) for k, v in factories.items()}
+        | {names.AUTO: _empirical_auto_ntk_fn},
     )
 
 
@@ -203,5 +217,5 @@ REPAIRS = [
     primal_and_cotangent_access,
     name_stack,
     shapes_and_dtypes,
-    automatic_choice,
+    implementations,
 ]

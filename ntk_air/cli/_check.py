@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import markdown
 from ._options import add_precision_option, computing
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     known = _theorems()
     if arguments.list:
+        beside = ("names", "quick", "out", "checkpoint")
+        if arguments.seed is not None or any(getattr(arguments, name) for name in beside):
+            raise ValueError("--list names the theorems and does nothing else; give it alone.")
         for name, check in known.items():
             print(f"{name:<28}{(inspect.getdoc(check) or '').splitlines()[0]}")
         return 0
@@ -116,5 +120,5 @@ def _cell(value: Any) -> str:
 
 def _index(made: dict[str, TheoremReport]) -> str:
     lines = ["| theorem | verdict |", "| --- | --- |"]
-    lines += [f"| [{r.name}]({name}.md) | {r.verdict} |" for name, r in made.items()]
+    lines += [f"| [{markdown(r.name)}]({name}.md) | {r.verdict} |" for name, r in made.items()]
     return "\n".join(lines) + "\n"

@@ -17,8 +17,10 @@ from ._cells import Cells, clustered_data
 from ._clusters import cluster_checks, measure_clusters
 from ._report import TheoremReport
 from ._seeds import seed_list
+from ._self_distillation_controls import control_rows
+from ._self_distillation_network import network_conclusions
+from ._self_distillation_premise import premise_rows, schedule_checks
 from ._self_distillation_runs import Plan
-from ._self_distillation_schedule import schedule_checks
 
 NAME = "Self-distillation converges to the clean labels in l2"
 SOURCE = "arXiv:1910.01255, l2 convergence of self-distillation; rate and floor are derived"
@@ -116,13 +118,15 @@ def check_self_distillation(
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=(*assumptions, *schedule_checks(every, geometry, accuracy, data)),
+        assumptions=(*assumptions, *schedule_checks(every, plan, geometry, accuracy)),
         conclusions=(
-            *checks.function_space_conclusions(every, data),
-            *checks.network_conclusions(every, geometry, accuracy),
+            *checks.function_space_conclusions(every, plan),
+            *network_conclusions(every, plan, geometry, accuracy),
         ),
         tables={
-            "methods": checks.method_rows(every, data),
+            "methods": checks.method_rows(every, plan),
+            "labels": premise_rows(every, plan, geometry),
+            "controls": control_rows([c for r in every for c in r.controls]),
             "kernel": checks.kernel_rows(every, geometry, data),
         },
         histories={f"{m}, seed {r.start.seed}": h for r in every for m, h in r.network.items()},
