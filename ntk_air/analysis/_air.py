@@ -16,6 +16,7 @@ import optax
 from .. import datasets, distillation, dynamics, kernels, spectral
 from .._classes import class_of
 from .._memory import eigensystem_budget
+from .._numerics import cast_floats
 from .._typing import Array
 from .._version import __version__
 from ..datasets import Dataset
@@ -60,7 +61,16 @@ def air(
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255).
     """
     settings = dataclasses.replace(settings or Settings(), **overrides)
+    if settings.precision is None:
+        return _air(_prepare(dataset), noisy, settings, progress)
     dataset = _prepare(dataset)
+    with jax.enable_x64(settings.precision == "float64"):
+        inputs = cast_floats((dataset.train_inputs, dataset.test_inputs), settings.precision)
+        dataset = dataclasses.replace(dataset, train_inputs=inputs[0], test_inputs=inputs[1])
+        return _air(dataset, noisy, settings, progress)
+
+
+def _air(dataset: Dataset, noisy: NoisyLabels, settings: Settings, progress: bool) -> AIRAnalysis:
     clean, observed = _targets(dataset, noisy)
     n = len(clean)
     budget = _check_memory(n, settings)

@@ -83,4 +83,6 @@ class HeldOut:
         return np.array([self._by_step[int(step)] for step in steps]).T
 
     def _outputs(self, params: PyTree, inputs: Array) -> np.ndarray:
-        return np.asarray(outputs_at(self._module, params, inputs, _BATCH, self._precision))
+        return np.asarray(
+            outputs_at(self._module, params, inputs, _BATCH, precision=self._precision)
+        )

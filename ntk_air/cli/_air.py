@@ -15,6 +15,7 @@ from ._options import (
     DATASET_DEFAULTS,
     add_dataset_options,
     add_numbers,
+    add_precision_option,
     load_dataset,
     options_of,
     refuse_idle,
@@ -66,6 +67,7 @@ def add_parser(commands: Any) -> None:
         ("--memory-budget", float, "bytes (default half of what is free)"),
         ("--seed", int, "of the draw of points, the noise and the network (default 0)"),
     )
+    add_precision_option(one)
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
     one.add_argument("--out", help="folder for report.html, figures/ and summary.json")
     one.set_defaults(run=run, parser=one)

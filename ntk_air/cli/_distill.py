@@ -73,7 +73,7 @@ def add_parser(commands: Any) -> None:
     )
     one.add_argument("--one-by-one", action="store_true", help="the seeds after one another")
     one.add_argument("--augment", help="none (default), crop, crop_flip")
-    one.add_argument("--precision", help="to compute in, e.g. bfloat16")
+    one.add_argument("--precision", help="to compute in: float64, bfloat16, ... (default float32)")
     one.add_argument("--checkpoint", help="folder to store the run in, and to go on from")
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
     one.add_argument("--out", help="folder for distill.json, history.png and result.ntkair")

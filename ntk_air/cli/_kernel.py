@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._text import one_line, plain
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset
+from ._options import (
+    DATASET_DEFAULTS,
+    add_dataset_options,
+    add_numbers,
+    add_precision_option,
+    computing,
+    load_dataset,
+)
 from ._processes import add_process_options, join, leave
 
 if TYPE_CHECKING:
@@ -58,6 +65,7 @@ def add_parser(commands: Any) -> None:
     )
     one.add_argument("--seed", type=int, default=0, help="of the draw of points (default 0)")
     one.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="default ntk")
+    add_precision_option(one)
     one.add_argument("--store", required=True, help="folder for the tiles, new or to be resumed")
     one.add_argument("--out", help="file for the eigenpairs, e.g. spectrum.ntkair")
     one.add_argument("--devices", action="store_true", help="use all devices, not the first only")
@@ -74,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     join(options)
     resumes = f"the same command resumes from the tiles in {options['store']}"
     try:
-        return _compute(options, found)
+        with computing(options["precision"]):
+            return _compute(options, found)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {resumes}") from None
     except (RuntimeError, ValueError) as error:
@@ -163,6 +172,7 @@ def _kernel(options: dict[str, Any], architecture: Architecture, dataset: Datase
         mesh=mesh,
         store=options["store"],
         progress=jax.process_index() == 0,
+        precision=options["precision"],
     )
     assert isinstance(kernel, kernels.StoredKernel)
     return kernel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._text import one_line, spreadsheet
 from ._noisy_labels import DEFAULTS, add_options, prepare
-from ._options import options_of
+from ._options import computing, options_of
 
 if TYPE_CHECKING:
     import argparse
@@ -55,6 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Finds the suspected labels and lists them."""
     options = options_of(arguments, _DEFAULTS)
     out = _checked(options["out"])
+    with computing(options["precision"]):
+        return _run(options, out)
+
+
+def _run(options: dict[str, Any], out: Path | None) -> int:
     from .. import dynamics
 
     began = time.perf_counter()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._archive import open_regular
@@ -44,6 +45,30 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         help="selection: judged on a sixth of the training set, kept apart to choose settings on; "
         "reporting: on the test set, trained on the same points (default: the sets as they are)",
     )
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """What to compute in."""
+    parser.add_argument("--precision", help="float64 computes in double precision; default float32")
+
+
+@contextlib.contextmanager
+def computing(precision: Any) -> Iterator[None]:
+    """JAX's default precision within the block: that of ``--precision``.
+
+    Raises:
+        ValueError: if it is neither float32 nor float64.
+    """
+    from .._numerics import check_precision
+
+    wanted = check_precision(precision)
+    if wanted is None:
+        yield
+        return
+    import jax
+
+    with jax.enable_x64(wanted == "float64"):
+        yield
 
 
 def add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, type, str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._text import one_line, plain
 from ._noisy_labels import DEFAULTS, add_options, prepare
-from ._options import options_of
+from ._options import computing, options_of
 
 if TYPE_CHECKING:
     import argparse
@@ -46,6 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     rate = options["learning_rate"]
     if rate is not None and not (rate > 0 and math.isfinite(rate)):
         raise ValueError(f"--learning-rate is {rate}, expected a positive number.")
+    with computing(options["precision"]):
+        return _run(options)
+
+
+def _run(options: dict[str, Any]) -> int:
     from .. import reports
 
     if options["out"] is None:
@@ -74,7 +79,7 @@ def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[StoppingTime
     found = [
         dynamics.stopping_time(es, observed, rule=rule, remainder="mean") for rule in dynamics.RULES
     ]
-    accuracy = _test_accuracy(problem, found[0].times)
+    accuracy = _test_accuracy(problem, found[0].times, options["precision"])
     numbers: dict[str, Any] = {
         "dataset": problem.dataset.name,
         "num_points": len(problem.noisy.labels),
@@ -120,7 +125,7 @@ def _noise(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _test_accuracy(problem: Problem, times: Array) -> Array | None:
+def _test_accuracy(problem: Problem, times: Array, precision: str | None) -> Array | None:
     import jax.numpy as jnp
 
     from .. import dynamics, kernels
@@ -134,6 +139,7 @@ def _test_accuracy(problem: Problem, times: Array) -> Array | None:
         dataset.test_inputs,
         dataset.train_inputs,
         memory_budget=problem.budget,
+        precision=precision,
     )
     filters = [dynamics.gradient_flow(float(t)) for t in times]
     outputs = dynamics.predict(problem.eigensystem, filters, problem.observed, cross)

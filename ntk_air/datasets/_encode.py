@@ -29,7 +29,8 @@ def encode(
             two classes only.
 
     Returns:
-        Float32 targets, (n, num_classes), or (n, 1) for ``"sign"``.
+        Targets (n, num_classes), or (n, 1) for ``"sign"``, in JAX's default float: float32, or
+        float64 where that is enabled.
 
     Raises:
         ValueError: for labels that are no integers or out of range, an unknown coding, or
@@ -55,8 +56,8 @@ def encode(
     else:
         classes = check_labels("labels", labels, num_classes)
     if coding == "sign":
-        return (2 * jnp.asarray(classes) - 1).astype(jnp.float32)[:, None]
-    targets = jax.nn.one_hot(jnp.asarray(classes), num_classes, dtype=jnp.float32)
+        return (2 * jnp.asarray(classes) - 1).astype(float)[:, None]
+    targets = jax.nn.one_hot(jnp.asarray(classes), num_classes, dtype=float)
     return targets - 1.0 / num_classes if coding == "centered_one_hot" else targets
 
 

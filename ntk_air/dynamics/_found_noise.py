@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_in_range
+from .._checks import check_choice, check_finite, check_in_range, real_array
 from .._typing import Array, ArrayLike, Float
 from ._calibrate import (
     anchored,
@@ -176,7 +176,7 @@ def stated_matrix(
         check_choice("transition", transition, TRANSITIONS)
         return None
     check_finite("transition", transition)
-    matrix = np.asarray(transition, np.float64)
+    matrix = real_array("transition", transition).astype(np.float64)
     if matrix.shape != (classes, classes):
         raise ValueError(
             f"transition has shape {matrix.shape}, expected {(classes, classes)}: a row for each "

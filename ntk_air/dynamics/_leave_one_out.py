@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from .._checks import check_choice
-from .._numerics import as_float, double_precision
+from .._numerics import as_float, double_precision, in_precision
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem
 from ._filters import flow_time, ridge_strength
@@ -31,6 +31,7 @@ from ._remainder import Bank, Filters, bank_of, evaluate, flows
 _NEXT_TO_NOTHING = 1e-3
 
 
+@in_precision
 def leave_one_out(
     eigensystem: Eigensystem,
     filter: Filters,
@@ -92,6 +93,7 @@ def leave_one_out(
     return like(filter, found)
 
 
+@in_precision
 def leave_one_out_flow(
     eigensystem: Eigensystem,
     time: float | Sequence[float] | ArrayLike,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite
-from .._numerics import as_float
+from .._numerics import as_float, in_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
@@ -66,6 +66,7 @@ class NoiseEstimate:
     extrapolated: Float[ArrayLike, ""] | float = np.nan
 
 
+@in_precision
 def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) -> NoiseEstimate:
     """Noise variance and noise rate of labels, without clean ones.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._checks import check_finite, check_in_range
 from .._classes import class_of
-from .._numerics import as_float
+from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
 from ._calibrate import class_sensitive, posterior
@@ -26,6 +26,7 @@ from ._suspects import confident_joint, pooled_posterior
 _EARLY_AND_LATE = (0.25, 4.0)
 
 
+@in_precision
 def refine_labels(
     eigensystem: Eigensystem,
     observed: Float[ArrayLike, "n C"],

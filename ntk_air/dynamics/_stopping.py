@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice, check_in_range
-from .._numerics import as_float
+from .._numerics import as_float, in_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
@@ -50,6 +50,7 @@ class StoppingTime:
     at_edge: bool = static()
 
 
+@in_precision
 def time_grid(eigensystem: Eigensystem, num: int = _GRID_POINTS) -> Float[Array, " num"]:
     """Log-spaced times from before the first direction is fitted to after the last trusted one."""
     values = eigensystem.eigenvalues
@@ -57,6 +58,7 @@ def time_grid(eigensystem: Eigensystem, num: int = _GRID_POINTS) -> Float[Array,
     return jnp.geomspace(0.01 / values[0], 10.0 / smallest, num)
 
 
+@in_precision
 def stopping_time(
     eigensystem: Eigensystem,
     observed: Float[ArrayLike, "n C"],
@@ -131,6 +133,7 @@ def stopping_time(
     return StoppingTime(grid[best], jnp.asarray(score, observed.dtype), grid, rule, at_edge)
 
 
+@in_precision
 def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array, ...]:
     """How many directions a smoother fits, df = Σ g(λ_k) = tr A.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .. import _neural_tangents
 from .._checks import check_choice, check_in_range, check_size
@@ -91,7 +92,22 @@ def activation_layer(name: str) -> Any:
     with warnings.catch_warnings():
         # It warns of quadrature as such, and of derivatives of functions with jnp.where.
         warnings.simplefilter("ignore", UserWarning)
-        return stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE)
+        return _of_either_precision(
+            *(stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE) for _ in range(2))
+        )
+
+
+def _of_either_precision(single: Any, double: Any) -> Any:
+    """One layer of two that are equal: quadrature keeps its nodes in the precision of first use."""
+    stax = _neural_tangents.load().stax
+    init_fn, apply_fn, in_single = single
+
+    @stax.requires(diagonal_spatial=stax.Diagonal())
+    def kernel_fn(kernel: Any, **reqs: Any) -> Any:
+        layer = double[2] if kernel.nngp.dtype == jnp.float64 else in_single
+        return layer(kernel, **reqs)
+
+    return stax.layer(lambda: (init_fn, apply_fn, kernel_fn))()
 
 
 def quiet(network: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:

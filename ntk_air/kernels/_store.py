@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .._checks import check_size
+from .._checks import check_finite, check_size
 from .._memory import human
 from .._typing import Array
 from ._seals import Seals, sealed_tiles
@@ -121,7 +121,7 @@ class KernelStore:
             tile: (*leading, rows, columns) of `DiskLayout.part`; not to be changed before `finish`.
 
         Raises:
-            ValueError: if the tile is not of that shape or is not stored.
+            ValueError: if the tile is not of that shape, is not stored, or is not finite.
             OSError: if this or an earlier write failed; a full disk says what is still needed.
         """
         layout = self.layout
@@ -138,6 +138,7 @@ class KernelStore:
         while writing and (len(writing) >= layout.in_flight or writing[0].done()):
             self._wait(writing.popleft())
         value = value.astype(layout.dtype, copy=False)
+        check_finite(f"the tile of rows {rows.start}.. and columns {columns.start}..", value)
         try:
             self._seals.write((i, j), value)
         except OSError as error:

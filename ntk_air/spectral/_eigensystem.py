@@ -9,18 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_in_range, check_size, check_square
-from .._numerics import as_float
+from .._checks import (
+    check_choice,
+    check_finite,
+    check_in_range,
+    check_size,
+    check_square,
+    real_array,
+)
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, Float, PRNGKeyArray
 from ._dense import dense_eigh, platform_of
 from ._lanczos import default_tolerance, lanczos_eigh
+from ._products import dtype_of
 from ._residuals import failure
 
 # Above this size the partial solver wins when few directions are asked for.
 _DENSE_SMALL = 1024
 _PARTIAL_FRACTION = 8
 _SYMMETRY_TOLERANCE = 100
+# Beyond, squares of residuals could leave the range of float32.
+_UNSCALED = 2.0**20
 # Two tiles of 128 x 128 float32 stay in a core's own cache while one is read transposed.
 _TILE = 128
 _State = tuple[Array, Array, Array]
@@ -37,8 +47,11 @@ class Eigensystem:
             ``trace - eigenvalues.sum()``.
         residuals: (r,), ‖Θu_k − λ_k u_k‖₂, measured after the fact whatever the solver.
         trusted_rank: how many eigenvalues stand above the round-off of the largest,
-            λ_k > n · eps · λ_1; the rest is noise of the arithmetic.
+            λ_k > n · eps · λ_1 with the eps of the kernel's entries; the rest may be noise of the
+            arithmetic, and what acts on it in a way that matters warns.
         method: the solver that ran, ``"dense"`` or ``"lanczos"``.
+        resolution: the eps of the precision that the kernel's entries came in, where it is coarser
+            than that of the eigenvalues: float64 does not bring back what rounding took.
     """
 
     eigenvalues: Float[Array, " r"]
@@ -47,6 +60,7 @@ class Eigensystem:
     residuals: Float[Array, " r"]
     trusted_rank: int = static()
     method: str = static(default="dense")
+    resolution: float = static(default=0.0)
 
     @property
     def num_points(self) -> int:
@@ -66,6 +80,7 @@ def eigendecompose(
     method: str = "auto",
     tolerance: float | None = None,
     key: PRNGKeyArray | None = None,
+    precision: str | None = None,
 ) -> Eigensystem:
     """Leading eigenpairs of a kernel, each with its measured residual.
 
@@ -82,6 +97,9 @@ def eigendecompose(
         tolerance: Lanczos stops when every residual is below ``tolerance · λ_1``; default
             100 · eps.
         key: random blocks of Lanczos; default ``jax.random.key(0)``.
+        precision: ``"float64"`` decomposes an array in float64 whatever JAX's default is, and every
+            function that gets the result then computes in float64 too; ``"float32"`` likewise. An
+            operator computes in its own.
 
     Returns:
         An `Eigensystem` with ``rank`` eigenpairs.
@@ -93,12 +111,37 @@ def eigendecompose(
             tolerance.
     """
     check_choice("method", method, ("auto", "dense", "lanczos"))
+    resolution = _resolution(kernel_or_operator)
+    return _eigendecompose(
+        kernel_or_operator, rank, method, tolerance, key, resolution, precision=precision
+    )
+
+
+def _resolution(kernel: Any) -> float:
+    """The eps of a kernel's own dtype, if that is a floating one."""
+    dtype = getattr(kernel, "dtype", None)
+    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    return float(jnp.finfo(dtype).eps) if floating else 0.0
+
+
+@in_precision
+def _eigendecompose(
+    kernel_or_operator: Any,
+    rank: int | None,
+    method: str,
+    tolerance: float | None,
+    key: PRNGKeyArray | None,
+    resolution: float,
+    *,
+    precision: str | None,
+) -> Eigensystem:
     is_array = isinstance(kernel_or_operator, jax.Array | np.ndarray)
     kernel = _check_kernel(kernel_or_operator) if is_array else kernel_or_operator
     if not is_array:
         _check_operator(kernel, rank, method)
     n = kernel.shape[0]
     rank = check_size("rank", n if rank is None else rank, 1, n)
+    kernel, scale = _of_moderate_size(kernel)
     tolerance = default_tolerance(kernel) if tolerance is None else tolerance
     check_in_range("tolerance", tolerance, 0.0, low_open=True)
     if method == "auto":
@@ -111,8 +154,38 @@ def eigendecompose(
         _check_lanczos(values, vectors, residuals, tolerance)
     trace = _trace(kernel) if is_array else jnp.sum(jnp.asarray(kernel.diagonal()))
     magnitudes = np.asarray(values, np.float64)
-    trusted = int((magnitudes > n * jnp.finfo(values.dtype).eps * magnitudes.max()).sum())
-    return Eigensystem(values, vectors, trace, residuals, trusted, method)
+    eps = max(float(jnp.finfo(values.dtype).eps), resolution)
+    trusted = int((magnitudes > n * eps * magnitudes.max()).sum())
+    if scale != 1.0:
+        values, trace, residuals = values * scale, trace * scale, residuals * scale
+    return Eigensystem(values, vectors, trace, residuals, trusted, method, resolution)
+
+
+def _of_moderate_size(kernel: Any) -> tuple[Any, float]:
+    """The kernel, over a power of two if it is very large or small, and that power."""
+    if isinstance(kernel, jax.Array):
+        scale = float(power_of_two(kernel))
+        moderate = 1 / _UNSCALED <= scale <= _UNSCALED
+        return (kernel, 1.0) if moderate else (kernel / scale, scale)
+    # No entry of a positive semidefinite matrix is larger than the largest of its diagonal.
+    scale = float(power_of_two(as_float(kernel.diagonal(), "the diagonal of the operator")))
+    moderate = 1 / _UNSCALED <= scale <= _UNSCALED
+    return (kernel, 1.0) if moderate else (_Scaled(kernel, scale), scale)
+
+
+class _Scaled:
+    """An operator over a number."""
+
+    def __init__(self, operator: Any, scale: float) -> None:
+        self._operator, self._scale = operator, scale
+        self.shape = operator.shape
+        self.dtype = dtype_of(operator)
+
+    def __matmul__(self, v: Array) -> Any:
+        return self._operator @ v / self._scale
+
+    def diagonal(self) -> Any:
+        return self._operator.diagonal() / self._scale
 
 
 @jax.jit
@@ -146,11 +219,9 @@ def _check_operator(operator: Any, rank: int | None, method: str) -> None:
 
 def _check_kernel(kernel: Any) -> Array:
     check_square("kernel", kernel)
-    if np.iscomplexobj(kernel):
-        raise ValueError("kernel is complex, expected a real symmetric matrix.")
-    kernel = as_float(kernel)
-    # No solver works in half precision.
-    kernel = _automatic(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
+    if not isinstance(kernel, jax.Array):
+        kernel = real_array("kernel", kernel)
+    kernel = _automatic(as_float(kernel, "kernel"))
     if kernel.size == 0:
         raise ValueError(f"kernel has shape {kernel.shape}; expected at least one point.")
     # Elsewhere a loop over tiles would serialise the device, or gather a sharded kernel.

@@ -13,7 +13,7 @@ from .._checks import (
     check_same_shape,
     check_size,
 )
-from .._numerics import as_float
+from .._numerics import as_float, in_precision
 from .._results import result
 from .._typing import Array, ArrayLike, Float
 from ._eigensystem import Eigensystem
@@ -68,6 +68,7 @@ class AIRProfile:
         return signal / jnp.where(noise > floor, noise, 0.0)
 
 
+@in_precision
 def project(eigensystem: Eigensystem, signal: Float[ArrayLike, "n C"]) -> Float[Array, "r C"]:
     """Coefficients u_kᵀ signal (r, C) of a signal (n, C) in the eigenbasis.
 
@@ -89,10 +90,14 @@ def _project(eigenvectors: Array, signal: Array) -> Array:
     return jnp.matmul(eigenvectors.T, signal, precision="highest")
 
 
+@in_precision
 def retention_of(
     clean: Float[ArrayLike, "n C"], observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, ""]:
     """The κ of a draw: least squares of ỹ = κy + ξ, for when the noise model is not known."""
+    check_same_shape("clean", clean, "observed", observed)
+    check_finite("clean", clean)
+    check_finite("observed", observed)
     return _least_squares(*_scaled(clean), *_scaled(observed))
 
 
@@ -100,9 +105,13 @@ def resolve_retention(
     retention: float | None, clean: Float[ArrayLike, "n C"], observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, ""]:
     """The κ given, or that of the draw where none is."""
-    return retention_of(clean, observed) if retention is None else jnp.asarray(retention)
+    if retention is None:
+        return retention_of(clean, observed)
+    check_finite("retention", retention)
+    return as_float(retention, "retention")
 
 
+@in_precision
 def air_profile(
     eigensystem: Eigensystem,
     clean: Float[ArrayLike, "n C"],
@@ -137,6 +146,7 @@ def air_profile(
     (y, size), (seen, seen_size) = _scaled(clean), _scaled(observed)
     kappa = _least_squares(y, size, seen, seen_size)
     if retention is not None:
+        check_finite("retention", retention)
         kappa = jnp.asarray(retention, seen.dtype)
     # In units of the observed targets.
     noise = seen - kappa * (size / seen_size) * y

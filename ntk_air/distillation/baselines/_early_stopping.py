@@ -137,7 +137,9 @@ class _Best:
         self.params: PyTree = None
 
     def __call__(self, step: int, params: PyTree) -> None:
-        outputs = outputs_at(self._apply_fn, params, self._inputs, self._size, self._precision)
+        outputs = outputs_at(
+            self._apply_fn, params, self._inputs, self._size, precision=self._precision
+        )
         accuracy = float(jnp.mean(class_of(outputs) == self._classes))
         if not self.accuracies or accuracy > max(self.accuracies):
             self.params = jax.tree.map(_on_host, params)
