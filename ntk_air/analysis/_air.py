@@ -57,6 +57,9 @@ def air(
     Raises:
         ValueError: labels that do not match the dataset, settings out of range, or a kernel that
             does not fit in memory (the message says how many bytes).
+        TypeError: if ``alpha`` of the settings is no number, array or schedule.
+        RuntimeError: if an eigensolver fails.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255).
     """

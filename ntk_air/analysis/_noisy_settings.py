@@ -40,6 +40,9 @@ class NoisySettings:
         augment: none, crop or crop_flip (images).
         precision: to compute in, such as bfloat16; None is that of the network.
         seed: the first of the seeds.
+
+    Raises:
+        ValueError: on a setting that can be judged without data and is not one of those above.
     """
 
     noise: str = "symmetric:0.4"
@@ -97,7 +100,11 @@ class NoisySettings:
             )
 
     def words(self) -> dict[str, str]:
-        """What self_distill is told, in the method's name or beside it."""
+        """What self_distill is told, in the method's name or beside it.
+
+        Raises:
+            ValueError: if ``method`` names none.
+        """
         _, values = specs.parse_method(self.method)
         return {word: values.get(word, getattr(self, word)) for word in specs.WORDS}
 

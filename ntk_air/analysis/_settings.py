@@ -30,6 +30,9 @@ class Settings:
         seed: of the network's initial parameters.
         precision: ``"float64"`` computes all of it in float64, whatever JAX's default is;
             ``"float32"`` likewise; None is JAX's default.
+
+    Raises:
+        ValueError: on a setting out of range.
     """
 
     depth: int = 1

@@ -144,6 +144,10 @@ def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array
 
     Returns:
         (), or (F,) for a sequence.
+
+    Raises:
+        ValueError: if a filter gives something else than one finite value per eigenvalue, or
+            counts more directions than the eigensystem holds.
     """
     fitted, rest = evaluate(eigensystem, bank_of(filter))
     return like(filter, jnp.sum(fitted, axis=1) + spectrum(eigensystem).count * rest)

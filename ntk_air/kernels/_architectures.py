@@ -167,6 +167,7 @@ def fully_connected(
 
     Raises:
         ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
     """
     check_sizes(depth, width, num_outputs, weight_std, bias_std)
     stax = _neural_tangents.load().stax
@@ -206,6 +207,7 @@ def convolutional(
 
     Raises:
         ValueError: on sizes below 1, an unknown activation or pooling.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
     """
     check_sizes(depth, channels, num_outputs, weight_std, bias_std)
     check_size("filter_size", filter_size, 1)
@@ -244,6 +246,7 @@ def myrtle(
 
     Raises:
         ValueError: if ``depth`` is not one of the three.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
     """
     check_choice("depth", depth, tuple(_MYRTLE_LAYERS))
     check_sizes(depth, channels, num_outputs, weight_std, bias_std)

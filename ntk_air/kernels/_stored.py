@@ -118,7 +118,11 @@ class StoredKernel:
         )
 
     def select(self, *leading_index: int) -> StoredKernel:
-        """The kernel (n1, n2) at a full index of the axes in front."""
+        """The kernel (n1, n2) at a full index of the axes in front.
+
+        Raises:
+            ValueError: if there is no such block.
+        """
         leading = self.shape[:-2]
         if len(leading_index) != len(leading):
             raise ValueError(
@@ -187,7 +191,13 @@ class StoredKernel:
         return jnp.asarray(out) if isinstance(other, jax.Array) else out
 
     def diagonal(self) -> np.ndarray:
-        """The entries (i, i), from the tiles on the diagonal alone."""
+        """The entries (i, i), from the tiles on the diagonal alone.
+
+        Raises:
+            ValueError: if the kernel is not a square matrix, or a tile is damaged or not of its
+                place.
+            OSError: if a tile cannot be read.
+        """
         self._check_matrix()
         index = np.arange(min(self.shape))
         return self._pairs(index, index)

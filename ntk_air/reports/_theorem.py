@@ -28,6 +28,7 @@ def write_theorem_report(
 
     Raises:
         ValueError: if the folder cannot be written, or the name is none of a file.
+        TypeError: if the report holds what no file can.
     """
     folder = check_writable(directory)
     if Path(name).name != name:

@@ -94,7 +94,11 @@ def _project(eigenvectors: Array, signal: Array) -> Array:
 def retention_of(
     clean: Float[ArrayLike, "n C"], observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, ""]:
-    """The κ of a draw: least squares of ỹ = κy + ξ, for when the noise model is not known."""
+    """The κ of a draw: least squares of ỹ = κy + ξ, for when the noise model is not known.
+
+    Raises:
+        ValueError: if the shapes differ, or a value is not finite.
+    """
     check_same_shape("clean", clean, "observed", observed)
     check_finite("clean", clean)
     check_finite("observed", observed)
@@ -104,7 +108,11 @@ def retention_of(
 def resolve_retention(
     retention: float | None, clean: Float[ArrayLike, "n C"], observed: Float[ArrayLike, "n C"]
 ) -> Float[Array, ""]:
-    """The κ given, or that of the draw where none is."""
+    """The κ given, or that of the draw where none is.
+
+    Raises:
+        ValueError: as `retention_of`, or if ``retention`` is no finite number.
+    """
     if retention is None:
         return retention_of(clean, observed)
     check_finite("retention", retention)

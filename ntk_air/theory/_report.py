@@ -111,7 +111,11 @@ class TheoremReport:
         return int(self.verdict == "violated")
 
     def raise_if_violated(self) -> None:
-        """Raises TheoremViolationError if a conclusion fails while the assumptions hold."""
+        """Raises TheoremViolationError if a conclusion fails while the assumptions hold.
+
+        Raises:
+            TheoremViolationError: if a conclusion fails while all assumptions hold.
+        """
         if self.verdict != "violated":
             return
         failed = "; ".join(
