@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import re
 import time
@@ -32,6 +31,9 @@ class Checkpoint:
     The first record and the last are always written, those between when writing has taken less
     than `OVERHEAD` of the time since the last one was. orbax removes a state only once the next
     one is complete, so an interruption while writing loses nothing.
+
+    With a state lies a digest of it, of its records and of the run and step they belong to: a
+    folder of another step, or one put together from several, is refused.
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: str, last_step: int):
@@ -60,7 +62,7 @@ class Checkpoint:
         if step is None:
             return state, []
         run = self._restore(step, run=self._items.JsonRestore())["run"]
-        if run.get("fingerprint") != self._fingerprint:
+        if not isinstance(run, dict) or run.get("fingerprint") != self._fingerprint:
             raise ValueError(
                 f"the checkpoint {self._path} belongs to another run (other data, parameters, "
                 "schedule, seed, steps, settings, network or optimizer, or another version of the "
@@ -69,12 +71,23 @@ class Checkpoint:
         like = _storable(state)
         stored = self._restore(step, state=self._items.StandardRestore(_abstract(like)))["state"]
         records = self._restore(step, records=self._items.StandardRestore())["records"]
-        columns = {name: np.asarray(column) for name, column in records.items()}
-        rows = [
-            {name: columns[name][i] if name in columns else None for name in run["columns"]}
-            for i in range(run["count"])
-        ]
-        return _restored(state, stored), rows
+        try:
+            kept = {name: np.asarray(column) for name, column in records.items()}
+            seal = self._seal(step, stored, kept)
+            if (run["step"], run["seal"]) != (step, seal):
+                raise ValueError(f"what it holds at step {step} is not what was stored there")
+            rows = [
+                {name: kept[name][i] if name in kept else None for name in run["columns"]}
+                for i in range(run["count"])
+            ]
+            return _restored(state, stored), rows
+        # Of content that is damaged, or was stored before there were seals.
+        except Exception as error:
+            raise ValueError(
+                f"the checkpoint {self._path} is damaged, put together from several, or of an "
+                f"earlier ntk_air, which did not seal it ({error!r}); delete it or choose another "
+                "path, and the run starts anew."
+            ) from error
 
     def is_due(self, step: int) -> bool:
         """Whether to write at this step, or it is too early for another writing."""
@@ -85,10 +98,17 @@ class Checkpoint:
         begin = time.monotonic()
         step = int(rows[-1]["step"])
         columns = stack(rows)
-        run = {"fingerprint": self._fingerprint, "count": len(rows), "columns": list(columns)}
         kept = {name: column for name, column in columns.items() if column is not None}
+        stored = _storable(state)
+        run = {
+            "fingerprint": self._fingerprint,
+            "step": step,
+            "count": len(rows),
+            "columns": list(columns),
+            "seal": self._seal(step, stored, kept),
+        }
         items = self._items.Composite(
-            state=self._items.StandardSave(_storable(state)),
+            state=self._items.StandardSave(stored),
             records=self._items.StandardSave(kept),
             run=self._items.JsonSave(run),
         )
@@ -96,13 +116,22 @@ class Checkpoint:
         end = time.monotonic()
         self._due = end + (end - begin) / OVERHEAD
 
+    def _seal(self, step: int, stored: dict[str, Any], columns: dict[str, Any]) -> str:
+        digest = hashlib.sha256(f"{self._fingerprint} {step}".encode())
+        for kind, tree in (("state", stored), ("records", columns)):
+            for name in sorted(tree):
+                _add(digest, f"{kind} {name}", tree[name])
+        return digest.hexdigest()
+
     def _restore(self, step: int, **items: Any) -> Any:
         try:
             return self._manager.restore(step, args=self._items.Composite(**items))
-        except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+        # orbax, tensorstore and json raise some ten types on damaged files.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
             raise ValueError(
-                f"the checkpoint {self._path} is not a run of ntk_air ({error}); choose another "
-                "path."
+                f"the checkpoint {self._path} is not a run of ntk_air, or is damaged ({reason}); "
+                "delete it or choose another path."
             ) from error
 
 
@@ -154,10 +183,14 @@ def fingerprint(settings: _engine.Settings, problem: _engine.Problem, steps: np.
     written = (settings.batch_size, settings.keep_outputs, jax.tree.structure(problem), program)
     digest.update(_ADDRESS.sub("", "\n".join(map(str, written))).encode())
     for leaf in [steps, *jax.tree.leaves(problem), *_constants(program)]:
-        array = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        digest.update(repr((array.shape, array.dtype.name)).encode())
-        digest.update(array.tobytes())
+        _add(digest, "", jax.random.key_data(leaf) if _is_key(leaf) else leaf)
     return digest.hexdigest()
+
+
+def _add(digest: Any, name: str, value: Any) -> None:
+    array = np.ascontiguousarray(value)
+    digest.update(f"{name}{(array.shape, array.dtype.name)!r}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
 
 
 def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[Any]:

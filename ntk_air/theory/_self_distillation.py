@@ -97,6 +97,7 @@ def check_self_distillation(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+        TypeError: if ``alpha`` is no number, array or schedule, or ``label_fn`` no function.
     """
     check_in_range("accuracy", accuracy, 0.0, 1.0, low_open=True)
     check_in_range("num_steps", num_steps, 1)
