@@ -102,15 +102,16 @@ def test_control_says_nothing_where_trust_was_not_too_early():
     made = na.datasets.clusterable(
         num_points=20, num_clusters=2, dimension=10, radius=0.02, noise_rate=0.2, seed=1
     )
-    outcomes = {}
-    for seed in (0, 1, 2, 3):
-        report = run(made, controls=True, num_steps=60, width=20, seeds=[seed])
-        (row,) = control(report, "trusted from step 0")
-        names = {c.name for c in report.conclusions}
-        said = "trusting too early locks wrong labels in" in names
-        assert said == (row["outcome"] == "locks wrong labels in"), report.to_markdown()
-        outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + 1
-    assert set(outcomes) == {"locks wrong labels in", "follows the theorem"}
+    report = run(made, controls=True, num_steps=60, width=20, seeds=[0, 1])
+    locked, lucky = control(report, "trusted from step 0")
+    assert locked["outcome"] == "locks wrong labels in"
+    assert lucky["outcome"] == "follows the theorem"
+    said = find(report, "trusting too early locks wrong labels in")
+    assert "in 1 of 2 runs" in said.statement
+    alone = run(made, controls=True, num_steps=60, width=20, seeds=[1])
+    names = {c.name for c in alone.conclusions}
+    assert "trusting too early locks wrong labels in" not in names
+    assert {"trusting late converges", "right labels converge"} <= names
 
 
 def test_saved_report_is_the_same(plain, tmp_path):
@@ -185,7 +186,7 @@ def test_no_random_schedule_is_a_violation(seed):
         d.agreement(rng.random()),
     ]
     label_fn = [d.hard, d.sign, d.tanh(20.0), d.softmax(0.2)][rng.integers(4)]
-    report = run(alpha=kinds[seed % 3], label_fn=label_fn, width=60)
+    report = run(alpha=kinds[seed % 3], label_fn=label_fn)
     assert report.verdict != "violated", report.to_markdown()
 
 
