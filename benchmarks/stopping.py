@@ -134,7 +134,8 @@ def _measured(
         return float(np.mean(-np.expm1(-values * np.exp(log_time)))) - share
 
     ends = np.log(1e-6 / values[0]), np.log(1e3 / values[-1])
-    times = [float(np.exp(brentq(excess, *ends, args=(share,)))) for share in _SHARES]
+    logs: list[Any] = [brentq(excess, *ends, args=(share,)) for share in _SHARES]
+    times = [float(np.exp(one)) for one in logs]
     found = na.dynamics.stopping_time(es, observed, rule="gcv", times=times)
     retrained = na.dynamics.leave_one_out_flow(es, times, observed)
     shortcut = []

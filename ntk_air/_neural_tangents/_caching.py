@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -11,6 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.tree_util import tree_leaves
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Evaluate at once what is concrete, except inside ``jax.shard_map``.
+
+    What differs between devices there has no value yet, and JAX mixes the two badly.
+    """
+    inside = getattr(jax.sharding.get_abstract_mesh(), "manual_axes", ())
+    return contextlib.nullcontext() if inside else jax.ensure_compile_time_eval()
 
 
 def lru_cache(maxsize: int | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -26,7 +37,7 @@ def lru_cache(maxsize: int | None) -> Callable[[Callable[..., Any]], Callable[..
     def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.lru_cache(maxsize)
         def cached(*args: Any) -> Any:
-            with jax.ensure_compile_time_eval():
+            with eager():
                 result = function(*args)
             if _holds_tracer(result):
                 raise _TracedError(result)
@@ -118,7 +129,7 @@ def _inner(item: Any) -> Iterable[Any]:
         return list(item)
     if issubclass(kind, ModuleType | type) or kind.__module__ == "builtins":
         return ()
-    return [*(_attributes(item) if hasattr(kind, "__call__") else ()), *_children(item)]
+    return [*(_attributes(item) if callable(item) else ()), *_children(item)]
 
 
 def _attributes(item: Any) -> Iterable[Any]:

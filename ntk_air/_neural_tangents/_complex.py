@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from ntk_air._neural_tangents import _placement
+
 Factory = Callable[..., Callable[..., Any]]
 
 
@@ -49,6 +51,8 @@ def plain_transpose(factory: Factory, split_kwargs: Callable[..., Any]) -> Facto
 
         @functools.wraps(plain)
         def ntk_fn(x1: Any, x2: Any, params: Any, **kwargs: Any) -> Any:
+            axes = _placement.varying_axes((x1, x2, params, kwargs))
+            x1, x2, params, kwargs = _placement.vary((x1, x2, params, kwargs), axes)
             outputs = jax.eval_shape(f, params, x1, **split_kwargs(kwargs, x1, x2)[0])
             if not any(map(is_complex, tree_leaves(outputs))):
                 return plain(x1, x2, params, **kwargs)

@@ -1,4 +1,4 @@
-"""Place arrays where ``jax.pmap`` wants them."""
+"""Where arrays live: on which devices for ``jax.pmap``, how alike inside ``jax.shard_map``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.tree_util import tree_map
+from jax.tree_util import tree_leaves, tree_map
 
 
 def pmap(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,3 +38,30 @@ def _placed(x: Any) -> Any:
         return x
     devices = np.array(jax.local_devices()[: x.shape[0]])
     return jax.device_put(x, NamedSharding(Mesh(devices, ("batch",)), PartitionSpec("batch")))
+
+
+def varying_axes(tree: Any) -> frozenset[str]:
+    """Axes of a mesh along which arrays (or their shapes) differ, inside ``jax.shard_map``."""
+    axes: frozenset[str] = frozenset()
+    for leaf in tree_leaves(tree):
+        aval = jax.typeof(leaf) if isinstance(leaf, jax.Array) else leaf
+        axes |= frozenset(getattr(getattr(aval, "manual_axis_type", None), "varying", ()))
+    return axes
+
+
+def vary(tree: Any, axes: frozenset[str]) -> Any:
+    """Let arrays count as different along `axes`, inside ``jax.shard_map``.
+
+    A derivative with respect to parameters that all devices share would be summed over
+    the devices: a kernel is made of derivatives on each device by itself.
+    """
+    if not axes:
+        return tree
+
+    def cast(x: Any) -> Any:
+        if not hasattr(x, "dtype"):
+            return x
+        missing = tuple(sorted(axes - varying_axes(x)))
+        return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+    return tree_map(cast, tree)

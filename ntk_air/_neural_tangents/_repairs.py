@@ -6,8 +6,8 @@ import importlib
 from types import ModuleType
 
 from ntk_air._neural_tangents import (
-    _repairs_parallel,
     _repairs_empirical,
+    _repairs_parallel,
     _repairs_predict,
 )
 from ntk_air._neural_tangents._patcher import Patcher, Repair

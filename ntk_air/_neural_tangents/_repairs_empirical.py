@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad
 from jax.tree_util import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from ntk_air._neural_tangents import _auto, _complex, _linear, _transpose
+from ntk_air._neural_tangents import _auto, _complex, _linear, _placement, _transpose
 from ntk_air._neural_tangents._patcher import Patcher
 from ntk_air._neural_tangents._program import Equation, shield
 from ntk_air._neural_tangents._views import View
@@ -178,6 +178,27 @@ def implementations(patch: Patcher) -> None:
     )
 
 
+def kernel_vector_products(patch: Patcher) -> None:
+    """`jax.vjp` inside `jax.shard_map` adds up over devices what they share (JAX 0.6 or so)."""
+    empirical = patch.module("empirical")
+    original = patch.get(empirical, "empirical_ntk_vp_fn")
+
+    @functools.wraps(original)
+    def empirical_ntk_vp_fn(
+        f: Any, x1: Any, x2: Any, params: Any, **apply_fn_kwargs: Any
+    ) -> Callable[[Any], Any]:
+        def ntk_vp_fn(cotangents: Any) -> Any:
+            everything = (x1, x2, params, apply_fn_kwargs, cotangents)
+            axes = _placement.varying_axes(everything)
+            x1_, x2_, params_, kwargs, cts = _placement.vary(everything, axes)
+            return original(f, x1_, x2_, params_, **kwargs)(cts)
+
+        return ntk_vp_fn
+
+    patch.function(empirical, "empirical_ntk_vp_fn", empirical_ntk_vp_fn)
+    patch.function(patch.root, "empirical_ntk_vp_fn", empirical_ntk_vp_fn)
+
+
 def shapes_and_dtypes(patch: Patcher) -> None:
     """`jnp.size` of a shape-only object and `jnp.dtype` of an array are on their way out.
 
@@ -195,6 +216,7 @@ def shapes_and_dtypes(patch: Patcher) -> None:
         leaves = tree_leaves(pytree)
         size = sum(math.prod(x.shape) for x in leaves)
         basis = jnp.eye(size, dtype=jnp.result_type(*(x.dtype for x in leaves)))
+        basis = _placement.vary(basis, _placement.varying_axes(leaves))
         return _unravel_array_into_pytree(pytree, 1, basis)
 
     def _unravel_array_into_pytree(pytree: Any, axis: int, arr: Any) -> Any:
@@ -218,4 +240,5 @@ REPAIRS = [
     name_stack,
     shapes_and_dtypes,
     implementations,
+    kernel_vector_products,
 ]

@@ -61,13 +61,13 @@ def _dropped() -> Iterator[tuple[Any, str, Any]]:
     of a rule for an equation that no jaxpr contains any more: any hashable object serves.
     `jax.util`, with its strict `map` and `zip`, is gone (deprecated in 0.6).
     """
-    import jax
+    import jax.extend.core as extended
 
     wanted = {
         "core": {
-            name: getattr(jax.extend.core, name)
+            name: getattr(extended, name)
             for name in ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")
-            if hasattr(jax.extend.core, name)
+            if hasattr(extended, name)
         },
         "interpreters.ad": {"zeros_like_p": object()},
         "util": {"safe_map": safe_map, "safe_zip": safe_zip},

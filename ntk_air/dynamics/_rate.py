@@ -75,11 +75,12 @@ class ToldRate:
     """How much noise of one kind there is.
 
     Attributes:
-        scale: share s of the noise's matrix in (1 − s) I + s T.
+        scale: share s of the noise's matrix in (1 − s) I + s T, the mean over its interval weighted
+            by the likelihood: the largest jumps from end to end where the likelihood is flat.
         lower: ends of the 95 % interval of s.
         upper:
         sharpness: β of the softmax.
-        loss: labels' mean negative log-likelihood plus the tail's part, at the best.
+        loss: labels' mean negative log-likelihood plus the tail's part, at the best s.
         contradicted: whether labels and tail pull apart: the best lies at a limit of the tail, or
             the labels alone rule out, with 95 % confidence, every s that it allows.
     """
@@ -99,7 +100,7 @@ def told_rate(
     evidence: TailEvidence,
     rates: tuple[np.ndarray, np.ndarray],
 ) -> ToldRate:
-    """The scale s of noise (1 − s) I + s T of largest likelihood, with its interval.
+    """The scale s of noise (1 − s) I + s T that its likelihood tells, with its interval.
 
     The likelihood is that of the labels under softmax(β f), β at its best for each s, times that of
     their tail energy. The labels alone confound s with β where outputs are all of one size, as with
@@ -144,12 +145,14 @@ def told_rate(
         grid = np.geomspace(some.min() / _MARGIN, some.max() * _MARGIN, len(_SHARPNESSES))
         at, joint, sharpnesses, inside = searched((float(below), float(above)), grid)
     best = int(np.argmin(joint))
+    weights = np.exp(joint[best] - joint[inside[0] : inside[-1] + 1])
+    mean = float(np.average(at[inside[0] : inside[-1] + 1], weights=weights))
     at_limit = (at[best] == ends[0] and ends[0] > LEAST_RATE) or at[best] == ends[1]
     return ToldRate(
-        float(at[best]),
+        mean,
         float(at[inside[0]]),
         float(at[inside[-1]]),
-        float(sharpnesses[best] / size),
+        float(np.interp(mean, at, sharpnesses) / size),
         float(joint[best] / n),
         bool(contradicted or at_limit),
     )

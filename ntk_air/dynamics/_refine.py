@@ -43,8 +43,9 @@ def refine_labels(
     own label, and that is all the likelihoods below ask of it.
 
     The clean class has probabilities p(c | x) = softmax(β f), and symmetric noise of rate ρ makes
-    them those of the observed class. β and ρ are those of largest likelihood of the observed labels
-    and of their tail energy (`estimate_noise`) together, ρ within its bounds. The labels alone do
+    them those of the observed class. β has largest likelihood; ρ is the mean over its interval,
+    weighted by the likelihood of the observed labels and of their tail energy (`estimate_noise`)
+    together, within the tail's bounds. The labels alone do
     not tell ρ where the outputs are all of one size, as often with two classes: a softmax less
     sharp explains them as well as noise does. With ρ fixed, the softmax then takes in outputs at a
     quarter of and four times that time, and becomes sensitive to classes and to the norm of f, by

@@ -40,9 +40,10 @@ class RefinedLabels:
             predicts the observed label out of sample, which is what other tools ask for.
         transition: (C, C), the probability of each observed class (column) given the clean one:
             given or of largest likelihood.
-        noise_rate: (), the share of wrong labels to use, whatever for: the one given, or that of
-            largest likelihood of the labels and of their tail energy together. For symmetric noise
-            it lies within ``lower`` and ``upper`` of `estimate_noise`.
+        noise_rate: (), the share of wrong labels to use, whatever for: the one given, or the mean
+            over its interval weighted by the likelihood of the labels and of their tail energy
+            together. For symmetric noise it lies within ``lower`` and ``upper`` of
+            `estimate_noise`.
         confident_rate: (), share of wrong labels that confident learning implies, not one to use.
             It takes points that the kernel cannot tell for errors, where ``noise_rate`` takes
             errors between classes that look alike for doubt; far apart they say that the kernel

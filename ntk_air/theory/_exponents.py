@@ -14,7 +14,7 @@ ROUND_OFF = 1e-6
 """Distance of an exponent from its interval that float32 values leave: it counts as inside."""
 
 RESOLUTION = 0.5
-"""Largest half-width of an interval that decides: a wider one holds both 0 and a half or a whole."""
+"""Largest half-width of an interval that decides: a wider one holds both 0 and a half."""
 
 
 def scaling_check(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .. import datasets, distillation, dynamics
+from .. import datasets, distillation
 from .._numerics import double_precision
 from ._clusters import ClusterGeometry, measure_clusters
 from ._self_distillation_law import filter_floor, outputs_by_law, recursion_residual, settled_step
@@ -17,6 +16,9 @@ from ._two_layer import two_layer_init, two_layer_ntk
 
 CHECKED_STEPS = 500
 """Steps of self-distillation that are held against the algorithm one by one."""
+
+OSCILLATING_STEPS = 1000
+"""Steps among which the best is looked for where filters oscillate: it comes early."""
 
 
 class Settings(NamedTuple):
@@ -161,13 +163,8 @@ def _best_step(
         with np.errstate(divide="ignore"):
             fitted = -np.expm1(steps[:, None] * np.log1p(-settings.step_size * rates))
     else:  # a filter that oscillates is known at whole steps only
-        steps = np.unique(np.geomspace(1, 1e6, 400).round())
-        with double_precision():
-            filters = [
-                dynamics.heavy_ball(settings.step_size, int(step), settings.momentum)
-                for step in steps
-            ]
-            fitted = np.stack([np.asarray(one(jnp.asarray(rates))) for one in filters])
+        steps = np.arange(1, OSCILLATING_STEPS + 1)
+        fitted = _oscillating(settings.step_size * rates, settings.momentum)
     coefficients, wanted = vectors.T @ observed, vectors.T @ clean
     distances = np.linalg.norm(fitted * coefficients - wanted, axis=1) / np.sqrt(len(clean))
     best = int(distances.argmin())
@@ -178,3 +175,13 @@ def _best_step(
         margin=float(np.min(clean * outputs)),
         largest=float(fitted.max()),
     )
+
+
+def _oscillating(rates: np.ndarray, momentum: float) -> np.ndarray:
+    """Filter values of heavy ball after each step (steps, n), by its recursion."""
+    left = before = np.ones_like(rates)
+    fitted = []
+    for _ in range(OSCILLATING_STEPS):
+        left, before = (1 + momentum - rates) * left - momentum * before, left
+        fitted.append(1 - left)
+    return np.stack(fitted)

@@ -80,9 +80,9 @@ def predicted_errors(
 ) -> tuple[float, float]:
     """Mean squared errors where stopped at the noise level, and at best, in the sequence model.
 
-    The points are put on a regular grid, whose kernel has the Fourier modes as eigenvectors: each
-    coefficient is fitted at its own rate (derived). The network has biases. Nothing of the network or of random points is
-    in it, so it predicts what those should show up to the irregularity of the points.
+    The points are put on a regular grid, on which the kernel of a network with biases has the
+    Fourier modes as eigenvectors: each coefficient is fitted at its own rate (derived). No random
+    points and no training are in it, so it predicts what those show up to their irregularity.
     """
     place = 2 * np.pi * np.arange(num_points) / num_points
     spectrum = np.fft.rfft(angle_kernel(np.cos(place), True)).real

@@ -129,7 +129,7 @@ def test_refined_labels_find_and_repair_wrong_ones():
     assert flipped[order].mean() > 0.95
 
 
-def test_margin_is_that_of_retrained_ridge(x64):
+def test_margin_is_that_of_retraining(x64):
     """The margin is that of n retrainings to the same time."""
     es, observed, _, kernel = clusters(n=40)
     refined = D.refine_labels(es, observed, time=3.0, noise_rate=0.3)
