@@ -73,7 +73,7 @@ class Checkpoint:
         records = self._restore(step, records=self._items.StandardRestore())["records"]
         try:
             kept = {name: np.asarray(column) for name, column in records.items()}
-            seal = self._seal(step, stored, kept)
+            seal = self._seal(step, run["count"], run["columns"], stored, kept)
             if (run["step"], run["seal"]) != (step, seal):
                 raise ValueError(f"what it holds at step {step} is not what was stored there")
             rows = [
@@ -105,7 +105,7 @@ class Checkpoint:
             "step": step,
             "count": len(rows),
             "columns": list(columns),
-            "seal": self._seal(step, stored, kept),
+            "seal": self._seal(step, len(rows), list(columns), stored, kept),
         }
         items = self._items.Composite(
             state=self._items.StandardSave(stored),
@@ -116,8 +116,15 @@ class Checkpoint:
         end = time.monotonic()
         self._due = end + (end - begin) / OVERHEAD
 
-    def _seal(self, step: int, stored: dict[str, Any], columns: dict[str, Any]) -> str:
-        digest = hashlib.sha256(f"{self._fingerprint} {step}".encode())
+    def _seal(
+        self,
+        step: int,
+        count: int,
+        names: list[str],
+        stored: dict[str, Any],
+        columns: dict[str, Any],
+    ) -> str:
+        digest = hashlib.sha256(f"{self._fingerprint} {step} {count} {names}".encode())
         for kind, tree in (("state", stored), ("records", columns)):
             for name in sorted(tree):
                 _add(digest, f"{kind} {name}", tree[name])
