@@ -28,6 +28,22 @@ def double_precision() -> Iterator[None]:
         yield
 
 
+def eigh_of_batch(matrices: Any) -> tuple[Array, Array]:
+    """Eigenvalues (..., n) and eigenvectors (..., n, n) of symmetric matrices (..., n, n).
+
+    On CPUs XLA gives each of its threads a matrix, and each starts the threads of its BLAS: on
+    many cores more than OpenBLAS has room for, which corrupts the heap (jax issue 39292). Here the
+    BLAS runs on one thread until the result is there.
+    """
+    # Here, since `import ntk_air` stays light. JAX calls SciPy's BLAS, limited once it is loaded.
+    import scipy.linalg  # noqa: F401
+    import threadpoolctl
+
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        values, vectors = jax.block_until_ready(jnp.linalg.eigh(jnp.asarray(matrices)))
+    return values, vectors
+
+
 def relative_error(value: Any, reference: Any) -> float:
     """Largest absolute deviation divided by the largest absolute reference value."""
     value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)

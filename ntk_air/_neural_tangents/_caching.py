@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
-from types import CellType
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.tree_util import tree_leaves
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Evaluate at once what is concrete, except inside ``jax.shard_map``.
+
+    What differs between devices there has no value yet, and JAX mixes the two badly.
+    """
+    inside = getattr(jax.sharding.get_abstract_mesh(), "manual_axes", ())
+    return contextlib.nullcontext() if inside else jax.ensure_compile_time_eval()
 
 
 def lru_cache(maxsize: int | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -26,7 +37,7 @@ def lru_cache(maxsize: int | None) -> Callable[[Callable[..., Any]], Callable[..
     def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.lru_cache(maxsize)
         def cached(*args: Any) -> Any:
-            with jax.ensure_compile_time_eval():
+            with eager():
                 result = function(*args)
             if _holds_tracer(result):
                 raise _TracedError(result)
@@ -85,20 +96,56 @@ def _is_traced(tree: Any) -> bool:
     return _holds_tracer(tree) or isinstance(jnp.zeros(()), Tracer)
 
 
-def _holds_tracer(tree: Any, seen: set[int] | None = None) -> bool:
-    """Whether a pytree has a tracer among its leaves, or in their closures."""
-    seen = set() if seen is None else seen
-    for leaf in tree_leaves(tree):
-        if isinstance(leaf, Tracer):
+def _holds_tracer(value: Any) -> bool:
+    """Whether a tracer can be reached from `value`.
+
+    Functions carry arbitrary objects in their closures. None of them is asked for
+    anything that could run code of its own: what is looked into is told by its type.
+    """
+    pending, seen = [value], {}
+    while pending:
+        item = pending.pop()
+        if issubclass(type(item), Tracer):
             return True
-        if id(leaf) in seen or not callable(leaf):
-            continue
-        seen.add(id(leaf))
-        inner = [_contents(cell) for cell in getattr(leaf, "__closure__", None) or ()]
-        inner += [*list(getattr(leaf, "args", ())), getattr(leaf, "__wrapped__", None)]
-        if any(_holds_tracer(x, seen) for x in inner):
-            return True
+        if id(item) not in seen:
+            seen[id(item)] = item  # kept alive, so that no other object gets this id
+            pending += _inner(item)
     return False
+
+
+def _inner(item: Any) -> Iterable[Any]:
+    """What `item` is made of, one level down; nothing for an object of no known kind."""
+    kind = type(item)
+    if issubclass(kind, FunctionType):
+        cells = [_contents(cell) for cell in item.__closure__ or ()]
+        return [*cells, *(item.__defaults__ or ()), item.__kwdefaults__, item.__dict__]
+    if issubclass(kind, MethodType):
+        return item.__func__, item.__self__
+    if issubclass(kind, functools.partial):
+        return item.func, item.args, item.keywords
+    if issubclass(kind, dict):  # its keys may have no order, which pytrees demand
+        return list(dict.values(item))
+    if issubclass(kind, list | tuple | set | frozenset):
+        return list(item)
+    if issubclass(kind, ModuleType | type) or kind.__module__ == "builtins":
+        return ()
+    return [*(_attributes(item) if hasattr(kind, "__call__") else ()), *_children(item)]
+
+
+def _attributes(item: Any) -> Iterable[Any]:
+    """Values of a callable's own dictionary, such as what a wrapper wraps."""
+    try:
+        return list(object.__getattribute__(item, "__dict__").values())
+    except (AttributeError, TypeError):
+        return ()
+
+
+def _children(item: Any) -> Iterable[Any]:
+    """Children of a registered pytree node."""
+    try:
+        return tree_leaves(item, is_leaf=lambda x: x is not item)
+    except Exception:  # a node that cannot be flattened now is no argument of a traced function
+        return ()
 
 
 def _contents(cell: CellType) -> Any:

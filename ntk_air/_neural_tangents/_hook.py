@@ -1,9 +1,10 @@
 """Import neural-tangents repaired, whoever imports it.
 
-A finder on ``sys.meta_path`` hands out neural-tangents' own module specification
-with its loader wrapped: the wrapper provides the names that JAX has dropped while
-the package is being executed, and applies the repairs afterwards. Python's import
-lock for ``neural_tangents`` makes this happen once, whatever the number of threads.
+A finder on ``sys.meta_path`` hands out neural-tangents' own module specifications
+with their loaders wrapped: the wrapper provides the names that JAX has dropped while
+a module is being executed, and applies the repairs once the package is complete, as
+well as after each reload. Python's import lock for ``neural_tangents`` makes the
+first import happen once, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ PACKAGE = "neural_tangents"
 
 # Taken inside Python's import lock of PACKAGE, never around an import of PACKAGE:
 # the other order could deadlock with a thread that is importing it directly.
-_lock = threading.RLock()
-_working: ModuleType | None = None
+# Both outlive a reload of this file.
+_lock = globals().get("_lock") or threading.RLock()
+_working: ModuleType | None = globals().get("_working")
 
 
 class _RepairingLoader:
-    """Executes neural-tangents with stand-ins in place, then repairs it."""
+    """Executes a module of neural-tangents with stand-ins in place."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -38,30 +40,53 @@ class _RepairingLoader:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        from ntk_air._neural_tangents._standins import standins
-
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
+        if _is_working():
+            self._execute_again(module)
+        elif module.__name__ == PACKAGE:
+            self._execute_first(module)
+        else:  # on behalf of the package, which is repaired when it is complete
+            self._execute(module)
+
+    def _execute_first(self, module: ModuleType) -> None:
         with _lock:
-            if not _is_complete(module):  # on a reload the submodules must stay
-                _purge(keep_root=True)
+            _purge(keep_root=True)
             try:
-                with standins():
-                    self._loader.exec_module(module)
+                self._execute(module)
                 _repair(module)
             except BaseException:
                 _purge(keep_root=True)
                 raise
 
+    def _execute_again(self, module: ModuleType) -> None:
+        """Reload a module of the working package; if that fails, leave it as it was."""
+        before = dict(vars(module))
+        try:
+            self._execute(module)
+            with _lock:
+                _repair(sys.modules[PACKAGE], again=True)
+        except BaseException:
+            vars(module).update(before)
+            for name in set(vars(module)) - set(before):
+                del vars(module)[name]
+            raise
+
+    def _execute(self, module: ModuleType) -> None:
+        from ntk_air._neural_tangents._standins import standins
+
+        with standins():
+            self._loader.exec_module(module)
+
 
 class _Finder:
-    """Meta path finder for the top-level name ``neural_tangents`` only."""
+    """Meta path finder for ``neural_tangents`` and its submodules only."""
 
     ntk_air_finder = True
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != PACKAGE:
+        if name != PACKAGE and not name.startswith(PACKAGE + "."):
             return None
         for finder in list(sys.meta_path):
             find_spec = getattr(finder, "find_spec", None)
@@ -103,9 +128,8 @@ def load() -> ModuleType:
         ImportError: neural-tangents or one of the packages it needs is not installed.
         IncompatibleJaxError: a repair does not fit the installed versions.
     """
-    module = _working
-    if module is not None and sys.modules.get(PACKAGE) is module:
-        return module
+    if _working is not None and _is_working():
+        return _working
     install()
     try:
         module = importlib.import_module(PACKAGE)
@@ -144,9 +168,13 @@ def _purge(*, keep_root: bool = False) -> None:
             del sys.modules[name]
 
 
-def _repair(module: ModuleType) -> None:
+def _is_working() -> bool:
+    return _working is not None and sys.modules.get(PACKAGE) is _working
+
+
+def _repair(module: ModuleType, *, again: bool = False) -> None:
     global _working
-    if _working is module:
+    if _working is module and not again:
         return
     from ntk_air._neural_tangents._repairs import apply_repairs
 

@@ -85,7 +85,8 @@ def linearize(
     # structured derivatives are for single array operations.
     with jax.disable_jit():
         outputs, pushforward = jax.linearize(restricted, *(primals[i] for i in moving))
-        closed = jax.make_jaxpr(pushforward)(*(struct(jnp.asarray(primals[i])) for i in moving))
+        # Of the primals' own types: inside `shard_map` shape and dtype are not all of it.
+        closed = jax.make_jaxpr(pushforward)(*(jnp.asarray(primals[i]) for i in moving))
 
     invars = [Variable(shaped(jnp.asarray(p))) for p in primals]
     inliner = _Inliner()

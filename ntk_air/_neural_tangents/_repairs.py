@@ -5,17 +5,25 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from ntk_air._neural_tangents import _repairs_empirical, _repairs_predict
+from ntk_air._neural_tangents import (
+    _repairs_parallel,
+    _repairs_empirical,
+    _repairs_predict,
+)
 from ntk_air._neural_tangents._patcher import Patcher, Repair
 
 
 def repairs() -> list[Repair]:
     """Return all repairs in the order in which they apply."""
-    return [*_repairs_empirical.REPAIRS, *_repairs_predict.REPAIRS]
+    return [
+        *_repairs_empirical.REPAIRS,
+        *_repairs_predict.REPAIRS,
+        *_repairs_parallel.REPAIRS,
+    ]
 
 
 def apply_repairs(root: ModuleType) -> None:
-    """Apply every repair to the `neural_tangents` module `root`, once.
+    """Apply every repair to the `neural_tangents` module `root`, anew if need be.
 
     All checks come before the first replacement, so that a repair that does not fit
     leaves neural-tangents as it was.
@@ -23,15 +31,11 @@ def apply_repairs(root: ModuleType) -> None:
     Raises:
         IncompatibleJaxError: a repair does not fit.
     """
-    marker = "_ntk_air_repaired"
     source = importlib.import_module(f"{root.__name__}._src")
-    if getattr(source, marker, False):
-        return
-    pending = []
+    patchers = []
     for repair in repairs():
-        patcher = Patcher(root, repair.__name__)
-        repair(patcher)
-        pending += patcher.pending
-    for module, name, replacement in pending:
-        setattr(module, name, replacement)
-    setattr(source, marker, True)
+        patchers.append(Patcher(root, repair.__name__))
+        repair(patchers[-1])
+    for patcher in patchers:
+        patcher.apply()
+    vars(source)["_ntk_air_repaired"] = True

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad
 from jax.tree_util import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from ntk_air._neural_tangents import _auto, _linear, _transpose
+from ntk_air._neural_tangents import _auto, _complex, _linear, _placement, _transpose
 from ntk_air._neural_tangents._patcher import Patcher
 from ntk_air._neural_tangents._program import Equation, shield
 from ntk_air._neural_tangents._views import View
@@ -78,6 +78,12 @@ def _rule_lookup(patch: Patcher, rules: ModuleType) -> Callable[[Equation, int],
     def has_rule(eqn: Equation, position: int) -> bool:
         if eqn.primitive not in jacobian_rules:
             return False
+        # Derivatives of y by w and of f by y are multiplied and only then added up, but a
+        # real w takes the real part of the sum: y must be real where w is, and vice versa.
+        if _complex.is_complex(eqn.invars[position].aval) != _complex.is_complex(
+            eqn.outvars[0].aval
+        ):
+            return False
         try:
             get_structure(eqn=eqn, invals=[v.aval for v in eqn.invars], idx=position, _s_rules=True)
         except (NotImplementedError, ValueError, AssertionError):
@@ -139,29 +145,58 @@ def name_stack(patch: Patcher) -> None:
     patch.value(empirical, "ad", View("ad", original, source_info_util=labels))
 
 
-def automatic_choice(patch: Patcher) -> None:
+def implementations(patch: Patcher) -> None:
     """`Compiled.cost_analysis` returns a dict, no list of one (JAX 0.5); AUTO prints.
 
-    Some backends give no FLOPs at all: then the choice follows a fixed order.
+    Some backends give no FLOPs at all: then the choice follows a fixed order. Whichever
+    is chosen gives J Jᵀ of complex functions too (see `_complex`).
     """
     empirical = patch.module("empirical")
-    implementations = patch.get(empirical, "NtkImplementation")
+    names = patch.get(empirical, "NtkImplementation")
+    split_kwargs = patch.get(patch.module("utils.utils"), "split_kwargs")
     registry = patch.get(empirical, "_implementation_to_ntk_fn")
     empirical_ntk_fn = patch.get(empirical, "empirical_ntk_fn")
 
     def _empirical_auto_ntk_fn(**kwargs: Any) -> Callable[..., Any]:
-        names = _auto.PREFERENCE
         return _auto.cheapest(
-            [empirical_ntk_fn(**kwargs, implementation=implementations[n]) for n in names]
+            [empirical_ntk_fn(**kwargs, implementation=names[n]) for n in _auto.PREFERENCE]
         )
 
+    factories = {
+        **registry,
+        names.NTK_VECTOR_PRODUCTS: _complex.with_imaginary_part(
+            registry[names.NTK_VECTOR_PRODUCTS]
+        ),
+    }
     patch.function(empirical, "_get_flops", _auto.get_flops)
     patch.function(empirical, "_empirical_auto_ntk_fn", _empirical_auto_ntk_fn)
     patch.value(
         empirical,
         "_implementation_to_ntk_fn",
-        {**registry, implementations.AUTO: _empirical_auto_ntk_fn},
+        {k: _complex.plain_transpose(v, split_kwargs) for k, v in factories.items()}
+        | {names.AUTO: _empirical_auto_ntk_fn},
     )
+
+
+def kernel_vector_products(patch: Patcher) -> None:
+    """`jax.vjp` inside `jax.shard_map` adds up over devices what they share (JAX 0.6 or so)."""
+    empirical = patch.module("empirical")
+    original = patch.get(empirical, "empirical_ntk_vp_fn")
+
+    @functools.wraps(original)
+    def empirical_ntk_vp_fn(
+        f: Any, x1: Any, x2: Any, params: Any, **apply_fn_kwargs: Any
+    ) -> Callable[[Any], Any]:
+        def ntk_vp_fn(cotangents: Any) -> Any:
+            everything = (x1, x2, params, apply_fn_kwargs, cotangents)
+            axes = _placement.varying_axes(everything)
+            x1_, x2_, params_, kwargs, cts = _placement.vary(everything, axes)
+            return original(f, x1_, x2_, params_, **kwargs)(cts)
+
+        return ntk_vp_fn
+
+    patch.function(empirical, "empirical_ntk_vp_fn", empirical_ntk_vp_fn)
+    patch.function(patch.root, "empirical_ntk_vp_fn", empirical_ntk_vp_fn)
 
 
 def shapes_and_dtypes(patch: Patcher) -> None:
@@ -181,6 +216,7 @@ def shapes_and_dtypes(patch: Patcher) -> None:
         leaves = tree_leaves(pytree)
         size = sum(math.prod(x.shape) for x in leaves)
         basis = jnp.eye(size, dtype=jnp.result_type(*(x.dtype for x in leaves)))
+        basis = _placement.vary(basis, _placement.varying_axes(leaves))
         return _unravel_array_into_pytree(pytree, 1, basis)
 
     def _unravel_array_into_pytree(pytree: Any, axis: int, arr: Any) -> Any:
@@ -203,5 +239,6 @@ REPAIRS = [
     primal_and_cotangent_access,
     name_stack,
     shapes_and_dtypes,
-    automatic_choice,
+    implementations,
+    kernel_vector_products,
 ]

@@ -6,12 +6,20 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 EXPERIMENTAL = "neural_tangents.experimental"
+# What `experimental` offers; any other name is a probe, of pickle or a debugger say.
+_EXPERIMENTAL_NAMES = ("empirical_ntk_fn_tf", "empirical_tf", "get_apply_fn_and_params")
+
+# Held for the moment of lending or taking back, never during an import.
+_lock = threading.Lock()
+_borrowers = 0
+_lent: list[tuple[dict[str, Any], str]] = []
 
 
 @contextlib.contextmanager
@@ -19,71 +27,59 @@ def standins() -> Iterator[None]:
     """Provide the names that JAX has dropped, and take them back on exit.
 
     Only what is missing is provided: on a JAX that still has a name, that name is
-    left alone.
+    left alone. The last of several threads that are inside takes the names back.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_core_names())
-        stack.enter_context(_zeros_like_primitive())
-        stack.enter_context(_util_module())
-        stack.enter_context(_experimental_module())
-        yield
-
-
-@contextlib.contextmanager
-def _lend(module: ModuleType, names: dict[str, Any]) -> Iterator[None]:
-    """Bind the missing ones of `names` on `module` for the duration."""
-    missing = {name: value for name, value in names.items() if not hasattr(module, name)}
-    vars(module).update(missing)
-    try:
-        yield
-    finally:
-        for name in missing:
-            vars(module).pop(name, None)
-
-
-def _core_names() -> contextlib.AbstractContextManager[None]:
-    """`jax.core` lost the jaxpr types to `jax.extend.core` (deprecated in 0.4.36)."""
+    global _borrowers
     import jax.core
     import jax.extend.core
+    import jax.interpreters.ad  # noqa: F401
 
-    wanted = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")
-    return _lend(
-        jax.core,
-        {n: getattr(jax.extend.core, n) for n in wanted if hasattr(jax.extend.core, n)},
-    )
-
-
-def _zeros_like_primitive() -> contextlib.AbstractContextManager[None]:
-    """`jax.interpreters.ad.zeros_like_p` is gone (since 0.4.24 or so).
-
-    It is only the key of a rule for an equation that no jaxpr contains any more, so
-    any hashable object serves.
-    """
-    from jax.interpreters import ad
-
-    return _lend(ad, {"zeros_like_p": object()})
-
-
-@contextlib.contextmanager
-def _util_module() -> Iterator[None]:
-    """`jax.util` is gone (deprecated in 0.6): strict `map` and `zip` lived there."""
-    try:
-        module = importlib.import_module("jax.util")
-        if hasattr(module, "safe_map") and hasattr(module, "safe_zip"):
-            yield
-            return
-    except ImportError:
-        module = None
-    standin = ModuleType("jax.util")
-    vars(standin).update(safe_map=safe_map, safe_zip=safe_zip)
-    sys.modules["jax.util"] = standin
+    with contextlib.suppress(ImportError):
+        importlib.import_module("jax.util")
+    with _lock:
+        for place, name, value in _dropped():
+            place[name] = value
+            _lent.append((place, name))
+        if EXPERIMENTAL not in sys.modules:
+            sys.modules[EXPERIMENTAL] = LazyExperimental()
+        _borrowers += 1
     try:
         yield
     finally:
+        with _lock:
+            _borrowers -= 1
+            while _lent and not _borrowers:
+                place, name = _lent.pop()
+                place.pop(name, None)
+
+
+def _dropped() -> Iterator[tuple[Any, str, Any]]:
+    """Dictionary, key and value of each name of JAX's that neural-tangents imports in vain.
+
+    `jax.core` lost the jaxpr types to `jax.extend.core` (deprecated in 0.4.36).
+    `jax.interpreters.ad.zeros_like_p` is gone (since 0.4.24 or so); it is only the key
+    of a rule for an equation that no jaxpr contains any more: any hashable object serves.
+    `jax.util`, with its strict `map` and `zip`, is gone (deprecated in 0.6).
+    """
+    import jax
+
+    wanted = {
+        "core": {
+            name: getattr(jax.extend.core, name)
+            for name in ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")
+            if hasattr(jax.extend.core, name)
+        },
+        "interpreters.ad": {"zeros_like_p": object()},
+        "util": {"safe_map": safe_map, "safe_zip": safe_zip},
+    }
+    for path, names in wanted.items():
+        module = sys.modules.get(f"jax.{path}")
         if module is None:
-            sys.modules.pop("jax.util", None)
-        else:
-            sys.modules["jax.util"] = module
+            module = ModuleType(f"jax.{path}")
+            yield sys.modules, module.__name__, module
+        for name, value in names.items():
+            if not hasattr(module, name):
+                yield vars(module), name, value
 
 
 def safe_zip(*sequences: Any) -> list[tuple[Any, ...]]:
@@ -96,30 +92,34 @@ def safe_map(function: Any, *sequences: Any) -> list[Any]:
     return [function(*items) for items in safe_zip(*sequences)]
 
 
-@contextlib.contextmanager
-def _experimental_module() -> Iterator[None]:
-    """`neural_tangents.experimental` imports TensorFlow: put it off until it is used."""
-    if EXPERIMENTAL not in sys.modules:
-        sys.modules[EXPERIMENTAL] = LazyExperimental(EXPERIMENTAL)
-    yield
-
-
 class LazyExperimental(ModuleType):
     """Stands for `neural_tangents.experimental` until one of its names is asked for."""
 
+    def __init__(self) -> None:
+        """Take the place of the module, with its specification, without executing it."""
+        super().__init__(EXPERIMENTAL)
+        root = sys.modules.get("neural_tangents")
+        for folder in getattr(root, "__path__", ()):
+            path = Path(folder) / "experimental" / "__init__.py"
+            if path.exists():
+                spec = importlib.util.spec_from_file_location(EXPERIMENTAL, path)
+                vars(self).update(
+                    __spec__=spec,
+                    __package__=EXPERIMENTAL,
+                    __path__=[str(path.parent)],
+                    __file__=str(path),
+                )
+
     def __getattr__(self, name: str) -> Any:
-        # Python and debuggers probe modules for dunder names; that must stay free.
-        if name.startswith("__"):
+        # Any module may be probed for any name, by `pickle` for instance: the answer
+        # is AttributeError, and free, unless the name is one of those it stands for.
+        if name not in _EXPERIMENTAL_NAMES:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return getattr(self._resolve(), name)
 
     def _resolve(self) -> ModuleType:
-        root = sys.modules["neural_tangents"]
-        path = Path(str(root.__file__)).parent / "experimental" / "__init__.py"
-        spec = importlib.util.spec_from_file_location(
-            EXPERIMENTAL, path, submodule_search_locations=[str(path.parent)]
-        )
-        if spec is None or spec.loader is None or not path.exists():
+        spec = self.__spec__
+        if spec is None or spec.loader is None:
             raise ImportError(f"{EXPERIMENTAL} is not part of the installed neural-tangents.")
         module = importlib.util.module_from_spec(spec)
         sys.modules[EXPERIMENTAL] = module
@@ -134,5 +134,7 @@ class LazyExperimental(ModuleType):
                 f"{EXPERIMENTAL} needs TensorFlow and tf2jax, which neural-tangents' other parts "
                 f"do not ({error}). Install both to use it: pip install tensorflow tf2jax."
             ) from error
-        vars(root)["experimental"] = module
+        root = sys.modules.get("neural_tangents")
+        if root is not None:
+            vars(root)["experimental"] = module
         return module

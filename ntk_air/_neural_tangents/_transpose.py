@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.interpreters import ad
 
+from ntk_air._neural_tangents._complex import is_complex
 from ntk_air._neural_tangents._program import Equation, struct
 
 
@@ -61,6 +62,8 @@ def _by_rule(eqn: Equation, cotangent: jax.Array, operands: Sequence[Any]) -> li
             result[i] = None
         elif jnp.shape(out) != tuple(aval_of(x).shape):
             return None
+        elif is_complex(out) and not is_complex(aval_of(x)):  # of operands of mixed types
+            result[i] = out.real
     return result
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from .. import datasets, distillation, dynamics, kernels, spectral
+from .._classes import class_of
 from .._memory import eigensystem_budget
 from .._typing import Array
 from .._version import __version__
@@ -194,7 +195,7 @@ def _kernel_accuracies(
 
 
 def _accuracy(outputs: Array, labels: Array) -> Array:
-    return jnp.mean(jnp.argmax(outputs, axis=-1) == jnp.asarray(labels), axis=-1)
+    return jnp.mean(class_of(outputs) == jnp.asarray(labels), axis=-1)
 
 
 def _record_steps(steps: int) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from .._classes import class_of
 from ..distillation.baselines._methods import outputs_at
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class HeldOut:
             own = params
             if len(self._observed) > 1:
                 own = jax.tree.map(lambda leaf, i=index: leaf[i], params)
-            classes = self._outputs(own, self._inputs).argmax(1)
+            classes = class_of(self._outputs(own, self._inputs))
             accuracies.append(float((classes == observed).mean()))
             if self._also is not None and accuracies[-1] > self._best[index]:
                 self._best[index] = accuracies[-1]

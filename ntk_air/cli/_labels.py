@@ -129,15 +129,19 @@ def _headline(problem: Problem, refined: RefinedLabels) -> str:
     import numpy as np
 
     count, n = int(np.sum(np.asarray(refined.suspected))), len(problem.noisy.labels)
+    rate, low, high = (float(x) for x in (refined.noise_rate, refined.lower, refined.upper))
     line = (
         f"{one_line(problem.dataset.name)}: {count} of {n} labels suspected ({count / n:.1%}); "
-        f"noise rate {float(refined.noise_rate):.3f} of most likely labels"
+        f"noise rate {rate:.3f}"
     )
+    if low == high:
+        return line + ", as given"
+    line += f" ({low:.3f} to {high:.3f})"
     if refined.identified:
         return line
     return (
-        f"{line}, {float(refined.confident_rate):.3f} by confident learning: the kernel tells the "
-        "classes apart too badly to know it, and the score averages over both"
+        f"{line}, which these labels and this kernel do not tell well: the score averages over "
+        f"noises up to that of confident learning, {float(refined.confident_rate):.3f}"
     )
 
 

@@ -10,6 +10,10 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
+import jax
+import jaxlib
+
+from .._runtime import check_runtime
 from .._text import one_line
 from .._version import __version__
 from . import _air, _check, _distill, _kernel, _labels, _processes, _report, _stop
@@ -21,13 +25,32 @@ _BROKEN_PIPE = 141
 _INPUT_ERRORS = (ValueError, OSError, ImportError, MemoryError, OverflowError, RecursionError)
 
 
+class _Version(argparse.Action):
+    """Prints the versions that numbers depend on and the verdict on XLA, then ends."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"ntk_air {__version__}, jax {jax.__version__}, jaxlib {jaxlib.__version__}")
+        report = check_runtime()
+        if report.ok:
+            print(f"runtime: right, {len(report.checks)} kinds of computation match NumPy")
+        else:
+            wrong = [f"{c.name} ({c.device})" for c in report.checks if not c.holds]
+            print(f"runtime: WRONG in {'; '.join(wrong)}\n{report.advice}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser with every subcommand."""
     top = Parser(
         prog="ntk-air",
         description="How much signal and how much label noise a network retrieves, and when.",
     )
-    top.add_argument("--version", action="version", version=f"ntk_air {__version__}")
+    top.add_argument(
+        "--version", action=_Version, help="show versions, and whether XLA computes rightly here"
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (_air, _distill, _check, _kernel, _stop, _labels, _report):
         module.add_parser(commands)

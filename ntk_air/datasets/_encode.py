@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks import check_choice, check_finite, check_labels, check_ndim, check_size
+from .._classes import class_of
 from .._typing import Array, ArrayLike, Float, Int
 
 CODINGS = ("centered_one_hot", "one_hot", "sign")
@@ -76,7 +77,4 @@ def decode(codes: ArrayLike) -> Int[Array, " n"]:
     if np.shape(codes)[1] == 0:
         raise ValueError("codes has no columns, expected (n, C) with C of at least 1.")
     check_finite("codes", codes)
-    values = jnp.asarray(codes)
-    if values.shape[1] == 1:
-        return (values[:, 0] > 0).astype(jnp.int32)
-    return jnp.argmax(values, axis=1).astype(jnp.int32)
+    return class_of(jnp.asarray(codes))

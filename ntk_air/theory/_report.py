@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ class Scaling:
             values follow no power law.
         sizes: (W, S).
         values: (W, S), one column per seed.
+        low: lower end of the 95 % interval of the exponent; NaN as above.
+        high: upper end.
+        correction: (W, S) derived factor by which the values leave the power law at these sizes,
+            taken out before the fit; None where there is none.
     """
 
     quantity: str = static()
@@ -35,6 +40,9 @@ class Scaling:
     fitted: float = static()
     sizes: np.ndarray
     values: np.ndarray
+    low: float = static(default=math.nan)
+    high: float = static(default=math.nan)
+    correction: np.ndarray | None = None
 
 
 @result

@@ -9,9 +9,12 @@ import re
 import subprocess
 import sys
 
+import jax
+import jaxlib
 import numpy as np
 import pytest
 
+import ntk_air as na
 from ntk_air.cli import main
 from ntk_air.cli._options import DATASET_DEFAULTS, load_dataset
 
@@ -130,7 +133,9 @@ def test_output_that_cannot_be_written_is_found_out_first(tmp_path, capsys):
 def test_module_and_version_run_in_a_fresh_process(tmp_path):
     run = [sys.executable, "-m", "ntk_air.cli"]
     version = subprocess.run([*run, "--version"], capture_output=True, text=True, check=True)
-    assert version.stdout.startswith("ntk_air ")
+    first, verdict = version.stdout.splitlines()
+    assert first == f"ntk_air {na.__version__}, jax {jax.__version__}, jaxlib {jaxlib.__version__}"
+    assert verdict.startswith("runtime: right")
     unknown = subprocess.run([*run, "fly"], capture_output=True, text=True, check=False)
     assert unknown.returncode == 2
     # What is tested is what is printed, not how fast: half of the time.
