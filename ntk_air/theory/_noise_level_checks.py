@@ -25,8 +25,6 @@ WIDE = 0.2
 """Relative deviation of the network's kernel from its limit up to which it counts as wide."""
 NEAR = 1.5
 """Factor within which means are as predicted, beside their own standard error."""
-TOLERANCE = 0.1
-"""Exponent by which the mean may fall slower than predicted, beside its interval."""
 SURE = 2.576
 """Standard errors of a two-sided 99 % interval."""
 

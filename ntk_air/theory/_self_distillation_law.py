@@ -11,7 +11,7 @@ import numpy as np
 
 from .._checks import check_in_range, check_same_length, check_same_shape, check_square
 from .._results import result, static
-from .._typing import Array, ArrayLike, Float
+from .._typing import ArrayLike, Float, Int
 from ..distillation import History
 
 SETTLED = 1e-6
@@ -33,9 +33,9 @@ class ConvergenceBound:
     """
 
     settled_step: int | None = static()
-    step: Float[Array, " R"]
-    distance: Float[Array, " R"]
-    bound: Float[Array, " R"]
+    step: Int[np.ndarray, " R"]
+    distance: Float[np.ndarray, " R"]
+    bound: Float[np.ndarray, " R"]
 
     @property
     def ratio(self) -> float:

@@ -179,5 +179,7 @@ def _left(start: Start, plan: Plan, method: str, runs: SeedRuns) -> np.ndarray:
 
 def _floor(start: Start, data: Any, left: np.ndarray) -> float:
     clean, observed = targets(data)
-    parts = (start.eigenvectors.T @ v[:, 0] for v in (observed, clean, start.initial))
-    return filter_floor(*parts, left) / float(np.sqrt(len(clean)))
+    given, wanted, initial = (
+        start.eigenvectors.T @ v[:, 0] for v in (observed, clean, start.initial)
+    )
+    return filter_floor(given, wanted, initial, left) / float(np.sqrt(len(clean)))

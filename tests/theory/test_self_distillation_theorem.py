@@ -161,8 +161,8 @@ def test_premise_is_that_of_the_distilled_run_not_of_gradient_descent():
     assert TRUSTED in missed(report)
     assert report.exit_code == 0
     assert {REACHES, "margin"} <= failed(report)
-    # Two more steps at that weight are enough, and everything holds.
-    report = run(data, alpha=lambda s: jnp.where(s < 6, 0.63, 0.0), **small)
+    # Twenty steps at that weight are enough, and everything holds.
+    report = run(data, alpha=lambda s: jnp.where(s < 20, 0.63, 0.0), **small)
     assert report.verdict == "confirmed", report.to_markdown()
 
 
