@@ -1,6 +1,6 @@
 """How far float32 is from float64: kernels, training outputs, and what a warning says of them.
 
-    python -m benchmarks.precision --out benchmarks/results/precision.json
+python -m benchmarks.precision --out benchmarks/results/precision.json
 """
 
 from __future__ import annotations
