@@ -17,6 +17,8 @@ from ntk_air.spectral import Eigensystem
 _DEPTHS = {"digits": 1, "mnist": 2, "cifar10": 4}
 _COMPONENTS = 100
 DATASETS = tuple(_DEPTHS)
+# Training points of the digits but for those kept for selection.
+_DIGITS = int((~na.datasets.selection_rows(1437)).sum())
 # Digits easily taken for another, as CIFAR-10's (Patrini et al., arXiv:1609.03683).
 _MNIST_MAPPING = {2: 7, 3: 8, 5: 6, 6: 5, 7: 1}
 # Where rates and times are compared with the truth, not detection.
@@ -70,13 +72,23 @@ class Problem:
 
 
 def problem(
-    name: str, train_size: int | None, test_size: int | None = None, seed: int = 0
+    name: str,
+    train_size: int,
+    test_size: int | None = None,
+    seed: int = 0,
+    purpose: str = "reporting",
 ) -> Problem:
-    """Loads a data set, its points drawn by the seed, and computes its kernels."""
-    size = train_size
-    if name == "digits" and (size is None or size > 1437):
-        size = None
-    dataset = na.datasets.load(name, train_size=size, test_size=test_size, seed=seed)
+    """Loads a data set, its points drawn by the seed, and computes its kernels.
+
+    Args:
+        name: of `DATASETS`.
+        train_size: points whose labels are judged, at most.
+        test_size: points whose accuracy judges a stopping time.
+        seed: of the draw.
+        purpose: ``"selection"`` judges the labels of the selection points of the training set,
+            ``"reporting"`` those of the others, so that no choice was made on them.
+    """
+    dataset = _points(name, train_size, test_size, seed, purpose)
     dataset = dataset.standardized(per_image=True).flattened(unit_norm="sqrt_d")
     network = na.kernels.fully_connected(
         _DEPTHS[name], 8, num_outputs=10, weight_std=1.4, bias_std=0.1
@@ -93,6 +105,25 @@ def problem(
         np.asarray(kernel),
         np.asarray(cross),
         components.fit_transform(inputs),
+    )
+
+
+def _points(name: str, train_size: int, test_size: int | None, seed: int, purpose: str) -> Dataset:
+    """Points whose labels are judged, and others to judge stopping times on."""
+    if purpose == "reporting":
+        all_digits = name == "digits" and train_size >= _DIGITS
+        size = None if all_digits else train_size
+        return na.datasets.load(
+            name, train_size=size, test_size=test_size, seed=seed, purpose=purpose
+        )
+    whole = na.datasets.load(name, test_size=test_size, seed=seed)
+    selected = na.datasets.selection_rows(len(whole.train_labels))[np.asarray(whole.train_rows)]
+    judging = whole.take(np.flatnonzero(~selected)[: len(whole.test_labels)])
+    return dataclasses.replace(
+        whole.take(np.flatnonzero(selected)[:train_size]),
+        test_inputs=judging.train_inputs,
+        test_labels=judging.train_labels,
+        test_rows=judging.train_rows,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _harness, _report
+from ntk_air._checks import check_size
 from ntk_air.analysis import NoisySettings, noisy_training, noisy_training_summary
 from ntk_air.analysis._noisy_problem import prepare
 from ntk_air.analysis._noisy_summary import spread
@@ -55,10 +56,17 @@ def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[s
     path = path_of(folder, options)
     if not path.exists():
         return None
-    cell = json.loads(path.read_text(encoding="utf-8"))
     wanted = _kept(options)
-    # Settings that there were not yet have their defaults.
-    has = dataclasses.asdict(NoisySettings()) | cell["settings"]
+    try:
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        # Settings that there were not yet have their defaults.
+        has = DATASET_DEFAULTS | dataclasses.asdict(NoisySettings()) | cell["settings"]
+        _check(cell, has["seeds"])
+    # Of JSON that is cut off, and of values of any type in any place.
+    except Exception as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it, and it is measured again."
+        ) from error
     fewer = has["seeds"] < wanted["seeds"]
     other = sorted(
         key for key in wanted if has.get(key) != wanted[key] and not (key == "seeds" and fewer)
@@ -70,6 +78,17 @@ def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[s
             f"{path} was measured with {was}, asked for is {now}; take another --out, or delete it."
         )
     return None if whole and fewer else cell
+
+
+def _check(cell: dict[str, Any], seeds: int) -> None:
+    """Raises unless a cell holds numbers of as many seeds as it says."""
+    check_size("seeds", seeds, 1)
+    if "diverged" in cell:
+        return
+    for kind in ("best", "final", "stopped"):
+        for name, values in cell[kind].items():
+            if len(values["each"]) != seeds:
+                raise ValueError(f"{kind}.{name} has {len(values['each'])} values of {seeds} seeds")
 
 
 def measure(folder: Path, options: dict[str, Any], note: str) -> dict[str, Any]:

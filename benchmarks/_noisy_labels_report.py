@@ -63,9 +63,16 @@ def _title(noise: str, rows: Sequence[Cell]) -> str:
     return (
         f"{settings['dataset']}, {noise}: {cell['noise_rate']:.1%} of {cell['num_points']} labels "
         f"wrong; {settings['network']}, {settings['epochs']} epochs, {seeds} from "
-        f"{settings['seed']}; test % on {cell['num_test_points']} points, mean ± sd"
+        f"{settings['seed']}; % on {cell['num_test_points']} {_judged_on(settings)}, mean ± sd"
         f"{' (rows without it: one seed)' * (few == 1 < many)}."
     )
+
+
+def _judged_on(settings: Mapping[str, Any]) -> str:
+    """Which points, in words; cells from before there was a choice have the whole training set."""
+    if settings.get("purpose") == "selection":
+        return "selection points"
+    return "test points" + ("" if settings.get("purpose") else " (none kept for selection)")
 
 
 def _published(cell: Cell) -> str:

@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
     parser.add_argument("--train-size", type=int, default=10_000)
     parser.add_argument("--test-size", type=int)
+    parser.add_argument(
+        "--purpose",
+        default="reporting",
+        choices=("selection", "reporting", "none"),
+        help="selection: to choose schedules and strengths, on points apart from those reported on "
+        "(default); none: the whole training set, as the tables up to now",
+    )
     parser.add_argument("--network", default="mlp")
     parser.add_argument("--noise", default=",".join(_NOISES), help="comma-separated")
     parser.add_argument(
@@ -92,6 +99,7 @@ def _wanted(options: argparse.Namespace) -> list[dict[str, Any]]:
         )
     own = ("noise", "methods", "out", "note", "only_report")
     shared = {name: value for name, value in vars(options).items() if name not in own}
+    shared["purpose"] = None if options.purpose == "none" else options.purpose
     noises, methods = _listed("--noise", options.noise), _listed("--methods", options.methods)
     return [cells.settings(noise, method, **shared) for noise in noises for method in methods]
 

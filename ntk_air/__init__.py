@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import _neural_tangents
+from . import _neural_tangents, _runtime
 from ._results import load, save
+from ._runtime import RuntimeReport, check_runtime
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -57,8 +58,13 @@ __all__ = [
     "reports",
     "save",
     "load",
+    "check_runtime",
+    "RuntimeReport",
     "__version__",
 ]
+
+# From here on programs for CPUs are compiled without a fusion of XLA that sums wrongly.
+_runtime.install()
 
 # From here on `import neural_tangents` gives the one that works on today's JAX.
 _neural_tangents.install()

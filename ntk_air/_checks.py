@@ -16,10 +16,14 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 
 def check_finite(name: str, value: Any) -> None:
-    """Raises ValueError if a concrete float array holds NaN or infinity; tracers pass."""
+    """Raises ValueError unless a value is real numbers, none of them NaN, infinite or masked.
+
+    Integers and bools are numbers; a concrete array of half precision is one too. Tracers pass.
+    """
     if isinstance(value, Tracer):
         return
-    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    array = value if isinstance(value, jax.Array) else real_array(name, value)
+    check_real(name, array)
     if not jnp.issubdtype(array.dtype, jnp.inexact) or array.size == 0:
         return
     if isinstance(array, jax.Array):
@@ -37,6 +41,37 @@ def check_finite(name: str, value: Any) -> None:
         f"{name} holds {len(bad)} value(s) that are NaN or infinite, the first at index "
         f"{tuple(int(i) for i in bad[0])}; expected finite numbers: drop or repair those points."
     )
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """Returns a value as a NumPy array; ValueError if it is none of real numbers, or is masked."""
+    if np.ma.is_masked(value):
+        missing = int(np.ma.count_masked(value))
+        raise ValueError(
+            f"{name} has {missing} masked value(s), expected numbers everywhere: a mask would be "
+            "dropped and what lies under it used; drop those points or fill them in."
+        )
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} is no array of numbers: {error}.") from error
+    check_real(name, array)
+    return array
+
+
+def check_real(name: str, array: Any) -> None:
+    """Raises ValueError unless the dtype of an array or tracer is one of real numbers or bools."""
+    dtype = array.dtype
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(
+            f"{name} is complex ({dtype}), expected real numbers: keep real and imaginary parts "
+            "apart."
+        )
+    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        raise ValueError(
+            f"{name} has dtype {dtype}, expected numbers: missing values and text have none; "
+            "drop those points or encode them."
+        )
 
 
 @jax.jit
@@ -120,7 +155,7 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 def check_labels(name: str, labels: Any, num_classes: int | None = None) -> np.ndarray:
     """Returns integer labels (n,) as int32; ValueError on wrong type, shape or range."""
-    array = np.asarray(labels)
+    array = real_array(name, labels)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}, expected integer labels (n,).")
     if not np.issubdtype(array.dtype, np.integer):

@@ -12,7 +12,9 @@ import importlib
 import io
 import json
 import os
+import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +23,15 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
+from ._archive import Archive, damaged, open_regular
+from ._field_types import wrong_field
 from ._modules import is_a
 
 FORMAT = "ntk_air.result"
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
+# Kinds of entries that NumPy's format keeps without pickle, and the name of a member at most.
+_STORED, _LONGEST_NAME = "biufcSUMm", 100
 _RESULTS: dict[str, type] = {}
 _T = TypeVar("_T")
 
@@ -66,6 +72,18 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         TypeError: if a part of ``value`` is of a type that cannot be read back.
+        OSError: if the file cannot be written.
+
+    Warns:
+        UserWarning: if a result has a field of another type than its class declares, which `load`
+            refuses.
+
+    Example:
+        >>> import tempfile, pathlib, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = na.save({"rate": 0.4, "ranks": (1, 2)}, pathlib.Path(folder) / "x.ntkair")
+        ...     na.load(path)
+        {'rate': 0.4, 'ranks': (1, 2)}
     """
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
@@ -89,28 +107,64 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
 def load(path: str | os.PathLike[str]) -> Any:
     """Reads what `save` wrote; arrays come back as NumPy arrays of the same dtype.
 
+    Safe for files from strangers: nothing in them is run, results are made only if every field is
+    of the type that its class declares, and memory is taken in proportion to the file's own bytes.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The value that was saved.
+
     Raises:
-        ValueError: if the file is not one of this package's, is damaged, or is of a newer format.
+        OSError: if the file cannot be opened and read (FileNotFoundError if there is none), or is
+            no regular file.
+        ValueError: if it is not one of this package's, is damaged, holds a field of another type
+            than its result declares, or is of a newer format.
     """
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(_MANIFEST))
-            if manifest.get("format") != FORMAT:
-                raise ValueError(f"its manifest names format {manifest.get('format')!r}")
-            if manifest["version"] > FORMAT_VERSION:
-                raise ValueError(
-                    f"it is of format version {manifest['version']}, this ntk_air reads up to "
-                    f"{FORMAT_VERSION}: upgrade ntk_air"
-                )
+    with open_regular(path) as file:
+        try:
+            archive = Archive(file)
+            return _decode(_tree_of(archive), _Reader(archive))
+        # What damaged bytes raise in zipfile, json and NumPy is none of their documentation.
+        except Exception as error:
+            raise damaged(f"{path} is not a readable ntk_air result", error) from error
 
-            def read(name: str) -> np.ndarray:
-                buffer = io.BytesIO(archive.read(f"{name}.npy"))
-                return np.lib.format.read_array(buffer, allow_pickle=False)
 
-            return _decode(manifest["tree"], read)
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable ntk_air result: {error}") from error
+def _tree_of(archive: Archive) -> Any:
+    manifest = json.loads(archive.read(_MANIFEST))
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else manifest
+        raise ValueError(f"its manifest names format {found!r}")
+    version = manifest["version"]
+    if type(version) is not int or version < 1:
+        raise ValueError(f"its format version is {version!r}")
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"it is of format version {version}, this ntk_air reads up to "
+            f"{FORMAT_VERSION}: upgrade ntk_air"
+        )
+    return manifest["tree"]
+
+
+class _Reader:
+    """Arrays of an archive, each of them once: the sum is then no more than the file."""
+
+    def __init__(self, archive: Archive):
+        self._archive, self._left = archive, set(archive.names)
+
+    def __call__(self, name: Any, dtype: Any) -> np.ndarray:
+        member = f"{name}.npy"
+        if not isinstance(name, str) or member not in self._left:
+            raise ValueError(f"its array {name!r} is not there, or is named twice")
+        self._left.remove(member)
+        array = self._archive.read_array(member)
+        if array.dtype.name == dtype:
+            return array
+        wanted = jax.numpy.dtype(dtype) if isinstance(dtype, str) else array.dtype
+        if not _is_extension(wanted) or array.dtype != f"u{wanted.itemsize}":
+            raise ValueError(f"its array {name!r} is of {array.dtype}, not of {dtype!r}")
+        return array.view(wanted)
 
 
 def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
@@ -129,10 +183,14 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     if _RESULTS.get(_public_name(type(value)) if "." in type(value).__module__ else "") is type(
         value
     ):
-        fields = {
-            f.name: _encode(getattr(value, f.name), arrays, f"{name}.{f.name}")
-            for f in dataclasses.fields(value)  # pyright: ignore[reportArgumentType]
-        }
+        held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}  # pyright: ignore[reportArgumentType]
+        if wrong := wrong_field(type(value), held):
+            warnings.warn(
+                f"{name} is a {_public_name(type(value))}, and {wrong}: ntk_air.load will refuse "
+                "the file; make the field what its class declares.",
+                stacklevel=2,
+            )
+        fields = {key: _encode(item, arrays, f"{name}.{key}") for key, item in held.items()}
         return {"result": _public_name(type(value)), "fields": fields}
     if is_a(value, "flax.nnx", "State"):
         return _encode(_plain_state(value), arrays, name)
@@ -158,31 +216,52 @@ def _plain_state(state: Any) -> Any:
 def _encode_array(array: np.ndarray, arrays: dict[str, np.ndarray], name: str) -> Any:
     if array.dtype.hasobject:
         raise TypeError(f"cannot save {name}: an array of Python objects would need pickle.")
-    entry = {"array": name, "dtype": array.dtype.name}
-    if array.dtype.kind == "V":  # bfloat16 and other extension types: stored as raw bytes
+    dtype = array.dtype.name
+    if _is_extension(array.dtype):  # bfloat16 and others that NumPy does not know: as raw bytes
         array = array.view(f"u{array.dtype.itemsize}")
-    arrays[name] = array
-    return entry
+    if array.dtype.kind not in _STORED or not array.dtype.itemsize:
+        raise TypeError(f"cannot save {name}: an array of {array.dtype}, expected numbers or text.")
+    # Keys may hold dots, slashes and bytes that a zip archive does not take.
+    safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)[-_LONGEST_NAME:]
+    entry = safe if safe not in arrays else f"{safe}~{len(arrays)}"
+    arrays[entry] = array
+    return {"array": entry, "dtype": dtype}
 
 
-def _decode(node: Any, read: Callable[[str], np.ndarray]) -> Any:
-    if not isinstance(node, dict):
+def _is_extension(dtype: np.dtype) -> bool:
+    """Whether a dtype is one of JAX's own, such as bfloat16."""
+    return dtype.isbuiltin == 2
+
+
+def _decode(node: Any, read: Callable[[Any, Any], np.ndarray]) -> Any:
+    if node is None or type(node) in (bool, int, str):
         return node
-    if "float" in node:
-        return float(node["float"])
-    if "array" in node:
-        array = read(node["array"])
-        if array.dtype.name != node["dtype"] and array.dtype.kind == "u":
-            return array.view(jax.numpy.dtype(node["dtype"]))
-        return array
-    if "list" in node:
-        return [_decode(v, read) for v in node["list"]]
-    if "tuple" in node:
-        return tuple(_decode(v, read) for v in node["tuple"])
-    if "dict" in node:
-        return {k: _decode(v, read) for k, v in node["dict"].items()}
-    fields = {k: _decode(v, read) for k, v in node["fields"].items()}
-    return _result_type(node["result"])(**fields)
+    match node:
+        case {"float": str(text), **more} if not more:
+            return float(text)
+        case {"array": name, "dtype": dtype, **more} if not more:
+            return read(name, dtype)
+        case {"list": list(items), **more} if not more:
+            return [_decode(item, read) for item in items]
+        case {"tuple": list(items), **more} if not more:
+            return tuple(_decode(item, read) for item in items)
+        case {"dict": dict(items), **more} if not more:
+            return {key: _decode(item, read) for key, item in items.items()}
+        case {"result": str(name), "fields": dict(items), **more} if not more:
+            kind = _result_type(name)
+            fields = {key: _decode(item, read) for key, item in items.items()}
+            if wrong := wrong_field(kind, fields):
+                raise ValueError(f"it holds a {name}, and {wrong}")
+            return kind(**fields)
+    raise ValueError(f"its manifest holds {_short(node)} where a value belongs")
+
+
+def _short(node: Any) -> str:
+    return (
+        f"{{{', '.join(sorted(map(repr, node)))[:60]}}}"
+        if isinstance(node, dict)
+        else repr(type(node).__name__)
+    )
 
 
 def _result_type(name: str) -> type:
@@ -191,7 +270,7 @@ def _result_type(name: str) -> type:
         try:
             importlib.import_module(f"ntk_air.{room}")
         except ModuleNotFoundError as error:
-            raise ValueError(f"it holds a {name}, which this ntk_air does not know") from error
+            raise ValueError(f"it holds a {name!r}, which this ntk_air does not know") from error
     if name not in _RESULTS:
-        raise ValueError(f"it holds a {name}, which this ntk_air does not know")
+        raise ValueError(f"it holds a {name!r}, which this ntk_air does not know")
     return _RESULTS[name]

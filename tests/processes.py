@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +18,7 @@ def start(
     devices: int = 1,
     folder: Path | None = None,
     optimized: bool = False,
+    variables: Mapping[str, str | None] | None = None,
 ) -> subprocess.Popen[str]:
     """Starts Python with these arguments.
 
@@ -27,6 +28,7 @@ def start(
         folder: of further modules it can import.
         optimized: False compiles in half of the time: what is tested is how work is spread, not
             what XLA makes of it.
+        variables: of its environment, last; None takes one out.
     """
     # A file of tests can be the program.
     paths = [str(ROOT), str(ROOT / "tests"), *([] if folder is None else [str(folder)])]
@@ -37,6 +39,10 @@ def start(
     }
     if not optimized:
         environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    for name, value in (variables or {}).items():
+        environment.pop(name, None)
+        if value is not None:
+            environment[name] = value
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         env=environment,
@@ -59,12 +65,15 @@ def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
 def run(
     arguments: Sequence[object],
     *,
-    devices: int,
+    devices: int = 1,
     folder: Path | None = None,
     optimized: bool = False,
+    variables: Mapping[str, str | None] | None = None,
 ) -> str:
     """What such a program printed; it must end well."""
-    process = start(arguments, devices=devices, folder=folder, optimized=optimized)
+    process = start(
+        arguments, devices=devices, folder=folder, optimized=optimized, variables=variables
+    )
     ((code, output, errors),) = finish(process)
     assert code == 0, errors[-3000:]
     return output

@@ -104,8 +104,17 @@ def test_commands_parse(page, count):
 
 @pytest.mark.parametrize("page", [README, *README.parent.glob("docs/*.md")], ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    for path in re.findall(r"\]\(([^)h][^)]*)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / path).exists(), path
+    for link in re.findall(r"\]\(([^)h][^)]*)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        headings = (
+            re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M) if anchor else ()
+        )
+        assert anchor in (
+            "",
+            *(re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings),
+        )
 
 
 @pytest.mark.parametrize("package", ["tensorflow", "tf2jax"])

@@ -14,7 +14,9 @@ import numpy as np
 import optax
 
 from .. import datasets, distillation, dynamics, kernels, spectral
+from .._classes import class_of
 from .._memory import eigensystem_budget
+from .._numerics import cast_floats
 from .._typing import Array
 from .._version import __version__
 from ..datasets import Dataset
@@ -55,11 +57,23 @@ def air(
     Raises:
         ValueError: labels that do not match the dataset, settings out of range, or a kernel that
             does not fit in memory (the message says how many bytes).
+        TypeError: if ``alpha`` of the settings is no number, array or schedule.
+        RuntimeError: if an eigensolver fails.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255).
     """
     settings = dataclasses.replace(settings or Settings(), **overrides)
+    if settings.precision is None:
+        return _air(_prepare(dataset), noisy, settings, progress)
     dataset = _prepare(dataset)
+    with jax.enable_x64(settings.precision == "float64"):
+        inputs = cast_floats((dataset.train_inputs, dataset.test_inputs), settings.precision)
+        dataset = dataclasses.replace(dataset, train_inputs=inputs[0], test_inputs=inputs[1])
+        return _air(dataset, noisy, settings, progress)
+
+
+def _air(dataset: Dataset, noisy: NoisyLabels, settings: Settings, progress: bool) -> AIRAnalysis:
     clean, observed = _targets(dataset, noisy)
     n = len(clean)
     budget = _check_memory(n, settings)
@@ -194,7 +208,7 @@ def _kernel_accuracies(
 
 
 def _accuracy(outputs: Array, labels: Array) -> Array:
-    return jnp.mean(jnp.argmax(outputs, axis=-1) == jnp.asarray(labels), axis=-1)
+    return jnp.mean(class_of(outputs) == jnp.asarray(labels), axis=-1)
 
 
 def _record_steps(steps: int) -> list[int]:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite
+from .._classes import class_of
 from .._typing import ArrayLike
 from ..distillation._records import test_classes
 
@@ -21,9 +22,4 @@ class HeldOut:
 
     def accuracy(self, outputs: np.ndarray) -> float:
         """Fraction of the points whose class the outputs (m, C) name."""
-        return float(np.mean(_classes(outputs) == self._classes))
-
-
-def _classes(values: np.ndarray) -> np.ndarray:
-    """The class of every row: argmax, or for a single output 1 where it is >= 0, (m,)."""
-    return (values[:, 0] >= 0).astype(np.int32) if values.shape[1] == 1 else values.argmax(axis=1)
+        return float(np.mean(class_of(np.asarray(outputs)) == self._classes))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from .._classes import class_of
 from ..distillation.baselines._methods import outputs_at
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class HeldOut:
             own = params
             if len(self._observed) > 1:
                 own = jax.tree.map(lambda leaf, i=index: leaf[i], params)
-            classes = self._outputs(own, self._inputs).argmax(1)
+            classes = class_of(self._outputs(own, self._inputs))
             accuracies.append(float((classes == observed).mean()))
             if self._also is not None and accuracies[-1] > self._best[index]:
                 self._best[index] = accuracies[-1]
@@ -82,4 +83,6 @@ class HeldOut:
         return np.array([self._by_step[int(step)] for step in steps]).T
 
     def _outputs(self, params: PyTree, inputs: Array) -> np.ndarray:
-        return np.asarray(outputs_at(self._module, params, inputs, _BATCH, self._precision))
+        return np.asarray(
+            outputs_at(self._module, params, inputs, _BATCH, precision=self._precision)
+        )

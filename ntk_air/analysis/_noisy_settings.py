@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
 from .._checks import check_choice, check_in_range, check_size
@@ -41,6 +40,9 @@ class NoisySettings:
         augment: none, crop or crop_flip (images).
         precision: to compute in, such as bfloat16; None is that of the network.
         seed: the first of the seeds.
+
+    Raises:
+        ValueError: on a setting that can be judged without data and is not one of those above.
     """
 
     noise: str = "symmetric:0.4"
@@ -94,12 +96,15 @@ class NoisySettings:
         check_in_range("validation", self.validation, 0.0, 1.0, low_open=True, high_open=True)
         if self.precision is not None and not _is_floating(self.precision):
             raise ValueError(
-                f"precision is {self.precision!r}, expected bfloat16, float16 or float32 (float64 "
-                "where JAX has it enabled)."
+                f"precision is {self.precision!r}, expected bfloat16, float16, float32 or float64."
             )
 
     def words(self) -> dict[str, str]:
-        """What self_distill is told, in the method's name or beside it."""
+        """What self_distill is told, in the method's name or beside it.
+
+        Raises:
+            ValueError: if ``method`` names none.
+        """
         _, values = specs.parse_method(self.method)
         return {word: values.get(word, getattr(self, word)) for word in specs.WORDS}
 
@@ -109,6 +114,4 @@ def _is_floating(name: str) -> bool:
         dtype = jnp.dtype(name)
     except TypeError:
         return False
-    # Without it JAX would compute in another precision than the one recorded.
-    available = dtype.itemsize < 8 or jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-    return bool(available and jnp.issubdtype(dtype, jnp.floating))
+    return bool(jnp.issubdtype(dtype, jnp.floating))

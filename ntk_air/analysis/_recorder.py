@@ -172,6 +172,9 @@ class Recorder:
         """What was recorded so far; training and recording may go on.
 
         Warns of steps that were asked for and passed over because no call came at them.
+
+        Raises:
+            ValueError: if nothing was recorded yet, or recorded outputs are not finite.
         """
         for chosen in (self._steps, self._kernel_steps):
             if chosen is not None:

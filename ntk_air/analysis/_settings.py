@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from .._checks import check_in_range
+from .._numerics import check_precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,11 @@ class Settings:
             generalised cross-validation chooses from the noisy labels.
         memory_budget: bytes for the kernel and its eigensystem; None is half of what is free.
         seed: of the network's initial parameters.
+        precision: ``"float64"`` computes all of it in float64, whatever JAX's default is;
+            ``"float32"`` likewise; None is JAX's default.
+
+    Raises:
+        ValueError: on a setting out of range.
     """
 
     depth: int = 1
@@ -40,9 +46,11 @@ class Settings:
     time_constant: float | None = None
     memory_budget: float | None = None
     seed: int = 0
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError on a number out of range."""
+        check_precision(self.precision)
         check_in_range("steps", self.steps, 0)
         check_in_range("momentum", self.momentum, 0.0, 1.0, high_open=True)
         for name in ("learning_rate", "time_constant"):

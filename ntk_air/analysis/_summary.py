@@ -106,7 +106,8 @@ def _deviation(measured: RetrievalCurves, predicted: RetrievalCurves) -> float:
 def stopping(analysis: AIRAnalysis) -> dict[str, Any]:
     """Stopping times of kernel gradient flow and the test accuracy at each."""
     accuracy = np.asarray(analysis.test_accuracy)
-    chosen = int(np.argmin(np.asarray(analysis.stopping.score)))
+    # Not the score's: it is NaN where it is not known.
+    chosen = int(np.argmax(np.asarray(analysis.times) == np.asarray(analysis.stopping.time)))
     if not np.isfinite(accuracy).all():
         oracle_time = oracle_accuracy = None
     else:

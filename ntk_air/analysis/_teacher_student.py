@@ -85,6 +85,9 @@ def teacher_student(
     Raises:
         ValueError: labels that do not match the dataset, no test points, numbers out of range, or
             kernels that do not fit in memory.
+        TypeError: if ``label_fn`` is no function.
+        RuntimeError: if an eigensolver fails.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255); supervision complexity: Harutyunyan, Rawat,
         Menon, Kim, Kumar (arXiv:2301.12245).

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import distillation, dynamics, kernels, spectral
+from .._classes import class_of
 from .._numerics import double_precision
 from .._typing import Array, Filter
 from ..datasets import Dataset
@@ -37,7 +38,7 @@ def closed_form(
     accuracies, chosen = [], []
     for one in observed:
         outputs = dynamics.predict(es, filters, one, cross)
-        right = jnp.argmax(outputs, axis=-1) == jnp.asarray(dataset.test_labels)
+        right = class_of(outputs) == jnp.asarray(dataset.test_labels)
         accuracies.append(jnp.mean(right, axis=-1).reshape(2, len(teachers)))
         chosen.append(dynamics.stopping_time(es, one).time)
     both = jnp.stack(accuracies)

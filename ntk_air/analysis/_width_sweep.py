@@ -110,6 +110,8 @@ def width_sweep(
     Raises:
         ValueError: on shapes that do not match, values out of range, or kernels that do not fit.
         DivergenceError: a learning rate that is too large for one of the networks.
+        RuntimeError: if an eigensolver fails.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: the linearisation error is O(width^(−1/2)) by Lee et al. (arXiv:1902.06720), an upper
     bound; the NTK at initialisation is within O(width^(−1/2)) of its limit by Jacot, Gabriel,

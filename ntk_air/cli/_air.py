@@ -10,7 +10,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset, options_of
+from .._text import one_line, plain
+from ._options import (
+    DATASET_DEFAULTS,
+    add_dataset_options,
+    add_numbers,
+    add_precision_option,
+    load_dataset,
+    options_of,
+    refuse_idle,
+)
 
 if TYPE_CHECKING:
     from ..analysis import AIRAnalysis
@@ -22,6 +31,7 @@ _DEFAULTS: dict[str, Any] = {
     "architecture": "fc",
     "out": None,
 }
+_OF_TRAINING = ("learning_rate", "momentum", "time_constant")
 _ALIASES = {"fc": "fully connected, --depth hidden ReLU layers of --width units"}
 
 
@@ -57,18 +67,22 @@ def add_parser(commands: Any) -> None:
         ("--memory-budget", float, "bytes (default half of what is free)"),
         ("--seed", int, "of the draw of points, the noise and the network (default 0)"),
     )
+    add_precision_option(one)
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
     one.add_argument("--out", help="folder for report.html, figures/ and summary.json")
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, parser=one)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the main job and writes its report, or prints the summary as JSON."""
-    options = _options(arguments)
+    options = options_of(arguments, _DEFAULTS)
+    if options.get("steps") == 0:
+        refuse_idle(options, _OF_TRAINING, "where --steps is 0: no network is trained")
     from .. import analysis, reports
 
     if options["out"] is None:
-        print(json.dumps(analysis.summary(_analyse(options)), indent=1))
+        numbers = plain(analysis.summary(_analyse(options)))
+        print(json.dumps(numbers, indent=1, allow_nan=False))
         return 0
     began = time.perf_counter()
     with reports.output_folder(options["out"]) as out:
@@ -96,16 +110,6 @@ def _analyse(options: dict[str, Any]) -> AIRAnalysis:
     return analysis.air(dataset, noisy, settings, progress=True)
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Defaults, then the file, then the flags."""
-    if getattr(arguments, "config", None) is None:
-        return options_of(arguments, _DEFAULTS)
-    from ..analysis import Settings
-
-    names = [field.name for field in dataclasses.fields(Settings)]
-    return options_of(arguments, _DEFAULTS, further=names)
-
-
 def _tell(numbers: dict[str, Any], out: Path, seconds: float) -> None:
     """The findings in a few lines on standard output."""
     from ..analysis import headline_rank
@@ -113,7 +117,7 @@ def _tell(numbers: dict[str, Any], out: Path, seconds: float) -> None:
     air, accuracy = numbers["air"], numbers["stopping"]["test_accuracy"]
     k = headline_rank(numbers)
     print(
-        f"{numbers['dataset']}: {numbers['num_points']} points, "
+        f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
         f"{numbers['noise_rate']:.1%} wrong labels ({numbers['noise']})"
     )
     print(

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import markdown
+from ._options import add_precision_option, computing
+
 if TYPE_CHECKING:
     from ..theory import TheoremReport
 
@@ -30,6 +33,7 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--list", action="store_true", help="name the theorems and stop")
     one.add_argument("--quick", action="store_true", help="smaller cases, under a minute for all")
     one.add_argument("--seed", type=int, help="first of the seeds (default 0)")
+    add_precision_option(one)
     one.add_argument("--out", help="folder for Markdown, JSON and figures")
     one.add_argument("--checkpoint", help="folder to store finished parts in, and to go on from")
     one.set_defaults(run=run)
@@ -37,10 +41,18 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the reports, prints them, and writes them where asked."""
+    with computing(arguments.precision):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from .. import reports
 
     known = _theorems()
     if arguments.list:
+        beside = ("names", "quick", "out", "checkpoint")
+        if arguments.seed is not None or any(getattr(arguments, name) for name in beside):
+            raise ValueError("--list names the theorems and does nothing else; give it alone.")
         for name, check in known.items():
             print(f"{name:<28}{(inspect.getdoc(check) or '').splitlines()[0]}")
         return 0
@@ -108,5 +120,5 @@ def _cell(value: Any) -> str:
 
 def _index(made: dict[str, TheoremReport]) -> str:
     lines = ["| theorem | verdict |", "| --- | --- |"]
-    lines += [f"| [{r.name}]({name}.md) | {r.verdict} |" for name, r in made.items()]
+    lines += [f"| [{markdown(r.name)}]({name}.md) | {r.verdict} |" for name, r in made.items()]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,15 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset, options_of
+from .._text import one_line
+from ._options import (
+    DATASET_DEFAULTS,
+    add_dataset_options,
+    add_numbers,
+    load_dataset,
+    options_of,
+    refuse_idle,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +31,7 @@ _DEFAULTS: dict[str, Any] = {
     "checkpoint": None,
     "out": None,
 }
+_OF_SELF_DISTILLATION = ("alpha", "label_fn", "loss", "teacher")
 
 
 def add_parser(commands: Any) -> None:
@@ -64,11 +73,11 @@ def add_parser(commands: Any) -> None:
     )
     one.add_argument("--one-by-one", action="store_true", help="the seeds after one another")
     one.add_argument("--augment", help="none (default), crop, crop_flip")
-    one.add_argument("--precision", help="to compute in, e.g. bfloat16")
+    one.add_argument("--precision", help="to compute in: float64, bfloat16, ... (default float32)")
     one.add_argument("--checkpoint", help="folder to store the run in, and to go on from")
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
     one.add_argument("--out", help="folder for distill.json, history.png and result.ntkair")
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, parser=one)
 
 
 def _add_self_distillation(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import analysis
 
     names = [field.name for field in dataclasses.fields(analysis.NoisySettings)]
-    options = options_of(arguments, _DEFAULTS, further=names)
+    options = options_of(arguments, _DEFAULTS)
     settings = analysis.NoisySettings(**{k: v for k, v in options.items() if k in names})
+    if settings.method.partition("/")[0] != "self_distill":
+        refuse_idle(options, _OF_SELF_DISTILLATION, f"on {settings.method}")
     from .. import reports
 
     began = time.perf_counter()
@@ -122,7 +133,7 @@ def _measure(
     training = analysis.noisy_training(
         dataset, settings, checkpoint=options["checkpoint"], progress=True
     )
-    said = {k: options[k] for k in ("dataset", "classes", "train_size", "test_size")}
+    said = {k: options[k] for k in ("dataset", "classes", "train_size", "test_size", "purpose")}
     numbers = {
         "dataset": dataset.name,
         "num_points": training.num_points,
@@ -150,8 +161,9 @@ def _figure(result: DistillationResult, numbers: dict[str, Any]) -> Figure:
 def _table(numbers: dict[str, Any]) -> str:
     settings = numbers["settings"]
     lines = [
-        f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['noise_rate']:.1%} wrong "
-        f"labels ({settings['noise']}), {numbers['num_held_out']} noisy points held out to stop by",
+        f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
+        f"{numbers['noise_rate']:.1%} wrong labels ({settings['noise']}), "
+        f"{numbers['num_held_out']} noisy points held out to stop by",
         f"{settings['method']}, {settings['network']}, {settings['epochs']} "
         f"epoch{'s' * (settings['epochs'] > 1)}, "
         f"{settings['seeds']} seed{'s' * (settings['seeds'] > 1)}",

@@ -8,7 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset
+from .._text import one_line, plain
+from ._options import (
+    DATASET_DEFAULTS,
+    add_dataset_options,
+    add_numbers,
+    add_precision_option,
+    computing,
+    load_dataset,
+)
 from ._processes import add_process_options, join, leave
 
 if TYPE_CHECKING:
@@ -57,6 +65,7 @@ def add_parser(commands: Any) -> None:
     )
     one.add_argument("--seed", type=int, default=0, help="of the draw of points (default 0)")
     one.add_argument("--kind", choices=("ntk", "nngp"), default="ntk", help="default ntk")
+    add_precision_option(one)
     one.add_argument("--store", required=True, help="folder for the tiles, new or to be resumed")
     one.add_argument("--out", help="file for the eigenpairs, e.g. spectrum.ntkair")
     one.add_argument("--devices", action="store_true", help="use all devices, not the first only")
@@ -73,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     join(options)
     resumes = f"the same command resumes from the tiles in {options['store']}"
     try:
-        return _compute(options, found)
+        with computing(options["precision"]):
+            return _compute(options, found)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {resumes}") from None
     except (RuntimeError, ValueError) as error:
@@ -105,7 +115,7 @@ def _compute(options: dict[str, Any], found: int) -> int:
         summary |= {"rank": options["rank"], "out": str(options["out"])}
         summary["largest_eigenvalue"] = _write_eigenpairs(options, kernel)
         summary["eigenpairs_seconds"] = round(time.perf_counter() - began, 3)
-    print(json.dumps(summary, indent=1) if options["json"] else _line(summary), flush=True)
+    print(json.dumps(plain(summary), indent=1) if options["json"] else _line(summary), flush=True)
     return 0
 
 
@@ -162,6 +172,7 @@ def _kernel(options: dict[str, Any], architecture: Architecture, dataset: Datase
         mesh=mesh,
         store=options["store"],
         progress=jax.process_index() == 0,
+        precision=options["precision"],
     )
     assert isinstance(kernel, kernels.StoredKernel)
     return kernel
@@ -178,20 +189,21 @@ def _write_eigenpairs(options: dict[str, Any], kernel: StoredKernel) -> float:
 
 def _count_tiles(store: str) -> tuple[int, int]:
     """How many tiles are there, and how many belong there; (0, 0) before the first call."""
-    from ..kernels._store_format import MANIFEST, present_tiles, read_manifest
+    from ..kernels._seals import sealed_tiles
+    from ..kernels._store_format import MANIFEST, read_manifest
 
     path = Path(store)
     if not (path / MANIFEST).exists():
         return 0, 0
     _, layout = read_manifest(path)
-    return len(present_tiles(path, layout)), len(layout.tiles())
+    return len(sealed_tiles(path, layout)), layout.num_tiles
 
 
 def _line(summary: dict[str, Any]) -> str:
     found = f", {summary['tiles_found']} of them found" if summary["tiles_found"] else ""
     text = (
         f"{summary['store']}: {summary['kind']} of {summary['architecture']} on "
-        f"{summary['dataset']}, {summary['shape'][0]} x {summary['shape'][1]}, "
+        f"{one_line(summary['dataset'])}, {summary['shape'][0]} x {summary['shape'][1]}, "
         f"{summary['tiles']} tiles{found} ({summary['seconds']:.1f} s)"
     )
     if "out" in summary:

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line, spreadsheet
 from ._noisy_labels import DEFAULTS, add_options, prepare
-from ._options import options_of
+from ._options import computing, options_of
 
 if TYPE_CHECKING:
     import argparse
@@ -47,13 +48,18 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--rule", help="that chooses the stopping time (default leave_one_out)")
     one.add_argument("--all", action="store_true", help="list every point, not only the suspected")
     one.add_argument("--out", help=f"suspected.csv or .parquet; default the first {_SHOWN} here")
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, parser=one)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Finds the suspected labels and lists them."""
     options = options_of(arguments, _DEFAULTS)
     out = _checked(options["out"])
+    with computing(options["precision"]):
+        return _run(options, out)
+
+
+def _run(options: dict[str, Any], out: Path | None) -> int:
     from .. import dynamics
 
     began = time.perf_counter()
@@ -128,15 +134,19 @@ def _headline(problem: Problem, refined: RefinedLabels) -> str:
     import numpy as np
 
     count, n = int(np.sum(np.asarray(refined.suspected))), len(problem.noisy.labels)
+    rate, low, high = (float(x) for x in (refined.noise_rate, refined.lower, refined.upper))
     line = (
-        f"{problem.dataset.name}: {count} of {n} labels suspected ({count / n:.1%}); noise rate "
-        f"{float(refined.noise_rate):.3f} of most likely labels"
+        f"{one_line(problem.dataset.name)}: {count} of {n} labels suspected ({count / n:.1%}); "
+        f"noise rate {rate:.3f}"
     )
+    if low == high:
+        return line + ", as given"
+    line += f" ({low:.3f} to {high:.3f})"
     if refined.identified:
         return line
     return (
-        f"{line}, {float(refined.confident_rate):.3f} by confident learning: the kernel tells the "
-        "classes apart too badly to know it, and the score averages over both"
+        f"{line}, which these labels and this kernel do not tell well: the score averages over "
+        f"noises up to that of confident learning, {float(refined.confident_rate):.3f}"
     )
 
 
@@ -159,6 +169,7 @@ def _against_the_truth(problem: Problem, refined: RefinedLabels) -> str:
 
 
 def _show(table: dict[str, list[Any]]) -> None:
+    table = {k: [one_line(c) if type(c) is str else c for c in v] for k, v in table.items()}
     width = max([len("suggested"), *map(len, table["observed_name"])])
     print(f"{'index':>8}  {'observed':<{width}}  {'suggested':<{width}}  score  confidence")
     for i, index in enumerate(table["index"][:_SHOWN]):
@@ -182,4 +193,6 @@ def _write(table: dict[str, list[Any]], out: Path) -> None:
     with open(out, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
+        rows = zip(*table.values(), strict=True)
+        # Names of classes come from the data, and the file is made to be opened in a spreadsheet.
+        writer.writerows([spreadsheet(c) if type(c) is str else c for c in row] for row in rows)

@@ -6,7 +6,13 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ._options import DATASET_DEFAULTS, add_dataset_options, add_numbers, load_dataset
+from ._options import (
+    DATASET_DEFAULTS,
+    add_dataset_options,
+    add_numbers,
+    add_precision_option,
+    load_dataset,
+)
 
 if TYPE_CHECKING:
     from .._typing import Array
@@ -25,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "rank": None,
     "memory_budget": None,
     "seed": 0,
+    "precision": None,
     "out": None,
 }
 
@@ -77,6 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--memory-budget", float, "bytes (default half of what is free)"),
         ("--seed", int, "of the draw of points and the noise (default 0)"),
     )
+    add_precision_option(parser)
     parser.add_argument("--config", help="TOML file with any of these settings; flags win")
 
 
@@ -113,7 +121,11 @@ def prepare(options: dict[str, Any], *, test_size: int | None) -> Problem:
         bias_std=options["bias_std"],
     )
     kernel = kernels.infinite_ntk(
-        architecture, dataset.train_inputs, memory_budget=budget, progress=True
+        architecture,
+        dataset.train_inputs,
+        memory_budget=budget,
+        progress=True,
+        precision=options["precision"],
     )
     eigensystem = spectral.eigendecompose(kernel, rank=options["rank"])
     observed = datasets.encode(noisy.labels, dataset.num_classes)

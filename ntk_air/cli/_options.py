@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
+
+from .._archive import open_regular
+from ._parser import Parser, checked_setting
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
@@ -16,11 +20,18 @@ DATASET_DEFAULTS: dict[str, Any] = {
     "root": None,
     "classes": None,
     "train_size": None,
+    "purpose": None,
 }
 
 
-# What a file may set to text only; flags are text already.
-_TEXTS = {"dataset", "root", "noise", "checkpoint", "out", "store"}
+class Options(dict[str, Any]):
+    """Settings by name.
+
+    Attributes:
+        said: the names that a flag or a file set, whatever to.
+    """
+
+    said: frozenset[str] = frozenset()
 
 
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +40,35 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
     parser.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
     parser.add_argument("--train-size", type=int, help="training points, class-balanced")
+    parser.add_argument(
+        "--purpose",
+        help="selection: judged on a sixth of the training set, kept apart to choose settings on; "
+        "reporting: on the test set, trained on the same points (default: the sets as they are)",
+    )
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """What to compute in."""
+    parser.add_argument("--precision", help="float64 computes in double precision; default float32")
+
+
+@contextlib.contextmanager
+def computing(precision: Any) -> Iterator[None]:
+    """JAX's default precision within the block: that of ``--precision``.
+
+    Raises:
+        ValueError: if it is neither float32 nor float64.
+    """
+    from .._numerics import check_precision
+
+    wanted = check_precision(precision)
+    if wanted is None:
+        yield
+        return
+    import jax
+
+    with jax.enable_x64(wanted == "float64"):
+        yield
 
 
 def add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, type, str]) -> None:
@@ -39,37 +79,44 @@ def add_numbers(parser: argparse.ArgumentParser, *rows: tuple[str, type, str]) -
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was said on the command line; parsers suppress what was not."""
-    return {k: v for k, v in vars(arguments).items() if k not in ("run", "command", "config")}
+    own = ("run", "parser", "command", "config")
+    return {k: v for k, v in vars(arguments).items() if k not in own}
 
 
-def options_of(
-    arguments: argparse.Namespace, defaults: dict[str, Any], *, further: Collection[str] = ()
-) -> dict[str, Any]:
-    """Defaults, then the file, which may also set ``further`` names, then the flags."""
+def options_of(arguments: argparse.Namespace, defaults: dict[str, Any]) -> Options:
+    """Defaults, then the file, which may set what flags may, then the flags."""
     path = getattr(arguments, "config", None)
-    config = {} if path is None else _read(path, {*defaults, *further}, arguments.command)
-    return {**defaults, **config, **given(arguments)}
+    config = {} if path is None else _read(path, arguments.parser, arguments.command)
+    options = Options({**defaults, **config, **given(arguments)})
+    options.said = frozenset({**config, **given(arguments)})
+    return options
 
 
-def _read(path: str, known: Collection[str], command: str) -> dict[str, Any]:
+def refuse_idle(options: Options, names: Collection[str], why: str) -> None:
+    """Raises ValueError if one of the settings was given, which nothing would read."""
+    idle = [f"--{name.replace('_', '-')}" for name in names if name in options.said]
+    if idle:
+        verb = "has" if len(idle) == 1 else "have"
+        raise ValueError(f"{', '.join(idle)} {verb} no effect {why}; leave out.")
+
+
+def _read(path: str, parser: Parser, command: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             values = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not a TOML file: {error}.") from error
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}.") from error
+        raise ValueError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a TOML file: {error}.") from error
     values = {key.replace("-", "_"): value for key, value in values.items()}
+    known = parser.settings
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(
             f"{path} sets {', '.join(unknown)}, which 'ntk-air {command}' does not have; it has "
             f"{', '.join(sorted(known))}."
         )
-    for key in sorted(_TEXTS & set(values)):
-        if not isinstance(values[key], str):
-            raise ValueError(f"{path} sets {key} to {values[key]!r}, expected text in quotes.")
-    return values
+    return {key: checked_setting(path, known[key], value) for key, value in values.items()}
 
 
 def load_dataset(
@@ -89,6 +136,7 @@ def load_dataset(
         test_size=test_size,
         classes=_classes(options["classes"]),
         seed=seed,
+        purpose=options["purpose"],
     )
     kind, _, column = noise.partition(":")
     if kind == "human" and column in dataset.extra_labels:
@@ -107,9 +155,9 @@ def _classes(value: Any) -> tuple[str | int, ...] | None:
     """``cat,dog`` or a list from a file."""
     if isinstance(value, str):
         parts = [part.strip() for part in value.split(",") if part.strip()]
-        return tuple(int(p) if p.isdigit() else p for p in parts)
+        return tuple(int(p) if p.isdecimal() and p.isascii() else p for p in parts)
     if value is None:
         return None
-    if not isinstance(value, list | tuple) or not all(isinstance(v, str | int) for v in value):
+    if not isinstance(value, list) or not all(type(v) in (str, int) for v in value):
         raise ValueError(f"classes is {value!r}, expected names, as in cat,dog, or a list of them.")
     return tuple(value)

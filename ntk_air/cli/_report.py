@@ -35,8 +35,21 @@ def run(arguments: argparse.Namespace) -> int:
         )
     with reports.output_folder(arguments.out) as out:
         for name, result in zip(names, results.values(), strict=True):
-            print(_write(result, out / name if len(results) > 1 else out, name))
+            print(_written(result, out / name if len(results) > 1 else out, name))
     return 0
+
+
+def _written(result: Any, folder: Path, name: str) -> Path:
+    try:
+        return _write(result, folder, name)
+    except (OSError, MemoryError):
+        raise
+    # Fields of the right types may still not fit each other, and nothing here has computed them.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{name} cannot be drawn, its parts do not fit each other ({reason}); save it anew."
+        ) from error
 
 
 def _known(path: Path, result: Any) -> Any:

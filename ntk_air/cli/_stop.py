@@ -6,8 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line, plain
 from ._noisy_labels import DEFAULTS, add_options, prepare
-from ._options import options_of
+from ._options import computing, options_of
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +37,7 @@ def add_parser(commands: Any) -> None:
         "--learning-rate", type=float, help="for the summed loss, to give times in steps"
     )
     one.add_argument("--out", help="folder for stopping.json and stopping.png")
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, parser=one)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,6 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     rate = options["learning_rate"]
     if rate is not None and not (rate > 0 and math.isfinite(rate)):
         raise ValueError(f"--learning-rate is {rate}, expected a positive number.")
+    with computing(options["precision"]):
+        return _run(options)
+
+
+def _run(options: dict[str, Any]) -> int:
     from .. import reports
 
     if options["out"] is None:
@@ -56,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         figure = plots.standalone(plots.stopping_rules, found, test_accuracy=accuracy)
         figure.savefig(out / "stopping.png")
-        (out / "stopping.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        (out / "stopping.json").write_text(
+            json.dumps(plain(numbers), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
     print(_table(numbers))
     print(out)
     return 0
@@ -68,13 +76,16 @@ def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[StoppingTime
 
     problem = prepare(options, test_size=options["test_size"])
     es, observed = problem.eigensystem, problem.observed
-    found = [dynamics.stopping_time(es, observed, rule=rule) for rule in dynamics.RULES]
-    accuracy = _test_accuracy(problem, found[0].times)
+    found = [
+        dynamics.stopping_time(es, observed, rule=rule, remainder="mean") for rule in dynamics.RULES
+    ]
+    accuracy = _test_accuracy(problem, found[0].times, options["precision"])
     numbers: dict[str, Any] = {
         "dataset": problem.dataset.name,
         "num_points": len(problem.noisy.labels),
         "num_classes": problem.dataset.num_classes,
         "noise": _noise(problem),
+        "directions_left_out": es.num_points - es.rank,
         "rules": {},
         "best_test_accuracy": None if accuracy is None else float(accuracy.max()),
     }
@@ -100,6 +111,9 @@ def _noise(problem: Problem) -> dict[str, Any]:
     tail = dynamics.estimate_noise(problem.eigensystem, problem.observed)
     refined = dynamics.refine_labels(problem.eigensystem, problem.observed)
     return {
+        "rate": float(refined.noise_rate),
+        "interval": [float(refined.lower), float(refined.upper)],
+        "identified": refined.identified,
         "tail": float(tail.rate),
         "standard_error": float(tail.standard_error),
         "upper": float(tail.upper),
@@ -111,10 +125,11 @@ def _noise(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _test_accuracy(problem: Problem, times: Array) -> Array | None:
+def _test_accuracy(problem: Problem, times: Array, precision: str | None) -> Array | None:
     import jax.numpy as jnp
 
     from .. import dynamics, kernels
+    from .._classes import class_of
 
     dataset = problem.dataset
     if not len(dataset.test_labels):
@@ -124,10 +139,11 @@ def _test_accuracy(problem: Problem, times: Array) -> Array | None:
         dataset.test_inputs,
         dataset.train_inputs,
         memory_budget=problem.budget,
+        precision=precision,
     )
     filters = [dynamics.gradient_flow(float(t)) for t in times]
     outputs = dynamics.predict(problem.eigensystem, filters, problem.observed, cross)
-    return jnp.mean(jnp.argmax(outputs, axis=-1) == dataset.test_labels, axis=-1)
+    return jnp.mean(class_of(outputs) == dataset.test_labels, axis=-1)
 
 
 def _table(numbers: dict[str, Any]) -> str:
@@ -139,20 +155,28 @@ def _table(numbers: dict[str, Any]) -> str:
         else "an estimate"
     )
     lines = [
-        f"{numbers['dataset']}: {numbers['num_points']} points, {numbers['num_classes']} classes",
-        f"noise rate by the tail {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
-        f"at most {noise['upper']:.3f} if the noise is symmetric; most likely "
-        f"{noise['likelihood']:.3f}, by confident learning {noise['confident']:.3f}{true}",
+        f"{one_line(numbers['dataset'])}: {numbers['num_points']} points, "
+        f"{numbers['num_classes']} classes",
+        f"noise rate {noise['rate']:.3f} ({noise['interval'][0]:.3f} to {noise['interval'][1]:.3f}"
+        f"{'' if noise['identified'] else ', not told well'}){true}",
+        f"by the tail alone {noise['tail']:.3f} ± {noise['standard_error']:.3f} ({bound}), "
+        f"at most {noise['upper']:.3f} if the noise is symmetric; by confident learning "
+        f"{noise['confident']:.3f}",
         "",
         f"{'rule':<20} {'time':>10} {'steps':>8} {'freedom':>8} {'test':>7}",
     ]
     for rule, one in numbers["rules"].items():
         steps = "–" if one["steps"] is None else str(one["steps"])
         test = "–" if one["test_accuracy"] is None else f"{one['test_accuracy']:.2%}"
-        edge = "  at the edge of the grid" if one["at_edge"] else ""
+        edge = "  at the edge of what is known, or flat" if one["at_edge"] else ""
         lines.append(
             f"{rule:<20} {one['time']:>10.4g} {steps:>8} {one['degrees_of_freedom']:>8.1f} "
             f"{test:>7}{edge}"
+        )
+    if numbers["directions_left_out"]:
+        lines.append(
+            f"{numbers['directions_left_out']} directions are outside the spectrum and count at "
+            "their mean eigenvalue: every score is an estimate"
         )
     if numbers["best_test_accuracy"] is not None:
         lines.append(f"{'best (needs truth)':<20} {'':>28} {numbers['best_test_accuracy']:>7.2%}")

@@ -29,7 +29,7 @@ class Dataset:
             is -1 where the annotator named a class outside the chosen subset of classes.
         train_rows: (n,) int32, the row of each training point in the source (files in order), to
             join per-image data kept elsewhere.
-        test_rows: (m,) int32, likewise.
+        test_rows: (m,) int32, likewise, in the test set; loaded for selection, in the training set.
         num_classes: number of classes C.
         class_names: their C names.
         name: name of the dataset.

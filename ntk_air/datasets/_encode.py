@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks import check_choice, check_finite, check_labels, check_ndim, check_size
+from .._classes import class_of
 from .._typing import Array, ArrayLike, Float, Int
 
 CODINGS = ("centered_one_hot", "one_hot", "sign")
@@ -28,7 +29,8 @@ def encode(
             two classes only.
 
     Returns:
-        Float32 targets, (n, num_classes), or (n, 1) for ``"sign"``.
+        Targets (n, num_classes), or (n, 1) for ``"sign"``, in JAX's default float: float32, or
+        float64 where that is enabled.
 
     Raises:
         ValueError: for labels that are no integers or out of range, an unknown coding, or
@@ -54,8 +56,8 @@ def encode(
     else:
         classes = check_labels("labels", labels, num_classes)
     if coding == "sign":
-        return (2 * jnp.asarray(classes) - 1).astype(jnp.float32)[:, None]
-    targets = jax.nn.one_hot(jnp.asarray(classes), num_classes, dtype=jnp.float32)
+        return (2 * jnp.asarray(classes) - 1).astype(float)[:, None]
+    targets = jax.nn.one_hot(jnp.asarray(classes), num_classes, dtype=float)
     return targets - 1.0 / num_classes if coding == "centered_one_hot" else targets
 
 
@@ -76,7 +78,4 @@ def decode(codes: ArrayLike) -> Int[Array, " n"]:
     if np.shape(codes)[1] == 0:
         raise ValueError("codes has no columns, expected (n, C) with C of at least 1.")
     check_finite("codes", codes)
-    values = jnp.asarray(codes)
-    if values.shape[1] == 1:
-        return (values[:, 0] > 0).astype(jnp.int32)
-    return jnp.argmax(values, axis=1).astype(jnp.int32)
+    return class_of(jnp.asarray(codes))

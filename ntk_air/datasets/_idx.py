@@ -11,6 +11,8 @@ import numpy as np
 
 from ._source import Known, Source, Split
 
+# What gzip can expand a byte to at most.
+_LARGEST_RATIO = 1032
 _HEADERS = {1: 2049, 3: 2051}  # number of axes -> magic number: unsigned bytes, that many axes
 
 
@@ -53,22 +55,38 @@ def _split(image_path: Path, label_path: Path, known: Known | None) -> Split:
 
 
 def _read(path: Path, ndim: int) -> np.ndarray:
+    """The array; no more of a gzip file is expanded than its header promises."""
+    header_size = 4 * (1 + ndim)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            head = file.read(header_size)
+            shape = _shape(path, head, ndim)
+            promised = int(np.prod(shape, dtype=object))
+            data = file.read(promised)
+            more = len(file.read(1))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is not a readable gzip file ({error}); replace it.") from error
-    size = 4 * (1 + ndim)
-    header = struct.unpack(f">{1 + ndim}I", data[:size]) if len(data) >= size else (0,)
-    if header[0] != _HEADERS[ndim]:
+    if len(data) != promised or more:
         raise ValueError(
-            f"{path} begins with {data[:4].hex() or 'nothing'}, expected the IDX header "
+            f"{path} holds {'more than ' * more}{header_size + len(data)} bytes where its header "
+            f"promises {header_size + promised}: it is truncated or damaged; replace it."
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _shape(path: Path, head: bytes, ndim: int) -> tuple[int, ...]:
+    """What the header says, if the file can hold that much."""
+    whole = len(head) == 4 * (1 + ndim)
+    magic, *shape = struct.unpack(f">{1 + ndim}I", head) if whole else (0,)
+    if magic != _HEADERS[ndim]:
+        raise ValueError(
+            f"{path} begins with {head[:4].hex() or 'nothing'}, expected the IDX header "
             f"{_HEADERS[ndim]:08x}; replace it."
         )
-    shape = header[1:]
-    expected = size + int(np.prod(shape, dtype=object))
-    if len(data) != expected:
+    promised, size = int(np.prod(shape, dtype=object)), path.stat().st_size
+    if not promised or promised > size * (_LARGEST_RATIO if path.suffix == ".gz" else 1):
         raise ValueError(
-            f"{path} holds {len(data)} bytes where its header promises {expected}: it is "
-            "truncated or damaged; replace it."
+            f"{path} promises an array of shape {tuple(shape)} in {size} bytes: it is truncated "
+            "or damaged; replace it."
         )
-    return np.frombuffer(data, np.uint8, offset=size).reshape(shape)
+    return tuple(shape)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._archive import open_regular
 from ._images import decode_images
 from ._source import Known, Source, Split
 
@@ -58,6 +59,16 @@ def _split(folder: Path, numbers: dict[str, int], known: Known | None) -> Split:
 
     def read(rows: np.ndarray) -> np.ndarray:
         chosen = [paths[row] for row in rows]
-        return decode_images([p.read_bytes() for p in chosen], lambda i: str(chosen[i]), known)
+        return decode_images([_bytes_of(p) for p in chosen], lambda i: str(chosen[i]), known)
 
     return Split(np.asarray(labels, np.int32), read)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read as an image ({error.strerror or error}); replace it."
+        ) from error

@@ -15,6 +15,7 @@ from ._dataset import Dataset, from_arrays
 from ._digits import read_digits
 from ._draw import choose_classes, draw_rows, generator
 from ._find import find_known, find_path
+from ._purpose import cut
 from ._source import KNOWN, Source, Split
 
 
@@ -26,6 +27,7 @@ def load(
     test_size: int | None = None,
     classes: Sequence[str | int] | None = None,
     seed: int = 0,
+    purpose: str | None = None,
 ) -> Dataset:
     """Loads a labelled dataset as arrays in memory.
 
@@ -34,8 +36,8 @@ def load(
     depend on ``train_size``.
 
     Args:
-        name: ``"digits"`` (1797 images of 8x8, embedded in scikit-learn, split by ``seed`` into
-            1437 and 360), ``"mnist"``, ``"cifar10"``, ``"cifar100"`` (fine labels), or the path of
+        name: ``"digits"`` (1797 images of 8x8, embedded in scikit-learn, cut once into 1437 and
+            360), ``"mnist"``, ``"cifar10"``, ``"cifar100"`` (fine labels), or the path of
             the user's own data: an .npz archive (train_inputs, train_labels, test_inputs,
             test_labels), or a folder in one of the formats below.
         root: folder that holds mnist/, cifar10/ or cifar100/, or the dataset's own folder; by
@@ -50,16 +52,24 @@ def load(
         classes: names or numbers of at least two classes to keep, relabelled 0, 1, ... in the
             order given. Human labels that name another class become -1: such a label has no number
             in the subset, and dropping the point would bias it towards easy images.
-        seed: of the order and the draw, from 0 up.
+        seed: of the order and the draw, from 0 up; which points are training, selection or test
+            points does not depend on it.
+        purpose: what the numbers are for. ``"selection"``: schedules, strengths and constants are
+            chosen with them; about a sixth of the training set (`selection_rows`) is not trained
+            on and takes the place of the test set. ``"reporting"``: the same training points, and
+            the test set. So no point that a choice was judged on is reported on, whatever the
+            seeds. None: both sets as the files have them.
 
     Returns:
         The dataset. Images are (n, H, W, ch) float32: 8-bit values divided by 255, digits by 16.
         Floats from an .npz archive are kept as they are.
 
     Raises:
-        ValueError: for an unknown name or class, a size that is not there, or damaged files (the
-            message names file and row).
+        ValueError: for an unknown name or class, a size that is not there, a ``root`` where it is
+            not looked at, or damaged files (the message names file and row), such as images and
+            archives that claim far more than their bytes can hold.
         FileNotFoundError: if no files are found; the message says where it looked.
+        OSError: if a file cannot be read.
         ImportError: if pyarrow or Pillow is needed and missing.
 
     Example:
@@ -68,7 +78,7 @@ def load(
         >>> data.train_inputs.shape, data.num_classes, data.class_names
         ((100, 8, 8, 1), 2, ('3', '8'))
     """
-    source = _source(str(name), root, seed)
+    source, train_places, test_places = cut(_source(str(name), root), purpose)
     known = KNOWN.get(str(name))
     title = str(name) if known or name == "digits" else _title(Path(name))
     names = source.class_names or (known.class_names if known else _numbered(source))
@@ -97,14 +107,19 @@ def load(
     )
     return dataclasses.replace(
         dataset,
-        train_rows=jnp.asarray(train_rows, jnp.int32),
-        test_rows=jnp.asarray(test_rows, jnp.int32),
+        train_rows=jnp.asarray(train_places[train_rows], jnp.int32),
+        test_rows=jnp.asarray(test_places[test_rows], jnp.int32),
     )
 
 
-def _source(name: str, root: str | os.PathLike[str] | None, seed: int) -> Source:
+def _source(name: str, root: str | os.PathLike[str] | None) -> Source:
+    if root is not None and name not in KNOWN:
+        raise ValueError(
+            f"root is {os.fspath(root)!r}, which is where {', '.join(KNOWN)} are looked for, and "
+            f"the name is {name!r}; leave root out."
+        )
     if name == "digits":
-        return read_digits(generator(seed, "datasets.digits"))
+        return read_digits()
     if name in KNOWN:
         return find_known(KNOWN[name], root)
     return find_path(name, ("digits", *KNOWN))
@@ -145,8 +160,15 @@ def _rows(
 
 def _human(key: str, values: np.ndarray, source: Source, num_classes: int) -> np.ndarray:
     """Checks further labels, which may be -1 for none."""
-    check_labels(f"{key!r} in {source.origin}", np.asarray(values) + 1, num_classes + 1)
-    return np.asarray(values)
+    labels = np.asarray(values)
+    if labels.shape != source.train.labels.shape:
+        raise ValueError(
+            f"{key!r} in {source.origin} has shape {labels.shape}, expected a label for each of "
+            f"the {len(source.train.labels)} training points."
+        )
+    known = labels[labels != -1] if labels.dtype.kind == "i" else labels
+    check_labels(f"{key!r} in {source.origin}", known, num_classes)
+    return labels
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from .._archive import Archive, damaged, open_regular
 from .._checks import check_finite, check_same_length
 from ._source import Known, Source, Split
 
@@ -25,17 +24,20 @@ def read_npz(path: Path, known: Known | None) -> Source:
     """Reads one archive.
 
     Optional keys are ``class_names`` (C,) and ``extra_<name>`` (n,) for further training labels.
+
+    Raises:
+        ValueError: if it is damaged, holds Python objects, expands to far more than its own bytes
+            justify, or its arrays are not those expected.
+        OSError: if it cannot be read.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(
-            f"{path} is not a readable .npz archive of plain arrays ({error}); write it with "
-            "numpy.savez."
-        ) from error
+    with open_regular(path) as file:
+        try:
+            archive = Archive(file, compressed=True)
+            arrays = {name.removesuffix(".npy"): archive.read_array(name) for name in archive.names}
+        # What damaged bytes raise in zipfile and NumPy is none of their documentation.
+        except Exception as error:
+            what = f"{path} is not a readable .npz archive of plain arrays, as of numpy.savez"
+            raise damaged(what, error) from error
     found = {
         name: next((arrays[k] for k in keys if k in arrays), None) for name, keys in _KEYS.items()
     }
@@ -46,8 +48,19 @@ def read_npz(path: Path, known: Known | None) -> Source:
             f"{path} holds {', '.join(arrays) or 'nothing'}; expected train_inputs and "
             "train_labels (and test_inputs, test_labels)."
         )
-    names = tuple(map(str, arrays["class_names"])) if "class_names" in arrays else None
-    return Source(path, train, _split(path, "test", found, known, {}), names)
+    return Source(path, train, _split(path, "test", found, known, {}), _class_names(path, arrays))
+
+
+def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, ...] | None:
+    names = arrays.get("class_names")
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind not in "Uiu":
+        raise ValueError(
+            f"class_names of {path} has shape {names.shape} and dtype {names.dtype}, expected "
+            "one name, or number, for each class."
+        )
+    return tuple(map(str, names))
 
 
 def _split(
@@ -62,6 +75,10 @@ def _split(
         return None
     if inputs is None or labels is None:
         raise ValueError(f"{path} holds only one of {split}_inputs and {split}_labels; add both.")
+    if inputs.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{split}_inputs of {path} has dtype {inputs.dtype}, expected real numbers."
+        )
     if inputs.ndim == 3:  # grey images without a channel axis
         inputs = inputs[..., None]
     if inputs.ndim not in (2, 4) or (known is not None and inputs.shape[1:] != known.shape):

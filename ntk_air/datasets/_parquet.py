@@ -13,6 +13,8 @@ import numpy as np
 from ._images import INSTALL, decode_images
 from ._source import Known, Source, Split
 
+# Compressed images compress no further, numbers of classes do.
+_LARGEST_RATIO, _ALWAYS_ALLOWED = 200, 2**24
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 # CIFAR-10N (Wei et al., ICLR 2022) column -> name here.
@@ -53,9 +55,12 @@ def _class_names(path: Path) -> tuple[str, ...] | None:
     label = _one_of(LABEL_COLUMNS, schema.names, path)
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        return tuple(map(str, features[label]["names"]))
-    except (TypeError, KeyError, ValueError):
+        names = features[label]["names"]
+    except (TypeError, KeyError, ValueError, RecursionError):
         return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path} names its classes {names!r}, expected a list of names.")
+    return tuple(names)
 
 
 def _split(paths: list[Path], known: Known | None) -> Split:
@@ -67,11 +72,17 @@ def _split(paths: list[Path], known: Known | None) -> Split:
         with _naming(path):
             file = parquet.ParquetFile(path)
             names = file.schema_arrow.names
+            _check_claims(path, file.metadata)
         image_column = _one_of(IMAGE_COLUMNS, names, path)
         label_column = _one_of(known.label_columns if known else LABEL_COLUMNS, names, path)
         for name in (label_column, *(c for c in HUMAN_COLUMNS if c in names)):
             with _naming(path):
+                kind = str(file.schema_arrow.field(name).type)
                 values = file.read(columns=[name]).column(0)
+            if not kind.startswith(("int", "uint")):
+                raise ValueError(
+                    f"{path} has entries of type {kind} in column {name!r}, expected whole numbers."
+                )
             if values.null_count:
                 raise ValueError(f"{path} has empty entries in column {name!r}; fill or drop them.")
             columns.setdefault(name, []).append(np.asarray(values))
@@ -90,6 +101,16 @@ def _split(paths: list[Path], known: Known | None) -> Split:
         read=_image_reader(groups, image_column, known),
         extra_labels={HUMAN_COLUMNS[name]: values for name, values in merged.items()},
     )
+
+
+def _check_claims(path: Path, metadata: Any) -> None:
+    """Before a column is read: as many different images take a byte each at least."""
+    # Of row groups: pyarrow ends the process where it is asked for a damaged column's.
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    claimed = sum(group.total_byte_size for group in groups)
+    size = path.stat().st_size
+    if metadata.num_rows > size or claimed > _ALWAYS_ALLOWED + _LARGEST_RATIO * size:
+        raise ValueError(f"its {size} bytes claim {metadata.num_rows} rows of {claimed} bytes")
 
 
 def _check_complete(paths: list[Path]) -> None:

@@ -44,7 +44,11 @@ class AlphaSchedule:
     parameters: tuple[Any, ...]
 
     def __call__(self, step: Any, agreement: Any = None) -> Array:
-        """Returns the weight at ``step``, shape of ``step``."""
+        """Returns the weight at ``step``, shape of ``step``.
+
+        Raises:
+            ValueError: if the schedule needs the network's agreement and none is given.
+        """
         if self.kind == "agreement":
             if agreement is None:
                 raise ValueError(

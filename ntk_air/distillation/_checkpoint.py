@@ -32,6 +32,9 @@ class Checkpoint:
     The first record and the last are always written, those between when writing has taken less
     than `OVERHEAD` of the time since the last one was. orbax removes a state only once the next
     one is complete, so an interruption while writing loses nothing.
+
+    With a state lies a digest of it, of its records and of the run and step they belong to: a
+    folder of another step, or one put together from several, is refused.
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: str, last_step: int):
@@ -59,8 +62,9 @@ class Checkpoint:
         step = self._manager.latest_step()
         if step is None:
             return state, []
+        self._check_files(step)
         run = self._restore(step, run=self._items.JsonRestore())["run"]
-        if run.get("fingerprint") != self._fingerprint:
+        if not isinstance(run, dict) or run.get("fingerprint") != self._fingerprint:
             raise ValueError(
                 f"the checkpoint {self._path} belongs to another run (other data, parameters, "
                 "schedule, seed, steps, settings, network or optimizer, or another version of the "
@@ -69,12 +73,23 @@ class Checkpoint:
         like = _storable(state)
         stored = self._restore(step, state=self._items.StandardRestore(_abstract(like)))["state"]
         records = self._restore(step, records=self._items.StandardRestore())["records"]
-        columns = {name: np.asarray(column) for name, column in records.items()}
-        rows = [
-            {name: columns[name][i] if name in columns else None for name in run["columns"]}
-            for i in range(run["count"])
-        ]
-        return _restored(state, stored), rows
+        try:
+            kept = {name: np.asarray(column) for name, column in records.items()}
+            seal = self._seal(step, run["count"], run["columns"], stored, kept)
+            if (run["step"], run["seal"]) != (step, seal):
+                raise ValueError(f"what it holds at step {step} is not what was stored there")
+            rows = [
+                {name: kept[name][i] if name in kept else None for name in run["columns"]}
+                for i in range(run["count"])
+            ]
+            return _restored(state, stored), rows
+        # Of content that is damaged, or was stored before there were seals.
+        except Exception as error:
+            raise ValueError(
+                f"the checkpoint {self._path} is damaged, put together from several, or of an "
+                f"earlier ntk_air, which did not seal it ({error!r}); delete it or choose another "
+                "path, and the run starts anew."
+            ) from error
 
     def is_due(self, step: int) -> bool:
         """Whether to write at this step, or it is too early for another writing."""
@@ -85,24 +100,87 @@ class Checkpoint:
         begin = time.monotonic()
         step = int(rows[-1]["step"])
         columns = stack(rows)
-        run = {"fingerprint": self._fingerprint, "count": len(rows), "columns": list(columns)}
         kept = {name: column for name, column in columns.items() if column is not None}
+        stored = _storable(state)
+        run = {
+            "fingerprint": self._fingerprint,
+            "step": step,
+            "count": len(rows),
+            "columns": list(columns),
+            "seal": self._seal(step, len(rows), list(columns), stored, kept),
+        }
         items = self._items.Composite(
-            state=self._items.StandardSave(_storable(state)),
+            state=self._items.StandardSave(stored),
             records=self._items.StandardSave(kept),
             run=self._items.JsonSave(run),
         )
         self._manager.save(step, args=items, force=True)
+        self._seal_files(step)
         end = time.monotonic()
         self._due = end + (end - begin) / OVERHEAD
+
+    def _seal(
+        self,
+        step: int,
+        count: int,
+        names: list[str],
+        stored: dict[str, Any],
+        columns: dict[str, Any],
+    ) -> str:
+        digest = hashlib.sha256(f"{self._fingerprint} {step} {count} {names}".encode())
+        for kind, tree in (("state", stored), ("records", columns)):
+            for name in sorted(tree):
+                _add(digest, f"{kind} {name}", tree[name])
+        return digest.hexdigest()
+
+    def _seal_files(self, step: int) -> None:
+        """Digests of the files of a step, by which damage is found before orbax reads them."""
+        old = [path for path in self._path.glob("files-*.json") if path != self._list_of(step)]
+        draft = self._path / f".files-{step}.json"
+        draft.write_text(json.dumps(self._digests(step)))
+        os.replace(draft, self._list_of(step))
+        for path in old:
+            path.unlink(missing_ok=True)
+
+    def _check_files(self, step: int) -> None:
+        """On damaged files orbax prints what its threads raise, beside the error that it raises.
+
+        A step without a list, of a process killed before it wrote one, is left to the seal.
+        """
+        try:
+            listed = json.loads(self._list_of(step).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return
+        found = self._digests(step)
+        listed = listed if isinstance(listed, dict) else {}
+        wrong = sorted(k for k in {*listed, *found} if listed.get(k) != found.get(k))
+        if wrong:
+            raise ValueError(
+                f"the checkpoint {self._path} is damaged or put together from several: {wrong[0]} "
+                f"of step {step} is not what was stored there; delete it or choose another path, "
+                "and the run starts anew."
+            )
+
+    def _list_of(self, step: int) -> Path:
+        return self._path / f"files-{step}.json"
+
+    def _digests(self, step: int) -> dict[str, str]:
+        folder = self._path / str(step)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
 
     def _restore(self, step: int, **items: Any) -> Any:
         try:
             return self._manager.restore(step, args=self._items.Composite(**items))
-        except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+        # orbax, tensorstore and json raise some ten types on damaged files.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
             raise ValueError(
-                f"the checkpoint {self._path} is not a run of ntk_air ({error}); choose another "
-                "path."
+                f"the checkpoint {self._path} is not a run of ntk_air, or is damaged ({reason}); "
+                "delete it or choose another path."
             ) from error
 
 
@@ -154,10 +232,14 @@ def fingerprint(settings: _engine.Settings, problem: _engine.Problem, steps: np.
     written = (settings.batch_size, settings.keep_outputs, jax.tree.structure(problem), program)
     digest.update(_ADDRESS.sub("", "\n".join(map(str, written))).encode())
     for leaf in [steps, *jax.tree.leaves(problem), *_constants(program)]:
-        array = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        digest.update(repr((array.shape, array.dtype.name)).encode())
-        digest.update(array.tobytes())
+        _add(digest, "", jax.random.key_data(leaf) if _is_key(leaf) else leaf)
     return digest.hexdigest()
+
+
+def _add(digest: Any, name: str, value: Any) -> None:
+    array = np.ascontiguousarray(value)
+    digest.update(f"{name}{(array.shape, array.dtype.name)!r}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
 
 
 def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[Any]:

@@ -82,6 +82,7 @@ def kernel_self_distill(
         ValueError: on shapes that do not fit, targets that are not finite encoded floats, or
             numbers out of range.
         DivergenceError: if the loss becomes NaN or infinite, naming the step.
+        TypeError: if ``alpha`` is no number, array or schedule, or ``label_fn`` no function.
     """
     check_pair(observed, clean, "mse")
     check_square("kernel", kernel)

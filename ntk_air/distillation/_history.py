@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._classes import class_of
 from .._results import result
 from .._typing import Array
 from . import _objective
@@ -134,7 +135,7 @@ def measure(
     error = _objective.disagreement(outputs, observed, weights)
     accuracy = None
     if test_outputs is not None:
-        accuracy = jnp.mean(_objective.classes(test_outputs) == test_classes).astype(outputs.dtype)
+        accuracy = jnp.mean(class_of(test_outputs) == test_classes).astype(outputs.dtype)
     measured: dict[str, Any] = {
         "agreement": 1 - error,
         "error_to_observed": error,
@@ -157,7 +158,7 @@ def _margins(outputs: Array, clean: Array) -> Array:
     """Margin of every point under its clean label, (n,)."""
     if outputs.shape[-1] == 1:
         return (clean * outputs)[:, 0]
-    true = _objective.classes(clean)[:, None] == jnp.arange(outputs.shape[-1])
+    true = class_of(clean)[:, None] == jnp.arange(outputs.shape[-1])
     own = jnp.sum(jnp.where(true, outputs, 0), axis=-1)
     return own - jnp.max(jnp.where(true, -jnp.inf, outputs), axis=-1)
 

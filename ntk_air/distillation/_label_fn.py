@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice, check_finite, check_in_range
+from .._classes import class_of
 from .._typing import Array, ArrayLike
 
 __all__ = ["LabelFn", "hard", "identity", "nearest", "sign", "softmax", "tanh"]
@@ -55,14 +56,14 @@ def _offset(outputs: Array, coding: str | None) -> float:
 
 def _sign(outputs: Array, coding: str | None) -> Array:
     del coding
-    return jnp.where(outputs >= 0, 1.0, -1.0).astype(outputs.dtype)
+    return jnp.where(outputs > 0, 1.0, -1.0).astype(outputs.dtype)
 
 
 def _hard(outputs: Array, coding: str | None) -> Array:
     classes = outputs.shape[-1]
     if classes == 1:
         return _sign(outputs, coding)
-    one_hot = jax.nn.one_hot(jnp.argmax(outputs, -1), classes, dtype=outputs.dtype)
+    one_hot = jax.nn.one_hot(class_of(outputs), classes, dtype=outputs.dtype)
     return one_hot - _offset(outputs, coding)
 
 
@@ -100,10 +101,11 @@ _FORMULAS: dict[str, Callable[..., Array]] = {
 
 hard = LabelFn("hard")
 """The most likely label: argmax as a one-hot row (centred unless bound to one-hot targets), or the
-sign for a single output, with sign(0) = +1. The paper's choice (arXiv:1910.01255)."""
+sign for a single output, with sign(0) = -1: the first class, as of equals. The paper's choice
+(arXiv:1910.01255)."""
 
 sign = LabelFn("sign")
-"""The sign of every output, with sign(0) = +1."""
+"""The sign of every output, with sign(0) = -1: the first of two classes, as of equals."""
 
 identity = LabelFn("identity")
 """The outputs themselves. It leaves the fixed point of training on the observed labels where it

@@ -8,14 +8,20 @@ of BatchNorm: training on a batch updates it, evaluation reads it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._modules import is_a, mode_options, takes
+from .._numerics import cast_floats, double_precision
 from .._typing import ApplyFn, Array, PyTree
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Network(Protocol):
@@ -238,6 +244,31 @@ class InPrecision:
             return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
         return jax.tree.map(cast, tree)
+
+
+def in_double(function: Callable[P, R]) -> Callable[P, R]:
+    """Runs a function in float64, whatever JAX's default is, where its ``precision`` says so."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        precision = kwargs.get("precision")
+        if precision is None or computing_dtype(precision) != np.float64:
+            return function(*args, **kwargs)
+        with double_precision():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def adapted_to(precision: Any, adapted: Adapted) -> Adapted:
+    """A network that computes in a precision: parameters are widened for float64, and kept else."""
+    if precision is None:
+        return adapted
+    dtype = computing_dtype(precision)
+    if dtype == np.float64:
+        params, state = cast_floats((adapted.params, adapted.state), "float64")
+        return Adapted(adapted.network, params, state)
+    return Adapted(InPrecision(adapted.network, dtype), adapted.params, adapted.state)
 
 
 def computing_dtype(precision: Any) -> Any:

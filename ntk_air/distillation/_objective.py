@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._classes import class_of
 from .._typing import Array
 from ._alpha import AlphaSchedule
 
@@ -18,13 +19,6 @@ def mix(alpha: Array, observed: Array, labels: Array) -> Array:
     return jax.lax.stop_gradient(alpha * observed + (1 - alpha) * labels)
 
 
-def classes(values: Array) -> Array:
-    """The class of every row: argmax, or for a single output 1 where it is >= 0, (n,)."""
-    if values.shape[-1] == 1:
-        return (values[..., 0] >= 0).astype(jnp.int32)
-    return jnp.argmax(values, axis=-1).astype(jnp.int32)
-
-
 def agreement(outputs: Array, observed: Array, weights: Array) -> Array:
     """Weighted fraction of rows on which outputs and observed targets name the same class."""
     # Counting the differing rows makes both 0 and 1 exact, whatever the compiler does to the ratio.
@@ -33,7 +27,7 @@ def agreement(outputs: Array, observed: Array, weights: Array) -> Array:
 
 def disagreement(outputs: Array, targets: Array, weights: Array) -> Array:
     """Weighted fraction of rows on which outputs and targets name different classes."""
-    differ = (classes(outputs) != classes(targets)).astype(weights.dtype)
+    differ = (class_of(outputs) != class_of(targets)).astype(weights.dtype)
     return jnp.sum(weights * differ) / jnp.sum(weights)
 
 

@@ -42,7 +42,8 @@ class TrainingOptions(TypedDict, total=False):
         augment: ``(key, inputs (b, ...)) -> inputs``, applied to every batch that is trained on,
             such as `ntk_air.networks.pad_crop_flip()`.
         precision: dtype to compute the network in, such as "bfloat16"; parameters, optimiser,
-            statistics and losses keep theirs.
+            statistics and losses keep theirs. "float64" computes everything in float64, parameters
+            and losses too, whatever JAX's default is.
         replicas: train this many networks together, by one program; on a CPU in shares that its
             cores train side by side. ``params`` then has a first axis of that length on every
             leaf; so may ``observed`` (R, n, C), the learning rate (an array (R,)), the key (R keys

@@ -18,6 +18,7 @@ from .._checks import (
     check_same_shape,
     is_number,
 )
+from .._classes import class_of
 from .._typing import Array, ArrayLike
 from ._label_fn import coding_of
 
@@ -182,7 +183,8 @@ def test_classes(labels_or_codes: ArrayLike, num_test: int, num_outputs: int) ->
             f"test targets have shape {given.shape}, expected labels (m,) or encoded targets "
             f"(m, {num_outputs})."
         )
-    return jnp.asarray((given[:, 0] >= 0) if num_outputs == 1 else given.argmax(1), jnp.int32)
+    check_finite("test targets", given)
+    return jnp.asarray(class_of(given))
 
 
 def check_learning_rate(value: float) -> None:

@@ -88,6 +88,7 @@ def self_distill(
             another run.
         DivergenceError: if a loss is NaN or infinite; it names the first such step, at the next
             record.
+        TypeError: if ``alpha`` is no number, array or schedule, or ``label_fn`` no function.
     """
     check_choice("loss", loss, ("mse", "cross_entropy"))
     reduction = reduction or ("sum" if loss == "mse" else "mean")

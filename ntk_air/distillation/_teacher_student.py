@@ -142,6 +142,7 @@ def teacher_student(
     Raises:
         ValueError: on shapes that do not fit, labels that are not encoded, or numbers out of range.
         DivergenceError: if the loss at a record is NaN or infinite; it names the step.
+        TypeError: if ``label_fn`` is no function.
 
     Source: Hinton, Vinyals, Dean (arXiv:1503.02531); the teacher's stopping time: Dong, Hou, Lu,
         Zhang (arXiv:1910.01255).

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_finite, check_same_length
-from .._numerics import as_float
+from .._numerics import as_float, cast_floats
 from .._typing import Array, ArrayLike, PyTree
 from . import _checkpoint, _engine
 from ._history import (
@@ -22,7 +22,7 @@ from ._history import (
     history_of,
 )
 from ._method import Method
-from ._network import InPrecision, Network, as_network, computing_dtype
+from ._network import Network, adapted_to, as_network, computing_dtype, in_double
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer
 from ._records import (
@@ -40,6 +40,7 @@ from ._run import run
 from ._shares import Shares, share_count
 
 
+@in_double
 def train(
     network: Any,
     params: PyTree,
@@ -82,11 +83,14 @@ def train(
     if on_record is not None and not callable(on_record):
         raise ValueError(f"on_record is {on_record!r}, expected a function (step, params).")
     make, rate = resolve_optimizer(optimizer, learning_rate, int(num_steps), replicas)
-    adapted, params, state = as_network(network, params)
-    if precision is not None:
-        adapted = InPrecision(adapted, computing_dtype(precision))
+    _check_params(params)
+    adapted, params, state = adapted_to(precision, as_network(network, params))
     params = jax.tree.map(as_float, params)
     inputs = jnp.asarray(inputs)
+    if precision is not None and computing_dtype(precision) == np.float64:
+        if jnp.issubdtype(inputs.dtype, jnp.floating):
+            inputs = inputs.astype(np.float64)
+        test = None if test is None else cast_floats(tuple(test), "float64")
     if replicas is not None:
         check_replicas(replicas, params, state, observed)
     batch_size = checked_batch(batch_size, len(inputs))
@@ -142,6 +146,15 @@ def _outcome(
         columns["step"] = step
     history = history_of({"time": time, **columns})
     return DistillationResult(settings.network.join(state.params, state.network), history)
+
+
+def _check_params(params: PyTree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        # Counters and random keys are as they are.
+        if isinstance(leaf, np.ndarray) or (
+            isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+        ):
+            check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
 
 
 def _check_padding(network: Network, batch_size: int | None, count: int) -> None:

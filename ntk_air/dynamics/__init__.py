@@ -6,7 +6,8 @@ from ._filters import gradient_descent, gradient_flow, heavy_ball, ridge, trunca
 from ._fit import filter_values, fit, predict, remainder_bound
 from ._leave_one_out import leave_one_out, leave_one_out_flow
 from ._noise import NoiseEstimate, estimate_noise
-from ._refine import RefinedLabels, refine_labels
+from ._refine import refine_labels
+from ._refined import RefinedLabels
 from ._retrieval import RetrievalCurves, measured_retrieval, retrieval
 from ._ridge_choices import optimal_teacher_weight, tolerance_strengths
 from ._risk import Risk, risk

@@ -12,12 +12,13 @@ import numpy as np
 import scipy.optimize
 
 from .._typing import Float
+from ._rate import TailEvidence
 
 # Standard deviations of the priors, for outputs scaled to root mean square one.
-_CLASSES, _TIMES, _NORM, _CONFUSION = 0.2, 0.5, 0.3, 3.0
+_CLASSES, _TIMES, _NORM, _CONFUSION, _BIASES = 0.2, 0.5, 0.3, 3.0, 0.5
 # Share of labels kept by the transition matrices that the search starts from.
 _STARTS = (0.9, 0.7, 0.5)
-_ANCHORED = 0.75
+_ANCHORED, _EMPTIED = 0.75, 0.5
 
 
 def class_sensitive(
@@ -62,7 +63,7 @@ def class_sensitive(
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         values, mixed = logits(x)
-        value, slope, _ = _likelihood(values, labels, transition)
+        value, slope, _ = _likelihood(np.exp(_log_softmax(values)), labels, transition)
         by_norm = log_norms @ np.sum(slope * mixed, axis=1)
         by_weights = scaled.swapaxes(1, 2) @ (slope * np.exp(x[times] * log_norms)[:, None])
         by_betas = np.trace(by_weights, axis1=1, axis2=2)
@@ -75,60 +76,134 @@ def class_sensitive(
 
 
 def estimated_transition(
-    outputs: Float[np.ndarray, "n C"], labels: np.ndarray, sharpness: float
-) -> tuple[Float[np.ndarray, "n C"], Float[np.ndarray, "C C"], float]:
-    """Clean-class probabilities softmax(β f) and transition matrix of most likely labels.
+    outputs: Float[np.ndarray, "n C"],
+    labels: np.ndarray,
+    sharpness: float,
+    evidence: TailEvidence,
+) -> tuple[Float[np.ndarray, "n C"], Float[np.ndarray, "C C"], Float[np.ndarray, " C"], float]:
+    """Clean-class probabilities softmax(β (f + b)) and transition matrix of most likely labels.
 
-    The likelihood has several maxima; the best of a few searches is taken, from matrices that keep
-    more or fewer labels.
+    Likely with the energy of their tail, without which scale and sharpness are confounded. Noise
+    that prefers classes shifts the outputs between which a class is certain, and the biases b with
+    them. The likelihood has several maxima; the best of a few searches is taken, from matrices that
+    keep more or fewer labels.
 
     Args:
         outputs: leave-one-out outputs f (n, C), float64.
         labels: observed classes (n,).
         sharpness: β to start from.
+        evidence: of the tail.
 
     Returns:
-        (n, C) p(c | x), the transition matrix (C, C), and the mean negative log-likelihood.
+        (n, C) p(c | x), the transition matrix (C, C), the biases (C,), and the mean negative
+        log-likelihood.
     """
     n, classes = outputs.shape
     size = _size(outputs)
     scaled = outputs / size
 
-    def transition(x: np.ndarray, keep: float) -> np.ndarray:
-        return np.exp(_log_softmax(np.log(uniform(keep, classes)) + x[1:].reshape(classes, -1)))
+    spread = np.repeat([_BIASES, _CONFUSION], [classes, classes**2])
 
-    def searched(keep: float) -> tuple[float, np.ndarray, np.ndarray]:
+    def transition(x: np.ndarray, keep: float) -> np.ndarray:
+        free = x[1 + classes :].reshape(classes, -1)
+        return np.exp(_log_softmax(np.log(uniform(keep, classes)) + free))
+
+    def logits(x: np.ndarray) -> np.ndarray:
+        return x[0] * (scaled + x[1 : 1 + classes])
+
+    def told(x: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        clean = np.exp(_log_softmax(logits(x)))
+        value, slope, by_matrix = _likelihood(clean, labels, matrix)
+        cost, more, by_more = _tail_cost(clean, matrix, evidence)
+        return value + cost / n, slope + more / n, by_matrix + by_more / n
+
+    def searched(keep: float) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
         def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
             matrix = transition(x, keep)
-            value, slope, by_matrix = _likelihood(x[0] * scaled, labels, matrix)
+            value, slope, by_matrix = told(x, matrix)
             by_logits = matrix * (by_matrix - np.sum(by_matrix * matrix, axis=1, keepdims=True))
-            prior = x[1:] / (n * _CONFUSION**2)
-            gradient = np.concatenate([[np.sum(slope * scaled)], by_logits.ravel() + prior])
+            prior = x[1:] / (n * spread**2)
+            by_sharpness = np.sum(slope * (scaled + x[1 : 1 + classes]))
+            by_rest = np.concatenate([x[0] * slope.sum(axis=0), by_logits.ravel()])
+            gradient = np.concatenate([[by_sharpness], by_rest + prior])
             return value + float(prior @ x[1:]) / 2, gradient
 
-        start = np.zeros(1 + classes**2)
+        start = np.zeros(1 + classes + classes**2)
         start[0] = 2 * sharpness * size
         x = _minimise(loss, start)
         matrix = transition(x, keep)
-        value = _likelihood(x[0] * scaled, labels, matrix)[0]
-        return value, matrix, np.exp(_log_softmax(x[0] * scaled))
+        return (
+            told(x, matrix)[0],
+            matrix,
+            np.exp(_log_softmax(logits(x))),
+            size * x[1 : 1 + classes],
+        )
 
-    value, matrix, clean = min((searched(keep) for keep in _STARTS), key=lambda found: found[0])
-    return clean, matrix, value
+    found = min((searched(keep) for keep in _STARTS), key=lambda found: found[0])
+    value, matrix, clean, biases = found
+    return clean, matrix, biases, value
 
 
-def supports(clean: Float[np.ndarray, "n C"], loss: float, symmetric_loss: float) -> bool:
+def equal_rate(
+    shares: Float[np.ndarray, " C"], matrix: Float[np.ndarray, "C C"]
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The ρ of symmetric noise of the same energy, and its slopes in the shares and the matrix.
+
+    Noise of matrix T has the energy Σ_c π_c v_c of the centred codes' own, where
+    v_c = 1 − (Σ_j T_cj² − 1/C) / (1 − 1/C); that of symmetric noise is 1 − κ².
+    """
+    classes = len(matrix)
+    spread = 1.0 - 1.0 / classes
+    lost = 1.0 - (np.sum(matrix**2, axis=1) - 1.0 / classes) / spread
+    kept = np.sqrt(max(1.0 - float(shares @ lost), 1e-9))
+    by_energy = spread / (2 * kept)
+    by_matrix = by_energy * shares[:, None] * (-2 * matrix / spread)
+    return spread * (1 - kept), by_energy * lost, by_matrix
+
+
+def _tail_cost(
+    clean: np.ndarray, matrix: np.ndarray, evidence: TailEvidence
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The tail's cost of a matrix, its slope in the logits of the clean classes and the matrix."""
+    rate, by_shares, by_matrix = equal_rate(clean.mean(axis=0), matrix)
+    cost, slope = evidence.cost_and_slope(np.asarray(rate))
+    by_logits = clean * (by_shares - clean @ by_shares[:, None]) / len(clean)
+    return float(cost), float(slope) * by_logits, float(slope) * by_matrix
+
+
+def supports(
+    clean: Float[np.ndarray, "n C"], matrix: np.ndarray, labels: np.ndarray, gain: float
+) -> bool:
     """Whether the labels call for an estimated transition matrix rather than a symmetric one.
 
-    Two conditions: it gains more likelihood than C(C − 1) − 1 further parameters cost (Schwarz's
-    criterion), and at least half the points belong to one class with probability 0.75. Without such
-    anchor points the matrix is not identified: it takes classes that look alike for noise.
+    Three conditions: it gains more likelihood than its further parameters cost (Schwarz's
+    criterion); at least half the points belong to one class with probability 0.75, without which
+    the matrix is not identified and takes classes that look alike for noise; and classes keep their
+    names: most labels of each are its own, and none gives most of its points to others.
+
+    Args:
+        clean: p(c | x) under the estimated matrix.
+        matrix: the matrix.
+        labels: observed classes.
+        gain: log-likelihood of all labels over that under symmetric noise.
 
     Source: Schwarz, Ann. Statist. 6 (1978); anchor points as in Patrini et al. (arXiv:1609.03683).
     """
     n, classes = clean.shape
-    cost = (classes * (classes - 1) - 1) * np.log(n) / (2 * n)
-    return bool(symmetric_loss - loss > cost and anchored(clean))
+    gains = gain > further_parameters(classes) * np.log(n) / 2
+    return bool(gains and anchored(clean) and keeps_names(clean, matrix, labels))
+
+
+def keeps_names(clean: np.ndarray, matrix: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether each clean class is the one whose label it mostly bears, and has points."""
+    observed = np.bincount(labels, minlength=len(matrix)) / len(labels)
+    own = np.all(matrix.argmax(axis=1)[observed > 0] == np.flatnonzero(observed > 0))
+    return bool(own and np.all(clean.mean(axis=0) >= _EMPTIED * observed))
+
+
+def further_parameters(classes: int) -> int:
+    """How many more an estimated matrix has, with the biases of its logits, than one rate."""
+    return classes * (classes - 1) - 1 + classes - 1
 
 
 def anchored(clean: Float[np.ndarray, "n C"]) -> bool:
@@ -150,10 +225,12 @@ def posterior(
 
 
 def _likelihood(
-    logits: np.ndarray, labels: np.ndarray, transition: np.ndarray
+    clean: np.ndarray, labels: np.ndarray, transition: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Mean negative log-likelihood of the labels, its slope in the logits and in the matrix."""
-    clean = np.exp(_log_softmax(logits))
+    """Mean negative log-likelihood of the labels, its slope in the logits and in the matrix.
+
+    The logits are those of the softmax ``clean``.
+    """
     likelihood = transition[:, labels].T
     seen = np.maximum(np.sum(clean * likelihood, axis=1, keepdims=True), 1e-300)
     by_column = np.zeros((transition.shape[1], transition.shape[0]))

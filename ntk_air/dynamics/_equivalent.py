@@ -5,13 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from .._numerics import as_float
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
 from ._filters import flow_fractions
 from ._fit import like, matching
 from ._remainder import Filters, bank_of, evaluate, outside, spectrum
+from ._trust import warn_where_untrusted
 
 _GRID = 384
 _BISECTIONS = 60
@@ -38,6 +39,7 @@ class EquivalentTime:
     fitted: Float[Array, ...]
 
 
+@in_precision
 def equivalent_stopping_time(
     eigensystem: Eigensystem,
     filter: Filters,
@@ -69,14 +71,19 @@ def equivalent_stopping_time(
     """
     matching(eigensystem, observed=observed, initial=initial)
     target = as_float(observed) if initial is None else as_float(observed) - as_float(initial)
+    size = power_of_two(target)
+    target = target / size
     coefficients = project(eigensystem, target)
-    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    bank = bank_of(filter)
+    fitted, rest = evaluate(eigensystem, bank)
+    warn_where_untrusted(eigensystem, bank, coefficients)
     held = spectrum(eigensystem)
     beyond = outside(target, target, coefficients, coefficients) if held.count else 0.0
     energy = jnp.append(jnp.sum(coefficients**2, axis=1), beyond)
     values = jnp.append(held.values, held.mean)
     found = _search(values, energy, jnp.concatenate([fitted, rest[:, None]], axis=1))
-    return like(filter, EquivalentTime(*found))
+    time, residual, relative, share = found
+    return like(filter, EquivalentTime(time, residual * size * size, relative, share))
 
 
 @jax.jit

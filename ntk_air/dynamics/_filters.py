@@ -136,7 +136,12 @@ def ridge(strength: float) -> Filter:
         ValueError: if ``strength`` is not positive.
     """
     check_in_range("strength", strength, 0.0, low_open=True)
-    return lambda eigenvalues: positive(eigenvalues) / (positive(eigenvalues) + strength)
+
+    def filter_(eigenvalues: Array) -> Array:
+        return positive(eigenvalues) / (positive(eigenvalues) + strength)
+
+    filter_.ridge_strength = float(strength)  # pyright: ignore[reportFunctionMemberAccess]
+    return filter_
 
 
 def truncation(rank: int) -> Filter:
@@ -168,3 +173,8 @@ def rank_needed(filter_: Filter) -> int:
 def flow_time(filter_: Filter) -> float | None:
     """The time of a filter that `gradient_flow` made, else None."""
     return getattr(filter_, "flow_time", None)
+
+
+def ridge_strength(filter_: Filter) -> float | None:
+    """The strength of a filter that `ridge` made, else None."""
+    return getattr(filter_, "ridge_strength", None)

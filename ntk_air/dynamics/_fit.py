@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_finite, check_ndim, check_same_length, check_same_shape
-from .._numerics import as_float
+from .._checks import check_finite, check_ndim, check_same_length, check_same_shape, real_array
+from .._numerics import as_float, in_precision, power_of_two
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project
 from ._remainder import Bank, Filters, bank_of, evaluate, flows, spectrum, split, spread
 from ._skeleton import skeleton
+from ._trust import warn_where_untrusted
 
 
+@in_precision
 def filter_values(eigensystem: Eigensystem, filters: Sequence[Filter]) -> Float[Array, "F r"]:
     """g(λ_k) of each filter (F, r); eigenvalues that cannot be told from zero are given as zero.
 
@@ -27,6 +29,7 @@ def filter_values(eigensystem: Eigensystem, filters: Sequence[Filter]) -> Float[
     return evaluate(eigensystem, bank_of(filters))[0]
 
 
+@in_precision
 def fit(
     eigensystem: Eigensystem,
     filter: Filters,
@@ -53,11 +56,14 @@ def fit(
     start = _initial(observed, initial)
     target = as_float(observed) - start
     coefficients = project(eigensystem, target)
-    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    bank = bank_of(filter)
+    fitted, rest = evaluate(eigensystem, bank)
+    warn_where_untrusted(eigensystem, bank, coefficients)
     vectors = eigensystem.eigenvectors
     return like(filter, _outputs(vectors, fitted, rest, coefficients, target, start))
 
 
+@in_precision
 def predict(
     eigensystem: Eigensystem,
     filter: Filters,
@@ -87,7 +93,8 @@ def predict(
             partial eigensystem holds.
     """
     kernel = _test_kernel(eigensystem, test_train_kernel)
-    target = as_float(observed) - _initial(observed, initial)
+    start = _initial(observed, initial)
+    target = as_float(observed) - start
     coefficients = project(eigensystem, target)
     outputs = jnp.zeros((len(kernel), target.shape[1]), target.dtype)
     if initial_test is not None:
@@ -95,11 +102,14 @@ def predict(
         check_finite("initial_test", initial_test)
         outputs = as_float(initial_test)
     held = spectrum(eigensystem)
-    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    bank = bank_of(filter)
+    fitted, rest = evaluate(eigensystem, bank)
     known = held.values > 0
     inverse = jnp.where(known, 1.0 / jnp.where(known, held.values, 1.0), 0.0)
     inverse_rest = 1.0 / held.mean if held.mean > 0 else 0.0
     features = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
+    lengths = jnp.linalg.norm(features / power_of_two(features), axis=0)
+    warn_where_untrusted(eigensystem, bank, coefficients, weights=lengths, per_eigenvalue=True)
     whole = jnp.matmul(kernel, target, precision="highest") if held.count else outputs
     scales = inverse, inverse_rest
     return like(
@@ -107,6 +117,7 @@ def predict(
     )
 
 
+@in_precision
 def remainder_bound(
     eigensystem: Eigensystem,
     filter: Filters,
@@ -140,14 +151,19 @@ def remainder_bound(
 
     Source: derived.
     """
-    target = as_float(observed) - _initial(observed, initial)
-    missing = jnp.sqrt(split(eigensystem, target)[1])
+    start = _initial(observed, initial)
+    target = as_float(observed) - start
+    size = power_of_two(target)
+    missing = size * jnp.sqrt(split(eigensystem, target / size)[1])
     bank = bank_of(filter)
     if test_train_kernel is None:
         return like(filter, spread(eigensystem, bank) * missing)
     kernel = _test_kernel(eigensystem, test_train_kernel)
     inside = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
-    norms = jnp.sqrt(jnp.maximum(jnp.sum(kernel**2, axis=1) - jnp.sum(inside**2, axis=1), 0.0))
+    unit = power_of_two(kernel)
+    kernel, inside = kernel / unit, inside / unit
+    squares = jnp.sum(kernel**2, axis=1) - jnp.sum(inside**2, axis=1)
+    norms = unit * jnp.sqrt(jnp.maximum(squares, 0.0))
     factor = spread(eigensystem, bank, per_eigenvalue=True) * missing
     return like(filter, factor[:, None] * norms)
 
@@ -197,8 +213,8 @@ def _mix(mixing: Array, out: Array, start: Array) -> Array:
 
 def _test_kernel(eigensystem: Eigensystem, test_train_kernel: ArrayLike) -> Array:
     check_ndim("test_train_kernel", test_train_kernel, 2, "(m, n)")
-    kernel = as_float(test_train_kernel)
-    check_finite("test_train_kernel", kernel)
+    check_finite("test_train_kernel", test_train_kernel)
+    kernel = as_float(test_train_kernel, "test_train_kernel")
     n = eigensystem.num_points
     if kernel.shape[1] != n:
         raise ValueError(
@@ -210,6 +226,7 @@ def _test_kernel(eigensystem: Eigensystem, test_train_kernel: ArrayLike) -> Arra
 
 def _initial(observed: ArrayLike, initial: ArrayLike | None) -> Array:
     check_ndim("observed", observed, 2, "(n, C)")
+    check_finite("observed", observed)
     if initial is None:
         return jnp.zeros(observed.shape, as_float(observed).dtype)
     check_same_shape("initial", initial, "observed", observed)
@@ -224,7 +241,7 @@ def like(filter: Filters, out: Any) -> Any:
 
 def check_times(times: Sequence[float] | ArrayLike) -> list[float]:
     """Returns times as floats; ValueError unless non-negative and increasing."""
-    values = np.ravel(np.asarray(times, np.float64)).tolist()
+    values = np.ravel(real_array("times", times)).astype(np.float64).tolist()
     if not values:
         raise ValueError("times is empty, expected at least one time.")
     for before, after in zip([-np.inf, *values[:-1]], values, strict=True):
@@ -241,6 +258,7 @@ def matching(eigensystem: Eigensystem, **signals: ArrayLike | None) -> None:
     given = {name: value for name, value in signals.items() if value is not None}
     for name, value in given.items():
         check_ndim(name, value, 2, "(n, C)")
+        check_finite(name, value)
         check_same_length("eigenvectors", eigensystem.eigenvectors, name, value)
         check_same_shape(next(iter(given)), next(iter(given.values())), name, value)
 

@@ -6,17 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._numerics import as_float
+from .._checks import check_finite
+from .._numerics import as_float, in_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
 from ._fit import matching
 from ._remainder import outside, spectrum
+from ._signal_floor import noise_floor
+from ._sure_points import sure_disagreement
 
 # Widest tail, narrowest tail and how many standard errors two tails may disagree by.
 _WIDEST, _NARROWEST, _FEWEST, _AGREEMENT = 0.5, 0.05, 20, 1.5
-_BINS = 48
-_EXPONENTS = np.linspace(0.5, 1.5, 21)
 _WIDE = 0.1
 _NORMAL_95 = 1.645
 
@@ -27,7 +28,9 @@ class NoiseEstimate:
 
     Signal that the kernel cannot resolve lies in the tail too and counts as noise: in expectation
     ``variance`` and ``rate`` are upper bounds for symmetric noise, close where the clean labels are
-    nearly all in the leading directions. No estimate from ỹ alone can tell the two apart.
+    nearly all in the leading directions. No energy of ỹ can tell the two apart; `refine_labels`
+    also weighs how sure the labels are where the classes are far apart, and its ``noise_rate`` is
+    the one to use.
 
     Attributes:
         variance: (), σ² = E‖ξ_i‖²/C, per output.
@@ -38,12 +41,17 @@ class NoiseEstimate:
         upper: (), the ρ of symmetric noise does not exceed it, with 95 % confidence. No bound for
             other noise: the part of the errors that the class or the image predicts is smooth, lies
             in the leading directions and is not in the tail, so that ρ may be far above it.
-        lower: (), the rate left if the signal went on decaying as a power of the eigenvalue; a
-            guess, not a bound.
+        lower: (), the ρ of the noise that is left, with 95 % confidence, if the signal's energy
+            falls as a power of the eigenvalue; and no more than disagree, with 95 % confidence,
+            with the prediction of the quarter of points predicted most surely: where classes
+            overlap, labels that no kernel predicts are not wrong.
         retention: (), κ of symmetric noise of that rate.
         tail_size: how many directions the estimate averages over, the last ones.
-        upper_bound: whether ``lower`` lies more than 0.1 below ``rate``: the kernel then resolves
-            too little of the signal for ``rate`` to be more than a bound.
+        upper_bound: whether ``extrapolated`` lies more than 0.1 below ``rate``: the kernel then
+            resolves too little of the signal for ``rate`` to be more than a bound.
+        extrapolated: (), the rate left if the signal went on decaying as the power of the
+            eigenvalue that fits best, and no more than disagree at the points predicted most
+            surely; a guess, of which ``lower`` is the limit.
     """
 
     variance: Float[Array, ""]
@@ -55,8 +63,10 @@ class NoiseEstimate:
     retention: Float[Array, ""]
     tail_size: int = static()
     upper_bound: bool = static()
+    extrapolated: Float[ArrayLike, ""] | float = np.nan
 
 
+@in_precision
 def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) -> NoiseEstimate:
     """Noise variance and noise rate of labels, without clean ones.
 
@@ -80,11 +90,13 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
         A `NoiseEstimate`.
 
     Raises:
-        ValueError: on shapes that do not match, fewer than two points, or targets that are zero.
+        ValueError: on shapes that do not match, values that are not finite, fewer than two points,
+            or targets that are zero.
 
     Source: derived; choice of the tail after Lepski, Theory Probab. Appl. 35 (1990).
     """
     matching(eigensystem, observed=observed)
+    check_finite("observed", observed)
     codes = np.asarray(as_float(observed), np.float64)
     n, outputs = codes.shape
     if outputs > 1:
@@ -110,7 +122,11 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
         return wrong * (1 - np.sqrt(1 - np.clip(share, 0.0, 1.0))) if is_code else np.nan
 
     low, high = rate(share - spread), rate(share + spread)
-    lower = min(rate(_floor(energy, values, counts, dof) / total), rate(share))
+    best, least = noise_floor(energy, values, counts, dof)
+    seen, least_seen = sure_disagreement(eigensystem, codes) if is_code else (1.0, 1.0)
+    extrapolated = np.minimum(rate(min(best / total, share)), seen)
+    lower = rate(min(least / total, share - _NORMAL_95 * spread))
+    lower = np.minimum(np.minimum(lower, least_seen), extrapolated)
 
     def number(value: float) -> Array:
         return jnp.asarray(value, eigensystem.eigenvalues.dtype)
@@ -124,7 +140,8 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
         lower=number(lower),
         retention=number(np.sqrt(1 - np.clip(share, 0.0, 1.0))),
         tail_size=size,
-        upper_bound=bool(rate(share) - lower > _WIDE),
+        upper_bound=bool(rate(share) - extrapolated > _WIDE),
+        extrapolated=number(extrapolated),
     )
 
 
@@ -185,23 +202,3 @@ def _relative_variance(share: np.ndarray, dof: int) -> np.ndarray:
     rate = (1 - kappa) * dof / (dof + 1)
     wrong, right = 1 + kappa**2 + 2 * kappa / dof, (1 - kappa) ** 2
     return rate * (1 - rate) * (wrong - right) ** 2 / np.clip(share, 1e-6, 1.0) ** 2
-
-
-def _floor(energy: np.ndarray, values: np.ndarray, counts: np.ndarray, dof: int) -> float:
-    """The constant v of the best fit v + a λ^b to the energies after the leading directions."""
-    bins = np.array_split(np.arange(len(energy))[int(_NARROWEST * counts.sum()) :], _BINS)
-    bins = [b for b in bins if len(b)]
-    if len(bins) < 3 or not values.any():
-        return 0.0
-    weights = np.array([counts[b].sum() for b in bins])
-    means = np.array([np.average(energy[b], weights=counts[b]) for b in bins])
-    levels = np.array([np.average(values[b], weights=counts[b]) for b in bins]) / values.max()
-    scale = np.sqrt(weights * dof / 2) / np.maximum(means, 1e-12 * means.max())
-    best, floor = np.inf, 0.0
-    for exponent in _EXPONENTS:
-        design = np.stack([np.ones_like(levels), levels**exponent], axis=1) * scale[:, None]
-        solution = np.linalg.lstsq(design, means * scale, rcond=None)[0].clip(0)
-        misfit = float(np.sum((design @ solution - means * scale) ** 2))
-        if misfit < best:
-            best, floor = misfit, float(solution[0])
-    return floor

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite
+from .._numerics import as_float, power_of_two
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project
 from ._filters import flow_fractions, flow_time, rank_needed
@@ -54,7 +55,7 @@ class Spectrum:
 def spectrum(eigensystem: Eigensystem) -> Spectrum:
     """The eigenvalues told from zero, and the remainder that the trace leaves."""
     values = eigensystem.eigenvalues
-    eps = float(jnp.finfo(values.dtype).eps)
+    eps = max(float(jnp.finfo(values.dtype).eps), eigensystem.resolution)
     floor = eps * float(values[0])
     resolved = _resolved(values, eigensystem.residuals, floor)
     count = eigensystem.num_points - eigensystem.rank
@@ -84,8 +85,12 @@ def split(eigensystem: Eigensystem, signal: Float[ArrayLike, "n C"]) -> tuple[Ar
 
 def outside(first: ArrayLike, second: ArrayLike, of_first: Array, of_second: Array) -> Array:
     """⟨first, second⟩ outside the directions held, given the coefficients of both inside."""
-    inner = jnp.sum(jnp.asarray(first) * jnp.asarray(second)) - jnp.sum(of_first * of_second)
-    return jnp.maximum(inner, 0.0) if first is second else inner
+    a, b = as_float(first), as_float(second)
+    # Products of very large or small numbers would leave the range of float32 before they cancel.
+    p, q = power_of_two(a), power_of_two(b)
+    inner = jnp.sum(a / p * (b / q)) - jnp.sum(of_first / p * (of_second / q))
+    inner = (jnp.maximum(inner, 0.0) if first is second else inner) * p
+    return inner * q
 
 
 def bank_of(filters: Filters) -> Bank:
@@ -147,9 +152,14 @@ def spread(eigensystem: Eigensystem, bank: Bank, *, per_eigenvalue: bool = False
     return jnp.max(jnp.abs(fitted - fitted[:, :1]), axis=1)
 
 
-def _check_rank(bank: Bank, eigensystem: Eigensystem) -> None:
+def rank_counted(bank: Bank) -> int:
+    """How many directions the filters count; 0 if all are functions of the eigenvalue alone."""
     filters = bank.args[0] if isinstance(bank, functools.partial) else []
-    needed = max(map(rank_needed, filters), default=0)
+    return max(map(rank_needed, filters), default=0)
+
+
+def _check_rank(bank: Bank, eigensystem: Eigensystem) -> None:
+    needed = rank_counted(bank)
     if eigensystem.rank < min(needed, eigensystem.num_points):
         raise ValueError(
             f"a filter counts {needed} directions and the eigensystem holds {eigensystem.rank} of "

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_finite, check_same_length
-from .._numerics import as_float
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project, resolve_retention
 from ._fit import bank_at, check_times, matching
 from ._remainder import evaluate, outside, spread
+from ._trust import warn_where_untrusted
 
 
 @result
@@ -46,6 +47,7 @@ class RetrievalCurves:
     source: str = static(default="predicted")
 
 
+@in_precision
 def retrieval(
     eigensystem: Eigensystem,
     clean: Float[ArrayLike, "n C"],
@@ -84,10 +86,14 @@ def retrieval(
     fitted, rest = evaluate(eigensystem, bank)
     kappa = resolve_retention(retention, clean, observed)
     clean, observed = as_float(clean), as_float(observed)
-    noise = observed - kappa * clean
     goal = observed if initial is None else observed - as_float(initial)
+    # Curves are ratios of energies: squares must neither overflow nor underflow.
+    scale = power_of_two(clean, observed, goal)
+    clean, observed, goal = clean / scale, observed / scale, goal / scale
+    noise = observed - kappa * clean
     y, xi, z = (project(eigensystem, signal) for signal in (clean, noise, goal))
     signal_total, noise_total = jnp.sum(clean**2), jnp.sum(noise**2)
+    warn_where_untrusted(eigensystem, bank, jnp.concatenate([y, xi], axis=1))
     y_rest, xi_rest = outside(clean, clean, y, y), outside(noise, noise, xi, xi)
 
     def curve(weights: Array, weight_outside: Array, total: Array) -> Array:
@@ -107,6 +113,7 @@ def retrieval(
     )
 
 
+@in_precision
 def measured_retrieval(
     outputs: Float[ArrayLike, "T n C"],
     clean: Float[ArrayLike, "n C"],
@@ -132,11 +139,14 @@ def measured_retrieval(
     Raises:
         ValueError: on shapes that do not match.
     """
-    check_finite("outputs", outputs)
+    for name, value in (("outputs", outputs), ("clean", clean), ("observed", observed)):
+        check_finite(name, value)
     check_same_length("outputs", outputs, "times", times)
     times = check_times(times)
     kappa = resolve_retention(retention, clean, observed)
     outputs, clean, observed = as_float(outputs), as_float(clean), as_float(observed)
+    scale = power_of_two(outputs, clean, observed)
+    outputs, clean, observed = outputs / scale, clean / scale, observed / scale
     if outputs.shape[1:] != clean.shape or clean.shape != observed.shape:
         raise ValueError(
             f"outputs has shape {outputs.shape}, clean {clean.shape}, observed {observed.shape}; "

@@ -10,12 +10,13 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from .._checks import check_finite, check_in_range, check_ndim, check_same_shape, check_size
-from .._numerics import as_float
+from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
 from ._remainder import spectrum, split
 
 
+@in_precision
 def tolerance_strengths(
     eigensystem: Eigensystem,
     observed: Float[ArrayLike, "n C"],
@@ -47,6 +48,7 @@ def tolerance_strengths(
     """
     check_in_range("tolerance", tolerance, 0.0, low_open=True)
     rounds = check_size("rounds", rounds, 0)
+    check_finite("observed", observed)
     held = spectrum(eigensystem)
     coefficients, rest = split(eigensystem, as_float(observed))
     values = np.append(np.asarray(held.values, np.float64), held.mean)
@@ -79,6 +81,7 @@ def tolerance_strengths(
     return strengths
 
 
+@in_precision
 def optimal_teacher_weight(
     eigenvalues: Float[ArrayLike, " r"],
     signal: Float[ArrayLike, " r"],
@@ -113,6 +116,7 @@ def optimal_teacher_weight(
     """
     check_ndim("eigenvalues", eigenvalues, 1, "(r,)")
     check_same_shape("eigenvalues", eigenvalues, "signal", signal)
+    check_finite("eigenvalues", eigenvalues)
     check_finite("signal", signal)
     check_in_range("noise_variance", noise_variance, 0.0)
     check_in_range("strength", strength, 0.0, low_open=True)
@@ -120,6 +124,7 @@ def optimal_teacher_weight(
     weights = jnp.ones_like(values)
     if error_weights is not None:
         check_same_shape("eigenvalues", eigenvalues, "error_weights", error_weights)
+        check_finite("error_weights", error_weights)
         weights = as_float(error_weights)
     top, bottom = _teacher_weight(values, theta, weights, noise_variance, strength)
     if not bottom > 0:

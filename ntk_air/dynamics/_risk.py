@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from .._numerics import as_float
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project, resolve_retention
 from ._fit import like, matching
 from ._remainder import Filters, bank_of, evaluate, outside, spread
+from ._trust import warn_where_untrusted
 
 
 @result
@@ -36,6 +37,7 @@ class Risk:
     bound: Float[Array, ...] | None = None
 
 
+@in_precision
 def risk(
     eigensystem: Eigensystem,
     filter: Filters,
@@ -68,8 +70,12 @@ def risk(
     fitted, rest = evaluate(eigensystem, bank)
     kappa = resolve_retention(retention, clean, observed)
     clean, observed = as_float(clean), as_float(observed)
+    # Squares are taken of numbers near 1 and scaled at the end.
+    scale = power_of_two(clean, observed)
+    clean, observed = clean / scale, observed / scale
     noise = observed - kappa * clean
     y, xi = project(eigensystem, clean), project(eigensystem, noise)
+    warn_where_untrusted(eigensystem, bank, kappa * y + xi)
     full = eigensystem.rank == eigensystem.num_points
 
     def energies(first: Array, second: Array, of_first: Array, of_second: Array) -> Array:
@@ -92,7 +98,7 @@ def risk(
     n = len(clean)
 
     def mean(terms: Array) -> Array:
-        return jnp.sum(terms, axis=1) / n
+        return jnp.sum(terms, axis=1) / n * scale * scale
 
     found = Risk(
         bias=mean(bias),
@@ -100,6 +106,6 @@ def risk(
         cross=mean(cross),
         total=mean(to_retained),
         clean_error=mean(to_clean),
-        bound=bound / n,
+        bound=bound / n * scale * scale,
     )
     return like(filter, found)

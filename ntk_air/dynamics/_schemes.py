@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_size
+from .._numerics import in_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem
@@ -33,6 +34,7 @@ class EquivalenceTable:
     names: tuple[str, ...] = static()
 
 
+@in_precision
 def distillation_schemes(eigensystem: Eigensystem, num: int = 40) -> dict[str, list[Filter]]:
     """Every kind of scheme of MATH.md §3, from hardly any training to nearly all.
 
@@ -71,6 +73,7 @@ def distillation_schemes(eigensystem: Eigensystem, num: int = 40) -> dict[str, l
     }
 
 
+@in_precision
 def equivalence_table(
     eigensystem: Eigensystem,
     observed: Float[ArrayLike, "n C"],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .. import _neural_tangents
 from .._checks import check_choice, check_in_range, check_size
@@ -91,7 +92,22 @@ def activation_layer(name: str) -> Any:
     with warnings.catch_warnings():
         # It warns of quadrature as such, and of derivatives of functions with jnp.where.
         warnings.simplefilter("ignore", UserWarning)
-        return stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE)
+        return _of_either_precision(
+            *(stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE) for _ in range(2))
+        )
+
+
+def _of_either_precision(single: Any, double: Any) -> Any:
+    """One layer of two that are equal: quadrature keeps its nodes in the precision of first use."""
+    stax = _neural_tangents.load().stax
+    init_fn, apply_fn, in_single = single
+
+    @stax.requires(diagonal_spatial=stax.Diagonal())
+    def kernel_fn(kernel: Any, **reqs: Any) -> Any:
+        layer = double[2] if kernel.nngp.dtype == jnp.float64 else in_single
+        return layer(kernel, **reqs)
+
+    return stax.layer(lambda: (init_fn, apply_fn, kernel_fn))()
 
 
 def quiet(network: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -151,6 +167,7 @@ def fully_connected(
 
     Raises:
         ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
     """
     check_sizes(depth, width, num_outputs, weight_std, bias_std)
     stax = _neural_tangents.load().stax
@@ -190,6 +207,7 @@ def convolutional(
 
     Raises:
         ValueError: on sizes below 1, an unknown activation or pooling.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
     """
     check_sizes(depth, channels, num_outputs, weight_std, bias_std)
     check_size("filter_size", filter_size, 1)
@@ -228,6 +246,7 @@ def myrtle(
 
     Raises:
         ValueError: if ``depth`` is not one of the three.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
     """
     check_choice("depth", depth, tuple(_MYRTLE_LAYERS))
     check_sizes(depth, channels, num_outputs, weight_std, bias_std)

@@ -43,6 +43,7 @@ def self_attention(
 
     Raises:
         ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Hron, Bahri, Sohl-Dickstein, Novak (arXiv:2006.10540).
     """

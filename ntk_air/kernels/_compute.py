@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .._checks import all_finite
-from .._typing import Array
+from .._typing import Array, ArrayLike
 from ._disk import assemble_on_disk
 from ._mesh import assemble_on_mesh
-from ._ring import ShardedKernel
+from ._ring import ShardedKernel, gather
 from ._stored import StoredKernel
 from ._task import Options, Task
 from ._tiles import Layout, Program, assemble
@@ -20,19 +20,29 @@ def compute(program: Program, task: Task, layout: Layout, options: Options) -> K
     """Computes a kernel to where the options say.
 
     Raises:
-        ValueError: a kernel in memory that is not finite everywhere.
+        ValueError: a kernel that is not finite everywhere; no tile that is not is stored.
     """
     points = task.points1, task.points2
     if options.store is not None:
         return assemble_on_disk(program, task, layout, options)
     if options.ring is not None:
-        return assemble_on_mesh(
+        spread = assemble_on_mesh(
             program, task.operands, *points, layout, options.ring, progress=options.progress
         )
+        array = spread.padded if isinstance(spread, ShardedKernel) else spread
+        if not bool(all_finite(array)):
+            _refuse(_finite_entries(gather(spread)), layout)
+        if hasattr(program, "warn_if_spoilt"):
+            program.warn_if_spoilt(array, *points)  # pyright: ignore[reportAttributeAccessIssue]
+        return spread
     kernel = assemble(program, task.operands, *points, layout, progress=options.progress)
     if not bool(all_finite(kernel)):
-        _refuse(np.isfinite(np.asarray(kernel)), layout)
+        _refuse(_finite_entries(kernel), layout)
     return kernel
+
+
+def _finite_entries(kernel: ArrayLike) -> np.ndarray:
+    return np.isfinite(np.asarray(kernel))
 
 
 def _refuse(finite: np.ndarray, layout: Layout) -> None:

@@ -17,7 +17,7 @@ from ._plan import block_structs
 from ._ring import no_mesh
 from ._stored import StoredKernel
 from ._task import Options, Task
-from ._tiles import Blocks, Layout, Program, features_of, starts, tile_of, tile_order
+from ._tiles import Blocks, Layout, Program, checked_tile, features_of, starts, tile_of, tile_order
 
 _PROBE = 2
 _PACKAGES = ("jax", "jaxlib", "neural-tangents", "numpy")
@@ -115,7 +115,7 @@ class _Worker:
         """The tile whose first points are these."""
         # Only the last tile of an axis starts off the grid, at what would be the next index.
         i, j = (-(-start // size) for start, size in zip((row, column), self._sizes, strict=True))
-        return tile_of(self._program, self._operands, self._left[i], self._right[j])
+        return checked_tile(self._program, self._operands, self._left[i], self._right[j])
 
 
 def describe(program: Program, task: Task) -> dict[str, Any]:

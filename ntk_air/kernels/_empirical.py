@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from .._checks import check_choice
 from .._memory import BudgetError
+from .._numerics import at_least_float32, in_precision
 from .._typing import ApplyFn, ArrayLike, Float, PyTree
 from ._compute import Kernel, compute
 from ._implementations import IMPLEMENTATIONS, default_tile, implementation_costs, program_of
@@ -23,6 +24,7 @@ _OUTPUTS = ("trace", "per_output", "full")
 _log = logging.getLogger("ntk_air.kernels")
 
 
+@in_precision
 def empirical_ntk(
     apply_fn: ApplyFn,
     params: PyTree,
@@ -37,6 +39,7 @@ def empirical_ntk(
     mesh_axes: str | Sequence[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> Kernel:
     """The NTK of a network at its current parameters, J(x1) J(x2)ᵀ.
 
@@ -66,9 +69,12 @@ def empirical_ntk(
             interrupted resumes there. Several processes (``jax.distributed.initialize``) share
             the work.
         progress: show a bar on a terminal.
+        precision: ``"float64"`` casts inputs and parameters and computes in float64 whatever JAX's
+            default is; ``"float32"`` likewise. Arrays that ``apply_fn`` closes over keep theirs.
 
     Returns:
-        The kernel, in the shape that ``outputs`` says and the dtype of the inputs; with ``store``
+        The kernel, in the shape that ``outputs`` says and the dtype of the inputs, half precision
+        (of inputs and parameters) widened to float32 first; with ``store``
         a `StoredKernel`.
 
     Raises:
@@ -81,6 +87,7 @@ def empirical_ntk(
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     a, b = check_inputs(x1, x2)
     check_params(params)
+    params = at_least_float32(params)
     options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     num_outputs = check_network(apply_fn, params, a)
     task = Task(

@@ -16,8 +16,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_choice
+from .._numerics import in_precision
 from .._typing import Array, ArrayLike, Float, PyTree
 from ._architectures import Architecture, as_architecture
+from ._close import is_off, repaired, warn_of_loss
 from ._compute import Kernel, compute
 from ._inputs import check_inputs, check_rank
 from ._plan import plan
@@ -45,6 +47,7 @@ def infinite_ntk(
     memory_budget: float | None = None,
     tile_size: int | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> Float[Array, "n1 n2"]: ...
 
 
@@ -61,6 +64,7 @@ def infinite_ntk(
     mesh_axes: str | Sequence[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> InfiniteKernels: ...
 
 
@@ -77,9 +81,11 @@ def infinite_ntk(
     mesh_axes: str | Sequence[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> Kernel: ...
 
 
+@in_precision
 def infinite_ntk(
     architecture: Any,
     x1: Float[ArrayLike, "n1 ..."],
@@ -92,14 +98,16 @@ def infinite_ntk(
     mesh_axes: str | Sequence[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    precision: str | None = None,
 ) -> Kernel | InfiniteKernels:
     """The infinite-width NTK or NNGP kernel between two sets of points.
 
     With ``x2=None`` only the tiles on and above the diagonal are computed, the result is exactly
     symmetric, and its diagonal is computed apart in float64: arc-cosine kernels lose half the
-    digits there in float32, where the angle is the arc cosine of a number next to 1. Between
-    ``x1`` and an ``x2`` that holds the same or almost the same points that loss remains, up to
-    4e-4 of an entry in float32; float64 inputs (`jax.enable_x64`) avoid it.
+    digits there in float32, where the angle is the arc cosine of a number next to 1. Tiles of
+    different points that nearly coincide, and others that a probe in float64 shows to be off by
+    more than 2e-6, are computed in float64 and rounded, at two to three times their cost; with
+    ``mesh`` they are not, and a warning says so.
 
     Args:
         architecture: an `Architecture`, or a neural-tangents ``(init_fn, apply_fn, kernel_fn)``.
@@ -116,6 +124,8 @@ def infinite_ntk(
             interrupted resumes there. Several processes (``jax.distributed.initialize``) share
             the work.
         progress: show a bar on a terminal.
+        precision: ``"float64"`` computes in float64 whatever JAX's default is, and returns it;
+            ``"float32"`` likewise.
 
     Returns:
         The kernel (n1, n2), or `InfiniteKernels` of both, in the dtype of the inputs, half
@@ -134,7 +144,6 @@ def infinite_ntk(
     architecture = as_architecture(architecture)
     a, b = check_inputs(x1, x2)
     check_rank(architecture.name, architecture.input_axes, a)
-    a, b = _at_least_float32(a), None if b is None else _at_least_float32(b)
     options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     points1, points2 = _points(architecture, kinds, a, b)
     task = Task(
@@ -144,7 +153,11 @@ def infinite_ntk(
         dtype=a.dtype,
         leading=(len(kinds),) if len(kinds) > 1 else (),
         block=1,
-        description={"kernel": "infinite_ntk", "kind": " and ".join(kinds)},
+        description={
+            "kernel": "infinite_ntk",
+            "kind": " and ".join(kinds),
+            "close_points": "float64",
+        },
         copies=len(kinds),
     )
     program = InfiniteProgram(architecture.kernel_fn, kinds)
@@ -163,8 +176,9 @@ def _split(kernel: Kernel) -> InfiniteKernels:
 class InfiniteProgram:
     """Tiles of an infinite-width kernel.
 
-    A block of points holds the inputs ``x``; where the diagonal was computed apart, also each
-    point's ``index`` and ``diagonal`` (t, kinds), which replaces the entries of equal indices.
+    A block of points holds the inputs ``x``; of kernels in closed form also each point's
+    ``diagonal`` (t, kinds), computed apart, and if the kernel is symmetric its ``index``: the
+    diagonal replaces the entries of equal indices.
     """
 
     kernel_fn: Any
@@ -179,10 +193,27 @@ class InfiniteProgram:
         """(t1, t2), or (kinds, t1, t2) for more than one."""
         with jax.default_matmul_precision("float32"):
             kernel = jnp.stack(self.kernel_fn(rows["x"], columns["x"], self.kinds))
-        if "diagonal" in rows:
+        if "index" in rows:
             same = rows["index"][:, None] == columns["index"][None, :]
             kernel = jnp.where(same, rows["diagonal"].T[:, :, None], kernel)
         return kernel if len(self.kinds) > 1 else kernel[0]
+
+    def repaired(self, tile: Array, rows: PyTree, columns: PyTree) -> Array:
+        """The tile with what float32 spoils between points that nearly coincide made good."""
+        if "diagonal" not in rows or tile.dtype != jnp.float32:
+            return tile
+        stacked = tile if len(self.kinds) > 1 else tile[None]
+        stacked = repaired(self.kernel_fn, self.kinds, stacked, rows, columns)
+        return stacked if len(self.kinds) > 1 else stacked[0]
+
+    def warn_if_spoilt(self, kernel: Array, points1: PyTree, points2: PyTree | None) -> None:
+        """Warns where a kernel already made, padded below or not, holds what float32 spoils."""
+        if "diagonal" not in points1 or kernel.dtype != jnp.float32:
+            return
+        stacked = kernel if len(self.kinds) > 1 else kernel[None]
+        columns = points1 if points2 is None else points2
+        if is_off(self.kernel_fn, self.kinds, stacked, points1, columns):
+            warn_of_loss("on a mesh they are not computed again")
 
 
 def _check_kind(kind: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -197,24 +228,36 @@ def _check_kind(kind: str | tuple[str, ...]) -> tuple[str, ...]:
 def _points(
     architecture: Architecture, kinds: tuple[str, ...], a: Array, b: Array | None
 ) -> tuple[PyTree, PyTree | None]:
+    sides = (a,) if b is None else (a, b)
+    points: list[PyTree] = [{"x": side} for side in sides]
+    if architecture.closed_form and (b is None or a.dtype == jnp.float32):
+        for one in points:
+            one["diagonal"] = _diagonals(architecture, kinds, one["x"])
     if b is not None:
-        return {"x": a}, {"x": b}
-    if not architecture.closed_form:
-        return {"x": a}, None
-    diagonal = _diagonals(architecture, kinds, a)
-    return {"x": a, "index": jnp.arange(len(a)), "diagonal": diagonal}, None
+        return points[0], points[1]
+    if architecture.closed_form:
+        points[0]["index"] = jnp.arange(len(a))
+    return points[0], None
 
 
+@in_precision
 def infinite_diagonal(
-    architecture: Any, x: Float[ArrayLike, "n ..."], *, kind: str = "ntk"
+    architecture: Any,
+    x: Float[ArrayLike, "n ..."],
+    *,
+    kind: str = "ntk",
+    precision: str | None = None,
 ) -> Float[Array, " n"]:
     """The diagonal Θ(x_i, x_i) (n,) of the infinite-width kernel, exact to float64 on the way.
 
     Activations without a closed form are integrated in the precision of the inputs. The result is
-    in that precision too, and at least in float32.
+    in that precision too, and at least in float32; ``precision="float64"`` makes it float64.
+
+    Raises:
+        ValueError: an unknown kind or precision, or inputs that are not finite.
     """
     check_choice("kind", kind, KINDS)
-    inputs = _at_least_float32(check_inputs(x, None)[0])
+    inputs = check_inputs(x, None)[0]
     return _diagonals(as_architecture(architecture), (kind,), inputs)[:, 0]
 
 
@@ -249,10 +292,6 @@ def _diagonals_in(
         return jnp.stack(kernel_fn(point.astype(dtype)[None], None, kinds))[:, 0, 0]
 
     return jax.lax.map(of_point, x, batch_size=batch)
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _default_tile(kernel_fn: Any, kinds: tuple[str, ...], x: Array) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import check_finite
+from .._checks import check_finite, real_array
 from .._numerics import as_float
 from .._typing import ApplyFn, Array, ArrayLike, PyTree
 
@@ -24,8 +24,8 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
     named = {"x1": x1} if x2 is None else {"x1": x1, "x2": x2}
     arrays = []
     for name, value in named.items():
-        if np.iscomplexobj(value):
-            raise ValueError(f"{name} is complex, expected real inputs: split them into channels.")
+        if not isinstance(value, jax.Array | Tracer):
+            value = real_array(name, value)
         if np.ndim(value) < 2 or np.shape(value)[0] == 0:
             raise ValueError(
                 f"{name} has shape {np.shape(value)}, expected at least one point and its features "
@@ -39,8 +39,8 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
         if isinstance(value, jax.Array) and len(value.devices()) > 1:
             # Tiles are cut on one device, or placed over a mesh from there.
             value = np.asarray(value)
-        array = as_float(value)
-        check_finite(name, array)
+        check_finite(name, value)
+        array = as_float(value, name)
         arrays.append(array)
     if len(arrays) == 1:
         return arrays[0], None
@@ -55,6 +55,9 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
 
 def check_params(params: PyTree) -> None:
     """Raises ValueError naming the parameter that is not finite, or if there are none."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if isinstance(leaf, np.ndarray):
+            real_array(f"params{jax.tree_util.keystr(path)}", leaf)
     leaves = [p for p in jax.tree.leaves(params) if _is_inexact(p)]
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):

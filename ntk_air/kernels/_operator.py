@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 
 from .._checks import check_choice, check_finite, check_size
 from .._memory import human, resolve_budget, tree_bytes
-from .._numerics import as_float
+from .._numerics import as_float, at_least_float32, in_precision
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ._implementations import cheapest_implementation
 from ._inputs import check_inputs, check_network, check_params
 from ._operator_products import Plan, diagonal, product, residual_bytes
-from ._ring import as_ring
+from ._ring import Ring, as_ring
 
 _OUTPUTS = ("trace", "full")
 # Where longer batches stop paying on CPU; an accelerator is filled by more.
@@ -57,6 +57,7 @@ class NTKOperator:
         mesh: Mesh | None = None,
         mesh_axes: str | Sequence[str] | None = None,
         memory_budget: float | None = None,
+        precision: str | None = None,
     ):
         """Checks the network, chooses the batch and places the data.
 
@@ -73,6 +74,8 @@ class NTKOperator:
             mesh_axes: axis or axes of ``mesh`` that the points are split over; default all.
             memory_budget: bytes that a product may take on a device, result included; default
                 half of what is free.
+            precision: ``"float64"`` casts inputs and parameters, and every product is computed in
+                float64 whatever JAX's default is.
 
         Raises:
             ValueError: what `empirical_ntk` refuses, parameters that are not floating-point, a
@@ -83,17 +86,31 @@ class NTKOperator:
         Schoenholz (arXiv:2206.08720, §3.2) for NTK-vector products.
         """
         check_choice("outputs", outputs, _OUTPUTS)
-        x, _ = check_inputs(x, None)
-        _check_float(params)
-        check_params(params)
-        num_outputs = check_network(apply_fn, params, x)
         ring = as_ring(mesh, mesh_axes)
-        devices = 1 if ring is None else ring.size
         if batch_size is not None:
             check_size("batch_size", batch_size, 1)
-        longest = batch_size or _DEFAULT_BATCH.get(jax.default_backend(), 2048)
         self._budget = resolve_budget(memory_budget)
-        self._params, self._x = jax.tree.map(jnp.asarray, params), x
+        place = in_precision(self._place)
+        place(apply_fn, params, x, outputs, batch_size, ring, precision=precision)
+
+    def _place(
+        self,
+        apply_fn: ApplyFn,
+        params: PyTree,
+        x: ArrayLike,
+        outputs: str,
+        batch_size: int | None,
+        ring: Ring | None,
+        *,
+        precision: str | None,
+    ) -> None:
+        x, _ = check_inputs(x, None)
+        check_params(params)
+        _check_float(params)
+        num_outputs = check_network(apply_fn, params, x)
+        devices = 1 if ring is None else ring.size
+        longest = batch_size or _DEFAULT_BATCH.get(jax.default_backend(), 2048)
+        self._params, self._x = jax.tree.map(jnp.asarray, at_least_float32(params)), x
         self._point_bytes = residual_bytes(apply_fn, self._params, x)
         local = -(-len(x) // devices)
         batch = min(longest, local)
@@ -120,6 +137,7 @@ class NTKOperator:
         """The operator itself: an NTK is symmetric."""
         return self
 
+    @in_precision
     def __matmul__(self, v: Float[ArrayLike, "N ..."]) -> Float[Array, "N ..."]:
         """K v for ``v`` (N,) or (N, r), N = ``shape[0]``.
 
@@ -135,6 +153,7 @@ class NTKOperator:
             result = product(plan, group, self._params, self._x, columns).reshape(shape)
         return self._handed_over(result)
 
+    @in_precision
     def diagonal(self) -> Float[Array, " N"]:
         """The diagonal (N,): squared gradient norms, averaged over outputs for the trace."""
         plan = self._plan
@@ -175,18 +194,14 @@ class NTKOperator:
 
     def _check_operand(self, v: ArrayLike) -> Array:
         size = self._plan.size
-        if np.iscomplexobj(v):
-            raise ValueError(
-                "v is complex, expected real: apply the operator to v.real and v.imag."
-            )
         if np.ndim(v) not in (1, 2) or np.shape(v)[0] != size or np.size(v) == 0:
             raise ValueError(
                 f"v has shape {np.shape(v)}, expected ({size},) or ({size}, r); for "
                 f"outputs={self._plan.outputs!r} an entry is "
                 + ("a point." if self._plan.outputs == "trace" else "a point and output, i·C + a.")
             )
-        v = as_float(v).astype(self.dtype)
         check_finite("v", v)
+        v = as_float(v, "v").astype(self.dtype)
         ring = self._plan.ring
         if ring is None or isinstance(v, Tracer):
             return v

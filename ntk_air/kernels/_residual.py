@@ -45,6 +45,7 @@ def residual(
 
     Raises:
         ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: He, Zhang, Ren, Sun (arXiv:1603.05027), without normalisation.
     """
@@ -87,6 +88,7 @@ def wide_resnet(
 
     Raises:
         ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Zagoruyko & Komodakis (arXiv:1605.07146), as in Novak et al. (arXiv:1912.02803).
     """

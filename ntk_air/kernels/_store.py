@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,21 +15,23 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .._checks import check_size
+from .._checks import check_finite, check_size
 from .._memory import human
 from .._typing import Array
+from ._seals import Seals, sealed_tiles
 from ._store_format import (
     MANIFEST,
+    SEALED_SINCE,
     DiskLayout,
     Tile,
     ahead,
     differences,
     new_manifest,
     open_array,
-    present_tiles,
     publish,
     read_manifest,
     tile_file,
+    with_seals,
 )
 from ._stored import StoredKernel, open_kernel
 from ._tiles import with_progress
@@ -48,16 +51,18 @@ class KernelStore:
         layout: of the tiles on disk; its chunk wins over the one that was asked for.
     """
 
-    def __init__(self, path: Path, layout: DiskLayout):
+    def __init__(self, path: Path, layout: DiskLayout, job: str):
+        """``job`` is the hash of the manifest."""
         self.path = path
         self.layout = layout
         self._array = open_array(path, layout, writable=True)
+        self._seals = Seals(path, layout, job)
         self._writing: deque[Any] = deque()
 
     def missing(self, share: tuple[int, int] = (0, 1)) -> list[Tile]:
-        """Grid indices of the tiles yet to be computed: absent, or deleted here as damaged.
+        """Grid indices of the tiles yet to be computed: absent, or deleted here as not theirs.
 
-        Every tile that is present is read once and its checksum compared.
+        Every tile that is present is read once and held against its checksum and its seal.
 
         Args:
             share: (index, count) looks at every count-th tile from the index-th on, so that
@@ -70,7 +75,7 @@ class KernelStore:
         index = check_size("the index of a share", share[0], 0, count - 1)
         self.finish()
         mine = self.layout.tiles()[index::count]
-        present = present_tiles(self.path, self.layout)
+        present = sealed_tiles(self.path, self.layout)
         damaged = self._damaged([tile for tile in mine if tile in present])
         for tile in damaged:
             # Only now is it sure to be ours to delete: it lies in a store of this very job.
@@ -78,8 +83,8 @@ class KernelStore:
         if damaged:
             warnings.warn(
                 f"{len(damaged)} of {len(mine)} tiles of the kernel at {self.path} are damaged "
-                f"(their checksum is wrong), the first is tile {damaged[0]}; they are deleted and "
-                "computed again.",
+                f"(their checksum is wrong) or of another place or store, the first is tile "
+                f"{damaged[0]}; they are deleted and computed again.",
                 stacklevel=2,
             )
         return [tile for tile in mine if tile not in present or tile in damaged]
@@ -88,7 +93,8 @@ class KernelStore:
         bad = []
         for tile, reading in ahead(self._read, tiles, self.layout.in_flight):
             try:
-                reading.result()
+                if not self._seals.fit(tile, reading.result()):
+                    bad.append(tile)
             except (ValueError, OSError) as error:
                 if not str(error).startswith(_DAMAGED):
                     raise OSError(
@@ -99,6 +105,11 @@ class KernelStore:
         return bad
 
     def _read(self, tile: Tile) -> Any:
+        if not stat.S_ISREG(os.stat(tile_file(self.path, self.layout, *tile)).st_mode):
+            raise OSError(
+                f"tile {tile} of the kernel at {self.path} cannot be read: it is no file; remove "
+                "it, or give another path."
+            )
         return self._array[(..., *self.layout.part(*tile))].read()
 
     def write(self, i: int, j: int, tile: Any) -> None:
@@ -110,7 +121,7 @@ class KernelStore:
             tile: (*leading, rows, columns) of `DiskLayout.part`; not to be changed before `finish`.
 
         Raises:
-            ValueError: if the tile is not of that shape or is not stored.
+            ValueError: if the tile is not of that shape, is not stored, or is not finite.
             OSError: if this or an earlier write failed; a full disk says what is still needed.
         """
         layout = self.layout
@@ -127,6 +138,11 @@ class KernelStore:
         while writing and (len(writing) >= layout.in_flight or writing[0].done()):
             self._wait(writing.popleft())
         value = value.astype(layout.dtype, copy=False)
+        check_finite(f"the tile of rows {rows.start}.. and columns {columns.start}..", value)
+        try:
+            self._seals.write((i, j), value)
+        except OSError as error:
+            self._raise_unwritten(error)
         # Written from where it lies: a copy into fresh memory costs more than the disk does.
         futures = self._array[..., rows, columns].write(
             value, can_reference_source_data_indefinitely=True
@@ -146,17 +162,21 @@ class KernelStore:
         try:
             writing.result()
         except (ValueError, OSError) as error:
-            # Those under way may yet succeed, and count as done; the first failure tells enough.
-            for other in self._writing:
-                other.exception()
-            self._writing.clear()
-            code = re.search(r"os_error_code='(\d+)'", str(error))
-            if code and int(code[1]) in _DISK_FULL:
-                self._raise_full(int(code[1]), error)
-            raise OSError(
-                f"a tile of the kernel at {self.path} cannot be written: {error}; "
-                "the tiles that are done stay, and the same call resumes."
-            ) from error
+            self._raise_unwritten(error)
+
+    def _raise_unwritten(self, error: ValueError | OSError) -> NoReturn:
+        # Those under way may yet succeed, and count as done; the first failure tells enough.
+        for other in self._writing:
+            other.exception()
+        self._writing.clear()
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        number = int(code[1]) if code else getattr(error, "errno", None)
+        if number in _DISK_FULL:
+            self._raise_full(number, error)
+        raise OSError(
+            f"a tile of the kernel at {self.path} cannot be written: {error}; "
+            "the tiles that are done stay, and the same call resumes."
+        ) from error
 
     def check_space(self, num_tiles: int) -> None:
         """Raises OSError if the disk clearly has no room for so many more tiles."""
@@ -164,8 +184,8 @@ class KernelStore:
             self._raise_full(errno.ENOSPC, None)
 
     def _raise_full(self, code: int, cause: Exception | None) -> NoReturn:
-        total = len(self.layout.tiles())
-        done = len(present_tiles(self.path, self.layout))
+        total = self.layout.num_tiles
+        done = len(sealed_tiles(self.path, self.layout))
         needed = (total - done) * self.layout.tile_bytes
         free = shutil.disk_usage(self.path).free
         raise OSError(
@@ -211,7 +231,14 @@ def open_store(
             f"this job is {asked['hash']}. They differ in {'; '.join(where)}. "
             f"Give another path, or delete {path} to compute it anew."
         )
-    return KernelStore(path, layout)
+    if found["version"] < SEALED_SINCE:
+        warnings.warn(
+            f"{path} is a kernel store of format version {found['version']}, in which tiles are "
+            "not bound to their places; its tiles are computed again.",
+            stacklevel=2,
+        )
+        with_seals(path, found)
+    return KernelStore(path, layout, found["hash"])
 
 
 def fill(

@@ -1,100 +1,41 @@
 """How a kernel lies on disk: the manifest, the tiles, and the array that keeps them.
 
 A store is a folder. ``manifest.json`` says which kernel it holds; beside it lies a zarr v3 array
-with one file per tile and a checksum in every file. A tile appears under its name only once it is
-complete, so what is missing is known from the folder alone, and no log has to agree with it.
+with one file per tile and a checksum in every file, and a seal for every tile (see `_seals`) that
+binds its entries to their place and the job. A tile counts once both are there, so what is missing
+is known from the folder alone, and no log has to agree with it.
+
+Format version 2 has seals. Stores of version 1 can be read, with a warning; a call that fills one
+turns it into version 2 and computes its tiles again, since nothing says where they belong.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 import os
+import re
+import stat
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax.numpy as jnp
-import numpy as np
-
+from .._archive import damaged, open_regular
 from .._checks import check_size
 from .._version import __version__
+from ._disk_layout import DiskLayout, Tile
 
 FORMAT = "ntk_air.kernel_store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+SEALED_SINCE = 2
 MANIFEST = "manifest.json"
-# Tiles read ahead, or being written, at once: enough to keep a disk busy, and bounded in bytes.
-_IN_FLIGHT_BYTES = 32 * 2**20
-_IN_FLIGHT_TILES = 8
+# A job is described in a few hundred bytes, an array likewise.
+_LARGEST_DESCRIPTION = 2**20
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
-Tile = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class DiskLayout:
-    """How a kernel is cut into tiles on disk.
-
-    Attributes:
-        shape: entries (n1, n2) of the last two axes.
-        leading: axes in front, e.g. ``(C,)``; a tile holds all of them.
-        dtype: of the entries, a floating-point type.
-        chunk: entries (rows, columns) of a tile, at most ``shape``; tiles at the edge are smaller.
-        symmetric: only the tiles on and above the diagonal are stored.
-    """
-
-    shape: tuple[int, int]
-    leading: tuple[int, ...]
-    dtype: Any
-    chunk: tuple[int, int]
-    symmetric: bool
-
-    def __post_init__(self) -> None:
-        shape = tuple(check_size("shape", size, 1) for size in self.shape)
-        chunk = tuple(check_size("chunk", size, 1) for size in self.chunk)
-        chunk = tuple(map(min, chunk, shape))
-        dtype = jnp.dtype(self.dtype)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"dtype is {dtype}, expected a floating-point type for a kernel.")
-        if self.symmetric and (shape[0] != shape[1] or chunk[0] != chunk[1]):
-            raise ValueError(
-                f"a symmetric kernel has shape {shape} and chunk {chunk}, expected both square."
-            )
-        for name, value in (("shape", shape), ("chunk", chunk), ("dtype", dtype)):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "leading", tuple(int(size) for size in self.leading))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Tiles along the two axes."""
-        n1, n2 = map(math.ceil, np.divide(self.shape, self.chunk))
-        return n1, n2
-
-    @property
-    def tile_bytes(self) -> int:
-        """Bytes of a tile on disk, but for its checksum; tiles at the edge take as many."""
-        return math.prod((*self.leading, *self.chunk)) * self.dtype.itemsize
-
-    @property
-    def in_flight(self) -> int:
-        """How many tiles to write, or to read ahead, at once."""
-        return max(1, min(_IN_FLIGHT_TILES, _IN_FLIGHT_BYTES // self.tile_bytes))
-
-    def tiles(self) -> list[tuple[int, int]]:
-        """Grid indices of the tiles that are stored, row by row."""
-        pairs = itertools.product(*map(range, self.grid))
-        return [(i, j) for i, j in pairs if j >= i or not self.symmetric]
-
-    def part(self, i: int, j: int) -> tuple[slice, slice]:
-        """The rows and columns of the kernel that tile (i, j) holds."""
-        (n1, n2), (c1, c2) = self.shape, self.chunk
-        return slice(i * c1, min((i + 1) * c1, n1)), slice(j * c2, min((j + 1) * c2, n2))
 
 
 def new_manifest(job: dict[str, Any], layout: DiskLayout) -> dict[str, Any]:
@@ -169,29 +110,54 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], DiskLayout]:
         ValueError: if there is none, or it is unreadable or of a newer format.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = json.loads(_described(path / MANIFEST))
         if manifest["format"] != FORMAT:
             raise KeyError(f"its format is {manifest['format']!r}")
+        found = check_size("its version", manifest["version"], 1)
         # What a newer version keeps there is not for this one to judge.
-        if manifest["version"] <= FORMAT_VERSION:
+        if found <= FORMAT_VERSION:
             if manifest["hash"] != _hash({key: manifest[key] for key in ("job", "kernel")}):
                 raise ValueError("its hash does not fit its content")
             return manifest, DiskLayout(**manifest["kernel"], chunk=manifest["chunk"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    # Of JSON that is damaged or nested without end, and of values of any type in any place.
+    except Exception as error:
         raise ValueError(
             f"{path} is not a kernel store: its {MANIFEST} is absent or cannot be read "
             f"({type(error).__name__}: {error}); expected a folder that store= has made."
         ) from error
     raise ValueError(
-        f"{path} is a kernel store of format version {manifest['version']}, this ntk_air reads up "
+        f"{path} is a kernel store of format version {found}, this ntk_air reads up "
         f"to {FORMAT_VERSION}: upgrade ntk_air, or give another path."
     )
+
+
+def _described(path: Path) -> bytes:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _LARGEST_DESCRIPTION:
+            raise ValueError(f"{path.name} is longer than {_LARGEST_DESCRIPTION} bytes")
+        return file.read(size)
+
+
+def with_seals(path: Path, manifest: dict[str, Any]) -> None:
+    """Raises the version of a store from before there were seals; its tiles count no more."""
+    draft = path / f".{MANIFEST}.{uuid.uuid4().hex}"
+    draft.write_text(json.dumps(manifest | {"version": FORMAT_VERSION}, indent=1))
+    os.replace(draft, path / MANIFEST)
 
 
 def open_array(path: Path, layout: DiskLayout, *, writable: bool) -> Any:
     """The tensorstore of the tiles; a writable one is created if it is not there yet."""
     import tensorstore
 
+    where = f"the array of the kernel at {path} does not match its {MANIFEST} or is damaged"
+    advice = f"delete {path} to compute it anew, or give another path."
+    described = path / "zarr.json"
+    if not writable or described.exists():
+        try:
+            json.loads(_described(described))  # what is nested without end would end tensorstore
+        except Exception as error:
+            raise ValueError(f"{damaged(where, error)}; {advice}") from error
     chunk = [*layout.leading, *layout.chunk]
     codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     if layout.leading:
@@ -227,10 +193,7 @@ def open_array(path: Path, layout: DiskLayout, *, writable: bool) -> Any:
         context = tensorstore.Context(limits)
         return tensorstore.open(spec, context=context, read=True, write=writable).result()
     except ValueError as error:
-        raise ValueError(
-            f"the array of the kernel at {path} does not match its {MANIFEST} or is damaged "
-            f"({error}); delete {path} to compute it anew, or give another path."
-        ) from error
+        raise ValueError(f"{damaged(where, error)}; {advice}") from error
 
 
 def tile_file(path: Path, layout: DiskLayout, i: int, j: int) -> Path:
@@ -239,13 +202,33 @@ def tile_file(path: Path, layout: DiskLayout, i: int, j: int) -> Path:
 
 
 def present_tiles(path: Path, layout: DiskLayout) -> set[Tile]:
-    """The tiles that have a file; their content is not looked at."""
-    found: set[Tile] = set()
-    for i in range(layout.grid[0]):
-        folder = tile_file(path, layout, i, 0).parent
-        if folder.is_dir():
-            found.update((i, int(name)) for name in os.listdir(folder) if name.isdecimal())
-    return found.intersection(layout.tiles())
+    """The tiles that have a file; their content is not looked at.
+
+    What the folder holds is listed, not what the layout says that it could hold.
+    """
+    top = tile_file(path, layout, 0, 0).parent.parent
+    rows = {i: top / str(i) for i in _numbers(top) if i < layout.grid[0]}
+    pairs = ((i, j) for i, folder in rows.items() for j in _numbers(folder))
+    return {pair for pair in pairs if layout.has(*pair)}
+
+
+def _numbers(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    # As tensorstore writes them: no zeros in front, and no digits of other scripts.
+    return [int(name) for name in os.listdir(folder) if re.fullmatch(r"0|[1-9][0-9]{0,8}", name)]
+
+
+def check_tile_files(path: Path, layout: DiskLayout, tiles: Iterable[Tile]) -> None:
+    """Raises ValueError unless the files of the tiles have the size that the layout says."""
+    for tile in tiles:
+        found = os.stat(tile_file(path, layout, *tile))
+        if not stat.S_ISREG(found.st_mode) or found.st_size != layout.file_bytes:
+            raise ValueError(
+                f"tile {tile} of the kernel at {path} is damaged: its file holds {found.st_size} "
+                f"bytes, expected {layout.file_bytes}; repeat the call that made the store, and it "
+                "repairs that tile."
+            )
 
 
 def ahead(

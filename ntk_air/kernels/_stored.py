@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,59 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._memory import human
-from ._store_format import DiskLayout, Tile, ahead, open_array, present_tiles, read_manifest
+from ._seals import Seals, sealed_tiles
+from ._store_format import (
+    SEALED_SINCE,
+    DiskLayout,
+    Tile,
+    ahead,
+    check_tile_files,
+    open_array,
+    present_tiles,
+    read_manifest,
+)
 
 
 def open_kernel(path: str | os.PathLike[str]) -> StoredKernel:
     """Opens a finished kernel store for reading; nothing is loaded yet.
 
+    Opening takes time and memory in proportion to the files in the folder, whatever its manifest
+    claims. Each tile is held against its seal when it is read first: one that was damaged, moved,
+    or copied from another store is an OSError then.
+
+    Args:
+        path: the folder that ``store=`` of `infinite_ntk` or `empirical_ntk` made.
+
+    Returns:
+        The kernel, which reads like an array.
+
     Raises:
-        ValueError: if the folder is not a store, or its kernel is not complete.
+        ValueError: if the folder is not a store, its kernel is not complete, or files in it do not
+            fit its manifest.
+
+    Warns:
+        UserWarning: if the store is of format version 1, whose tiles have checksums but no seals.
     """
     path = Path(path)
-    _, layout = read_manifest(path)
-    total = len(layout.tiles())
-    absent = total - len(present_tiles(path, layout))
+    manifest, layout = read_manifest(path)
+    total, sealed = layout.num_tiles, manifest["version"] >= SEALED_SINCE
+    present = sealed_tiles(path, layout) if sealed else present_tiles(path, layout)
+    absent = total - len(present)
     if absent:
         raise ValueError(
             f"{path} holds an unfinished kernel: {absent} of {total} tiles are missing; repeat "
             "the call that made it with the same store, and it computes these only."
         )
-    return StoredKernel(path, layout, open_array(path, layout, writable=False))
+    check_tile_files(path, layout, present)
+    if not sealed:
+        warnings.warn(
+            f"{path} is a kernel store of format version {manifest['version']}, in which tiles are "
+            "not bound to their places: their checksums are compared and no more. The call that "
+            "made it computes it again with seals.",
+            stacklevel=2,
+        )
+    seals = Seals(path, layout, manifest["hash"]) if sealed else None
+    return StoredKernel(path, layout, open_array(path, layout, writable=False), seals)
 
 
 class StoredKernel:
@@ -47,12 +82,21 @@ class StoredKernel:
         dtype: of the entries.
     """
 
-    def __init__(self, path: Path, layout: DiskLayout, array: Any):
+    def __init__(
+        self,
+        path: Path,
+        layout: DiskLayout,
+        array: Any,
+        seals: Seals | None,
+        leading: int | None = None,
+    ):
+        """``seals`` is None for a store without; ``leading`` counts along all axes in front."""
         self.path = path
         self.dtype = np.dtype(layout.dtype)
         self.shape: tuple[int, ...] = tuple(array.shape)
         self._layout = layout
         self._array = array
+        self._seals, self._leading = seals, leading
 
     @property
     def ndim(self) -> int:
@@ -74,7 +118,11 @@ class StoredKernel:
         )
 
     def select(self, *leading_index: int) -> StoredKernel:
-        """The kernel (n1, n2) at a full index of the axes in front."""
+        """The kernel (n1, n2) at a full index of the axes in front.
+
+        Raises:
+            ValueError: if there is no such block.
+        """
         leading = self.shape[:-2]
         if len(leading_index) != len(leading):
             raise ValueError(
@@ -82,7 +130,10 @@ class StoredKernel:
                 f"axis in front of the last two of {self.shape}."
             )
         index = tuple(range(n)[i] for n, i in zip(leading, leading_index, strict=True))
-        return StoredKernel(self.path, self._layout, self._array[index])
+        if not leading:
+            return self
+        place = int(np.ravel_multi_index(index, leading))
+        return StoredKernel(self.path, self._layout, self._array[index], self._seals, place)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         self._check_matrix()
@@ -140,7 +191,13 @@ class StoredKernel:
         return jnp.asarray(out) if isinstance(other, jax.Array) else out
 
     def diagonal(self) -> np.ndarray:
-        """The entries (i, i), from the tiles on the diagonal alone."""
+        """The entries (i, i), from the tiles on the diagonal alone.
+
+        Raises:
+            ValueError: if the kernel is not a square matrix, or a tile is damaged or not of its
+                place.
+            OSError: if a tile cannot be read.
+        """
         self._check_matrix()
         index = np.arange(min(self.shape))
         return self._pairs(index, index)
@@ -160,12 +217,20 @@ class StoredKernel:
         """Reads stored tiles in turn, the next ones while the caller works on this one."""
         for tile, reading in ahead(self._read, tiles, self._layout.in_flight):
             try:
-                yield tile, reading.result()
+                value = reading.result()
+                fits = self._seals is None or self._seals.fit(tile, value, self._leading)
             except (ValueError, OSError) as error:
                 raise OSError(
                     f"tile {tile} of the kernel at {self.path} is damaged, missing or unreadable: "
                     f"{error}; repeat the call that made the store, and it repairs that tile."
                 ) from error
+            if not fits:
+                raise OSError(
+                    f"tile {tile} of the kernel at {self.path} is not what was computed for that "
+                    "place: it is of another place or another store, or its seal is; repeat the "
+                    "call that made the store, and it repairs that tile."
+                )
+            yield tile, value
 
     def _read(self, tile: Tile) -> Any:
         return self._array[(..., *self._layout.part(*tile))].read()

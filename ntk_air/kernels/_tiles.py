@@ -107,14 +107,14 @@ def assemble(
     if points2 is not None:
         right = Blocks(program, operands, points2, size2, layout.cached_tiles)
     if len(rows) == len(columns) == 1:
-        tile = tile_of(program, operands, left[0], right[0]).astype(layout.dtype)
+        tile = checked_tile(program, operands, left[0], right[0]).astype(layout.dtype)
         return symmetrised(tile) if layout.symmetric else tile
     out = jnp.zeros(layout.shape, layout.dtype)
     pairs = tile_order(len(rows), len(columns), layout)
     block = layout.block
     for a, b in with_progress(pairs, "kernel tiles", progress):
         i, j = left.starts[a] * block, right.starts[b] * block
-        value = tile_of(program, operands, left[a], right[b]).astype(layout.dtype)
+        value = checked_tile(program, operands, left[a], right[b]).astype(layout.dtype)
         mirror = "no" if not layout.symmetric else "diagonal" if a == b else "yes"
         out = _place(out, value, np.int32(i), np.int32(j), mirror)
     return out
@@ -167,6 +167,13 @@ def features_of(program: Program, operands: PyTree, points: PyTree) -> PyTree:
 def tile_of(program: Program, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
     """``program.tile``, compiled once per program and shape."""
     return program.tile(operands, rows, columns)
+
+
+def checked_tile(program: Program, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
+    """`tile_of`, made good by programs that have ``repaired`` where rounding spoils it."""
+    tile = tile_of(program, operands, rows, columns)
+    repaired = getattr(program, "repaired", None)
+    return tile if repaired is None else repaired(tile, rows, columns)
 
 
 @jax.jit

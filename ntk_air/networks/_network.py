@@ -19,7 +19,11 @@ _MOMENTUM, _EPSILON = 0.9, 1e-5
 
 
 class Network(nn.Module, kw_only=True):
-    """Base of the networks; see `MLP` for what the attributes mean."""
+    """Base of the networks; see `MLP` for what the attributes mean.
+
+    Raises:
+        ValueError: if ``num_outputs`` is no whole number from 1 up.
+    """
 
     num_outputs: int
     parameterization: str = "standard"

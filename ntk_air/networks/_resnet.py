@@ -70,12 +70,20 @@ class ResNet(Network, kw_only=True):
 
 
 class ResNet18(ResNet, kw_only=True):
-    """`ResNet` of two blocks in each of four stages: 11 173 962 parameters for 10 classes."""
+    """`ResNet` of two blocks in each of four stages: 11 173 962 parameters for 10 classes.
+
+    Raises:
+        ValueError: as `ResNet`.
+    """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
 
 
 class ResNet34(ResNet, kw_only=True):
-    """`ResNet` of 3, 4, 6 and 3 blocks: 21 282 122 parameters for 10 classes."""
+    """`ResNet` of 3, 4, 6 and 3 blocks: 21 282 122 parameters for 10 classes.
+
+    Raises:
+        ValueError: as `ResNet`.
+    """
 
     blocks: tuple[int, ...] = (3, 4, 6, 3)

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .._checks import check_finite, check_in_range, check_labels, check_size, check_square
+from .._checks import (
+    check_finite,
+    check_in_range,
+    check_labels,
+    check_size,
+    check_square,
+    real_array,
+)
 from .._typing import ArrayLike
 from ._labels import NoisyLabels, draw, generator, make
 
@@ -132,7 +139,7 @@ def _pairs(mapping: Mapping[int, int] | Sequence[int], num_classes: int) -> dict
 
 def _check_transition(transition: ArrayLike) -> np.ndarray:
     check_square("transition", transition)
-    matrix = np.asarray(transition, np.float64)
+    matrix = real_array("transition", transition).astype(np.float64)
     check_size("the number of classes in transition", len(matrix), 2)
     check_finite("transition", matrix)
     sums = matrix.sum(axis=1)

@@ -15,7 +15,8 @@ def air_profile(result: Any, *, num_points: int | None = None, ax: Axes | None =
 
     Args:
         result: an `AIRProfile` or an `AIRAnalysis`.
-        num_points: n, for the k/n line; known for an analysis, else the rank is taken.
+        num_points: n, for the k/n line of a profile that does not hold what is expected of
+            isotropic noise (of an old file); known for an analysis, else the rank is taken.
         ax: axes to draw on; default new ones.
 
     Returns:
@@ -25,11 +26,15 @@ def air_profile(result: Any, *, num_points: int | None = None, ax: Axes | None =
     num_points = getattr(result, "num_points", num_points)
     profile = getattr(result, "profile", result)
     signal, noise = np.asarray(profile.cumulative_signal), np.asarray(profile.cumulative_noise)
-    n = num_points or len(signal)
     rank = np.arange(1, len(signal) + 1)
+    even, label = profile.expected_noise, "isotropic noise"
+    if even is None:
+        even, label = rank / (num_points or len(signal)), "k / n"
+    elif float(profile.taken) == 0.0:
+        label = "k / n"
     ax.semilogx(rank, signal, color=SIGNAL, linewidth=2, label="clean signal")
     ax.semilogx(rank, noise, color=NOISE, linewidth=2, label="label noise")
-    ax.semilogx(rank, rank / n, color=REFERENCE, linestyle="--", linewidth=1, label="k / n")
+    ax.semilogx(rank, even, color=REFERENCE, linestyle="--", linewidth=1, label=label)
     ax.fill_between(rank, noise, signal, color=SIGNAL, alpha=0.08, linewidth=0)
     ax.set_ylim(0, 1.02)
     return finish(

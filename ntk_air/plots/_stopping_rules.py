@@ -22,7 +22,8 @@ def stopping_rules(
 ) -> Axes:
     """The score of each rule over time, with the time that it chooses.
 
-    Scores are shifted and scaled: 0 at their least value, 1 before training.
+    Scores are shifted and scaled: 0 at their least value, 1 before training. Times at which a score
+    is not known are left open.
 
     Args:
         found: `StoppingTime` of each rule, on one grid of times.
@@ -35,7 +36,9 @@ def stopping_rules(
     ax = new_axes(ax)
     for one, color in zip(found, _COLORS, strict=False):
         times, score = np.asarray(one.times), np.asarray(one.score, np.float64)
-        score = (score - score.min()) / ((score[0] - score.min()) or 1.0)
+        known = np.flatnonzero(np.isfinite(score))
+        least, first = np.min(score[known], initial=np.inf), score[known[:1]].sum()
+        score = (score - least) / ((first - least) or 1.0)
         ax.plot(times, score, color=color, linewidth=1.4, label=one.rule.replace("_", " "))
         chosen = int(np.argmin(np.abs(times - float(one.time))))
         ax.plot(times[chosen], score[chosen], "o", color=color, markersize=6)

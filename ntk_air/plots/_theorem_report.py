@@ -30,7 +30,8 @@ def theorem_report(report: Any, *, ax: Axes | None = None) -> Axes:
     rows = _rows(report)
     ax = new_axes(ax)
     ax.set_axis_off()
-    ax.set_title(textwrap.fill(f"{report.name}: {report.verdict}", 90), fontsize=11, loc="left")
+    title = textwrap.fill(f"{report.name}: {report.verdict}", 90)
+    ax.set_title(title, fontsize=11, loc="left", parse_math=False)
     # Right edges of the columns, all in parts of the width: names, required, measured, verdict.
     columns = ((0.0, "left"), (0.70, "right"), (0.93, "right"), (1.0, "right"))
     height = 1.0 / (1 + sum(lines for _, lines, _ in rows))
@@ -41,7 +42,7 @@ def theorem_report(report: Any, *, ax: Axes | None = None) -> Axes:
             shade = color if last or color == REFERENCE else "black"
             ax.text(
                 x, y, text, ha=align, va="top", fontsize=8, color=shade,
-                weight="bold" if last else "normal",
+                weight="bold" if last else "normal", parse_math=False,
             )  # fmt: skip
         y -= lines * height
     return ax

@@ -33,6 +33,8 @@ def theorem_scaling(check: Any, *, ax: Axes | None = None) -> Axes:
         raise ValueError(f"check {check.name!r} has no sweep to draw, expected a fitted exponent.")
     ax = new_axes(ax)
     sizes, values = np.asarray(scaling.sizes), np.asarray(scaling.values)
+    if scaling.correction is not None:
+        values = values / np.asarray(scaling.correction)
     shown = np.isfinite(values) & (values > 0) & (sizes > 0)
     color = DISTILLED if check.holds else NOISE
     for seed in range(values.shape[1]):

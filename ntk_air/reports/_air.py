@@ -20,7 +20,11 @@ from ._html import heading, image, page, paragraph, percent, png, table
 
 @contextlib.contextmanager
 def output_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """`check_writable` around work: if it fails, a folder made for it does not stay behind."""
+    """`check_writable` around work: if it fails, a folder made for it does not stay behind.
+
+    Raises:
+        ValueError: if there is no way to write there.
+    """
     existed = Path(directory).exists()
     path = check_writable(directory)
     try:
@@ -47,6 +51,7 @@ def write_air_report(analysis: AIRAnalysis, directory: str | os.PathLike[str]) -
 
     Raises:
         ValueError: if the folder cannot be written.
+        TypeError: if the analysis holds what no file can.
     """
     directory = check_writable(directory)
     numbers = summary(analysis)

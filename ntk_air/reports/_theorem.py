@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from .. import plots
 from .._files import check_writable
 from .._results import save
+from .._text import markdown
 from ..theory import TheoremReport
 
 
@@ -25,10 +27,13 @@ def write_theorem_report(
         The path of the Markdown, which shows the figure.
 
     Raises:
-        ValueError: if the folder cannot be written.
+        ValueError: if the folder cannot be written, or the name is none of a file.
+        TypeError: if the report holds what no file can.
     """
     folder = check_writable(directory)
-    text = report.to_markdown() + f"\n![{report.name}]({name}.png)\n"
+    if Path(name).name != name:
+        raise ValueError(f"name is {name!r}, expected that of a file, without a folder.")
+    text = report.to_markdown() + f"\n![{markdown(report.name)}]({quote(name)}.png)\n"
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     (folder / f"{name}.json").write_text(report.to_json(), encoding="utf-8")
     plots.theorem_figure(report).savefig(folder / f"{name}.png")

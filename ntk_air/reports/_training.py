@@ -50,6 +50,7 @@ def write_training_report(
 
     Raises:
         ValueError: if the folder cannot be written.
+        TypeError: if a result holds what no file can.
     """
     folder = check_writable(directory)
     loss = np.asarray(result.history.loss)

@@ -1,6 +1,6 @@
 """Spectra: eigensystems of kernels, projections onto them, and AIR profiles."""
 
-from ._eigensystem import Eigensystem, eigendecompose, residual_norms
+from ._eigensystem import Eigensystem, eigendecompose
 from ._measures import (
     effective_dimension,
     kernel_target_alignment,
@@ -8,6 +8,7 @@ from ._measures import (
     supervision_complexity,
 )
 from ._profile import AIRProfile, air_profile, project, resolve_retention, retention_of
+from ._residuals import residual_norms
 
 __all__ = [
     # eigensystems

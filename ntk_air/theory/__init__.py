@@ -16,6 +16,7 @@ from ._overfitting_distance import check_overfitting_distance
 from ._report import Check, Scaling, TheoremReport, TheoremViolationError
 from ._scaling import PowerLaw, power_law
 from ._self_distillation import check_self_distillation
+from ._self_distillation_law import ConvergenceBound, convergence_bound
 from ._supervision_complexity import check_supervision_complexity
 from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
 
@@ -40,6 +41,9 @@ __all__ = [
     "TheoremViolationError",
     "PowerLaw",
     "power_law",
+    # formulas
+    "convergence_bound",
+    "ConvergenceBound",
     # data model and network
     "measure_clusterability",
     "Clusterability",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
@@ -43,7 +44,9 @@ class Cells:
     """Runs the cells of one report, a call of a function each; a context manager.
 
     A cell is found again by a digest of its function and arguments (see `_content`), so a folder
-    may hold cells of several reports and settings. A cell is a file of `ntk_air.save`.
+    may hold cells of several reports and settings. A cell is a file of `ntk_air.save`, which says
+    inside whose it is: one that was renamed or copied to the name of another is refused. Cells
+    written before they said so are computed again, with a warning.
     """
 
     def __init__(self, count: int, checkpoint: str | os.PathLike[str] | None, progress: bool):
@@ -80,22 +83,34 @@ class Cells:
 
     def _found(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         assert self._folder is not None
-        name = function.__name__.strip("_")
-        path = self._folder / f"{name}-{digest(function, arguments)}.ntkair"
-        if path.exists():
-            return _read(path)
+        name = f"{function.__name__.strip('_')}-{digest(function, arguments)}"
+        path = self._folder / f"{name}.ntkair"
+        if path.exists() and (stored := _read(path, name)):
+            return stored[0]
         value = function(*arguments)
-        save(_pack(value), path)
+        save({"cell": name, "value": _pack(value)}, path)
         return value
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, name: str) -> tuple[Any] | None:
+    """The value of a cell; None where it does not say whose it is."""
     try:
+        stored = load(path)
+        if not (isinstance(stored, dict) and stored.keys() == {"cell", "value"}):
+            warnings.warn(
+                f"the stored cell {path} does not say whose it is, as those of earlier versions; "
+                "it is computed again.",
+                stacklevel=2,
+            )
+            return None
+        if stored["cell"] != name:
+            raise ValueError(f"it is the cell {stored['cell']!r}")
         with double_precision():  # else float64 arrays of JAX would come back as float32
-            return _unpack(load(path))
+            return (_unpack(stored["value"]),)
     except Exception as error:
         raise ValueError(
-            f"the stored cell {path} is damaged ({error}); delete it, and it is computed again."
+            f"the stored cell {path} is damaged or that of another computation ({error}); delete "
+            "it, and it is computed again."
         ) from error
 
 

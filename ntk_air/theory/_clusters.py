@@ -24,8 +24,9 @@ class ClusterGeometry:
         label_gap: delta, the smallest distance between labels of two classes; infinite with one.
         label_error: ||observed - clean||_2 / sqrt(n): 2 sqrt(rho) for labels +-1.
         average_error: ||cluster average of observed - clean||_2 / sqrt(n): 2 rho for labels +-1
-            with equally many wrong ones in each cluster. No early stopping gets below it where
-            clusters are points (epsilon_0 = 0).
+            with equally many wrong ones in each cluster. Monotone gradient descent (learning rate
+            x lambda_1 <= 1, no momentum), however stopped, does not get below it where clusters are
+            points (epsilon_0 = 0); momentum and larger steps do.
         average_margin: smallest clean label x cluster average: 1 - 2 rho for labels +-1.
         max_input_norm: the largest input norm; the model asks for 1.
     """

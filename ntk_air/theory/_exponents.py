@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ._report import Check, Scaling
-from ._scaling import TOLERANCE, PowerLaw, power_law
+from ._scaling import PowerLaw, power_law
+
+ROUND_OFF = 1e-4
+"""Distance from its interval at which an exponent counts as inside: runs in float32 leave less."""
+
+RESOLUTION = 0.5
+"""Largest half-width of an interval that decides: a wider one holds both 0 and a half."""
 
 
 def scaling_check(
-    name: str, quantity: str, size: str, sizes: Any, values: Any, predicted: float
+    name: str,
+    quantity: str,
+    size: str,
+    sizes: Any,
+    values: Any,
+    predicted: float,
+    *,
+    correction: Any = 1.0,
+    because: str = "",
+    next_order: float | None = None,
+    replicates: bool = False,
 ) -> Check:
-    """The fitted exponent is the predicted one within `TOLERANCE`.
+    """The interval of the fitted exponent holds the predicted one.
 
     Args:
         name: a few words.
@@ -23,52 +40,113 @@ def scaling_check(
         values: (W, S), one column per seed, each with its own constant in the fit. Values that no
             power law can follow, such as those of a run that diverged, fail the check.
         predicted: the exponent.
+        correction: (W,), (W, S) or a number: derived factor by which the values leave the power
+            law at these sizes; the law is fitted to values / correction.
+        because: the correction in symbols.
+        next_order: q of a derived next term x^(predicted + q), see `power_law`.
+        replicates: columns are independent draws at every size and share one constant.
     """
-    scaling, law = _measured(quantity, size, sizes, values, predicted)
+    scaling, law = _measured(
+        quantity, size, sizes, values, predicted, correction, next_order, replicates
+    )
+    law_text = f"{quantity}{f' / {because}' if because else ''} ~ {size}^{_exponent(predicted)}"
+    if next_order is not None:
+        law_text += f" (1 + c {size}^{_exponent(next_order)})"
     return Check(
         name=name,
-        statement=f"{quantity} ~ {size}^{_exponent(predicted)}: fitted exponent with 95 % interval",
-        required=f"{predicted:g} +- {TOLERANCE:g}",
+        statement=f"{law_text}: in the 95 % interval of the fitted exponent",
+        required=predicted,
         measured=str(law),
-        holds=isinstance(law, PowerLaw) and abs(law.exponent - predicted) <= TOLERANCE,
+        holds=isinstance(law, PowerLaw)
+        and law.low - ROUND_OFF <= predicted <= law.high + ROUND_OFF,
         scaling=scaling,
     )
 
 
 def decay_check(
-    name: str, quantity: str, size: str, sizes: Any, values: Any, bound: float
+    name: str,
+    quantity: str,
+    size: str,
+    sizes: Any,
+    values: Any,
+    bound: float,
+    verb: str = "falling",
+    replicates: bool = False,
 ) -> Check:
-    """The fitted exponent is at most ``bound`` + `TOLERANCE`: an upper bound may decay faster."""
-    scaling, law = _measured(quantity, size, sizes, values, bound)
+    """The exponent may be at most ``bound``: the lower end of its interval is not above it.
+
+    Args:
+        name: a few words.
+        quantity: what is measured, in symbols.
+        size: what is varied, in symbols.
+        sizes: (W,) or (W, S).
+        values: (W, S), as in `scaling_check`.
+        bound: the largest exponent that the theorem allows.
+        verb: how the quantity moves.
+        replicates: as in `scaling_check`.
+    """
+    scaling, law = _measured(quantity, size, sizes, values, bound, 1.0, None, replicates)
     return Check(
         name=name,
-        statement=f"{quantity} at least as fast as {size}^{_exponent(bound)}: fitted exponent with "
-        "95 % interval",
-        required=f"<= {bound:g} + {TOLERANCE:g}",
+        statement=f"{quantity} {verb} at least as fast as {size}^{_exponent(bound)}: lower end of "
+        "the 95 % interval of the fitted exponent",
+        required=f"<= {bound:g}",
         measured=str(law),
-        holds=isinstance(law, PowerLaw) and law.exponent <= bound + TOLERANCE,
+        holds=isinstance(law, PowerLaw) and law.low <= bound + ROUND_OFF,
         scaling=scaling,
     )
 
 
+def resolution_check(conclusions: Sequence[Check]) -> Check:
+    """The assumption that intervals are narrow enough: a wide one holds any exponent.
+
+    Args:
+        conclusions: of which those with a sweep are looked at. A sweep that follows no power law
+            is a finding of its own, and no interval is asked of it.
+    """
+    reaches = [(c.scaling.high - c.scaling.low) / 2 for c in conclusions if c.scaling is not None]
+    widest = max((r for r in reaches if not np.isnan(r)), default=0.0)
+    return Check(
+        name="exponents are resolved",
+        statement="half-width of every 95 % interval of an exponent",
+        required=RESOLUTION,
+        measured=widest,
+        holds=widest <= RESOLUTION,
+    )
+
+
 def _measured(
-    quantity: str, size: str, sizes: Any, values: Any, predicted: float
+    quantity: str,
+    size: str,
+    sizes: Any,
+    values: Any,
+    predicted: float,
+    correction: Any,
+    next_order: float | None,
+    replicates: bool,
 ) -> tuple[Scaling, PowerLaw | str]:
     values = np.asarray(values, np.float64)
     sizes = np.asarray(sizes, np.float64)
     sizes = np.broadcast_to(sizes.reshape(len(values), -1), values.shape).copy()
-    seeds = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    seeds = np.broadcast_to(0 if replicates else np.arange(values.shape[1]), values.shape)
+    factor = np.asarray(correction, np.float64)
+    factor = np.broadcast_to(factor[:, None] if factor.ndim == 1 else factor, values.shape)
     law: PowerLaw | str = "no power law: a size or value is zero, negative or not finite"
-    if np.isfinite(values).all() and (values > 0).all() and (sizes > 0).all():
-        law = power_law(sizes.ravel(), values.ravel(), seeds.ravel())
-    fitted = law.exponent if isinstance(law, PowerLaw) else np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fitted = values / factor
+    if np.isfinite(fitted).all() and (fitted > 0).all() and (sizes > 0).all():
+        law = power_law(sizes.ravel(), fitted.ravel(), seeds.ravel(), next_order=next_order)
+    known = isinstance(law, PowerLaw)
     return Scaling(
         quantity=quantity,
         size=size,
         predicted=predicted,
-        fitted=fitted,
+        fitted=law.exponent if known else np.nan,
         sizes=sizes,
         values=values,
+        low=law.low if known else np.nan,
+        high=law.high if known else np.nan,
+        correction=None if np.all(factor == 1.0) else factor.copy(),
     ), law
 
 

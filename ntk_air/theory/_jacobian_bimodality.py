@@ -10,7 +10,7 @@ import numpy as np
 
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
-from ._exponents import scaling_check
+from ._exponents import resolution_check, scaling_check
 from ._network_checks import (
     ClusterSpectrum,
     JacobianSplit,
@@ -97,11 +97,12 @@ def check_jacobian_bimodality(
                 cells.run(_case, seed, moved, spectrum, w, phi)
                 for seed, w in zip(chosen, weights, strict=True)
             ]
+    conclusions = _conclusions(cases, len(chosen))
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=_assumptions(cases, phi),
-        conclusions=_conclusions(cases, len(chosen)),
+        assumptions=(*_assumptions(cases, phi), resolution_check(conclusions)),
+        conclusions=conclusions,
         tables={"spectrum": tuple(_row(case) for case in cases)},
         histories={},
     )
@@ -207,6 +208,8 @@ def _conclusions(cases: Sequence[Case], num_seeds: int) -> tuple[Check, ...]:
             np.reshape([c.spectrum.geometry.radius for c in cases], (-1, num_seeds)),
             np.reshape([c.split.values[clusters] for c in cases], (-1, num_seeds)),
             1.0,
+            # phi'' moves J by O(epsilon_0^2) beside its first order.
+            next_order=1.0,
         ),
     )
 

@@ -14,7 +14,7 @@ from .._numerics import double_precision
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
 from ._clusters import measure_clusters
-from ._exponents import decay_check, scaling_check
+from ._exponents import decay_check, resolution_check, scaling_check
 from ._network_checks import unit_norm_check, worst
 from ._points import Points, as_points
 from ._report import Check, TheoremReport
@@ -75,7 +75,7 @@ def check_linearization(
         num_steps: T; time = learning_rate x step.
         learning_rate: of the loss summed over points; None is 1 / lambda_1(K_0) of each network.
         seeds: how many initialisations, or their seeds.
-        quick: at most 2 seeds, 100 steps, the first 4 widths.
+        quick: at most 100 steps, the first 4 widths.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
 
@@ -93,18 +93,19 @@ def check_linearization(
         widths, num_steps = tuple(widths)[:4], min(num_steps, 100)
     if len(set(widths)) < 3:
         raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
-    chosen = seed_list(seeds, 2 if quick else None)
+    chosen = seed_list(seeds)
     points = as_points(_default_data() if data is None else data)
     with Cells(len(widths), checkpoint, progress) as cells:
         cases = [
             cells.run(_cases, points, w, chosen, phi, num_steps, learning_rate) for w in widths
         ]
     flat = [case for row in cases for case in row]
+    conclusions = _conclusions(cases)
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=_assumptions(flat, points, phi),
-        conclusions=_conclusions(cases),
+        assumptions=(*_assumptions(flat, points, phi), resolution_check(conclusions)),
+        conclusions=conclusions,
         tables={"networks": tuple(_row(case) for case in flat)},
         histories={},
     )
@@ -213,6 +214,7 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
             widths,
             [[c.bound / c.scale**2 for c in row] for row in cases],
             -0.5,
+            replicates=True,
         ),
         decay_check(
             "scaling of the error with the width",
@@ -221,6 +223,7 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
             widths,
             [[c.error for c in row] for row in cases],
             -0.5,
+            replicates=True,
         ),
         decay_check(
             "scaling of the kernel's change with the width",
@@ -229,6 +232,7 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
             widths,
             [[c.kernel_change for c in row] for row in cases],
             -0.5,
+            replicates=True,
         ),
         Check(
             name="the linearised network predicts training",

@@ -29,11 +29,18 @@ class Problem(NamedTuple):
 
 
 class Risks(NamedTuple):
-    """Under the true distribution: mean loss, probability of error, mean |p - E[y | p]|."""
+    """Under the true distribution, with p = sigmoid(x w) and p* = P(y = 1 | x).
+
+    ``logistic`` is the mean loss, ``error`` the probability of an error, ``calibration`` the
+    calibration error C(w) = E |p - p*|^2 of arXiv:2502.13283, ``distance`` E |p - p*| and
+    ``undecided`` E min(p, 1 - p)^2, 0 for weights that have diverged.
+    """
 
     logistic: float
     error: float
     calibration: float
+    distance: float
+    undecided: float
 
 
 def draw(
@@ -78,6 +85,18 @@ def losses(signed: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.logaddexp(0.0, -(weights @ signed.T)).mean(1)
 
 
+def loss_bounds(signed: np.ndarray, direction: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Least L(u) + |u|^2 / (2 t) over u along a direction (d,), at each time (T,).
+
+    Gradient descent from 0 on a convex loss L with eta <= 1 / smoothness has L(w_t) at most that,
+    for every u.
+    """
+    sizes = np.geomspace(1e-3, 1e4, 400)
+    path = sizes[:, None] * direction / max(float(np.linalg.norm(direction)), 1e-300)
+    bounds = losses(signed, path)[:, None] + sizes[:, None] ** 2 / (2 * times)
+    return np.minimum(bounds.min(0), float(np.log(2)))
+
+
 def ridge_path(signed: np.ndarray, strengths: np.ndarray, tolerance: float = 1e-7) -> np.ndarray:
     """Minimisers (T, d) of mean loss + strength / 2 |u|^2, by Newton steps in the span of the data.
 
@@ -112,28 +131,55 @@ def _objective(features: np.ndarray, weights: np.ndarray, strength: float) -> fl
     return float(loss + 0.5 * strength * weights @ weights)
 
 
-def risks(problem: Problem, weights: np.ndarray, nodes: int = 60) -> Risks:
-    """Exact risks of weights (d,), by Gauss-Hermite quadrature over the two scores x w and x w*.
+def risks(problem: Problem, weights: np.ndarray) -> Risks:
+    """Exact risks of weights (d,), by quadrature over the two scores x w and x w*.
 
-    The scores are jointly Gaussian. The outer integral over x w runs on a fine grid, since the
-    decision jumps at 0; the inner one over x w* given x w is smooth.
+    The scores are jointly Gaussian: x w* given x w has mean slope x w and its own variance.
+    Uniform grids of standardised scores converge exponentially, as the integrands are analytic in
+    a strip around the real line; where sigmoid(x w) is nearly a step, it is between grid points.
     """
     own = float(np.sqrt(problem.variances @ weights**2))
     both = float(problem.variances @ (weights * problem.truth))
     true = float(problem.variances @ problem.truth**2)
-    points, mass = np.polynomial.hermite_e.hermegauss(nodes)
-    mass = mass / mass.sum()
-    grid = np.linspace(-8, 8, 2001)
-    density = np.exp(-(grid**2) / 2)
-    density /= density.sum()
+    # In units of x w over its deviation; without one, x w* is independent of it.
     slope = both / own if own > 0 else 0.0
-    spread = np.sqrt(max(true - slope**2, 0.0))
-    positive = special.expit(slope * grid[:, None] + spread * points) @ mass
-    scores = own * grid
+    spread = float(np.sqrt(max(true - slope**2, 0.0)))
+    # An even number: the step of sigmoid(x w) at 0, however steep, is half way between two points.
+    outer, density = _normal_grid(2000)
+    inner, mass = _normal_grid(_nodes(spread))
+    truth = special.expit(slope * outer[:, None] + spread * inner)
+    positive = truth @ mass
+    scores = own * outer
+    gaps = special.expit(scores)[:, None] - truth
     loss = positive * np.logaddexp(0, -scores) + (1 - positive) * np.logaddexp(0, scores)
-    error = np.where(scores >= 0, 1 - positive, positive)
+    error = np.where(scores > 0, 1 - positive, positive)
     return Risks(
         logistic=float(density @ loss),
-        error=float(density @ error),
-        calibration=float(density @ np.abs(special.expit(scores) - positive)),
+        error=float(density @ np.where(scores == 0, 0.5, error)),
+        calibration=float(density @ (gaps**2 @ mass)),
+        distance=float(density @ (np.abs(gaps) @ mass)),
+        undecided=float(density @ special.expit(-np.abs(scores)) ** 2),
     )
+
+
+def limit_calibration(problem: Problem) -> float:
+    """E min(p*, 1 - p*)^2: what C(w) of weights that grow without bound cannot get below.
+
+    Their p(w; x) goes to 0 or 1 at almost every x, and C(w) to the distance of p* from it.
+    """
+    true = float(np.sqrt(problem.variances @ problem.truth**2))
+    # The integrand has a corner at 0, where the grid converges like its spacing squared.
+    grid, mass = _normal_grid(20 * _nodes(true) + 1)
+    return float(mass @ special.expit(-np.abs(true * grid)) ** 2)
+
+
+def _nodes(spread: float) -> int:
+    """Points of a grid that resolves sigmoid(spread z): its poles are pi / spread away."""
+    return max(201, 2 * int(np.ceil(12 * spread)) + 1)  # odd: 0 is one of them
+
+
+def _normal_grid(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points on [-8, 8] and standard normal masses that sum to 1."""
+    grid = np.linspace(-8, 8, count)
+    density = np.exp(-(grid**2) / 2)
+    return grid, density / density.sum()

@@ -18,12 +18,20 @@ EARLY, LATE, DISTILLED = "early stopping", "gradient descent, last step", "self-
 
 
 class Outcome(NamedTuple):
-    """One seed and method: margins, certificate and test errors by distance from the centres."""
+    """One seed and method: margins, certificate and test errors by distance from the centres.
+
+    ``target_margin`` is the least clean margin of what self-distillation was trained towards, over
+    points and records of the last half of the steps, ``reachable`` the clean margin at which the
+    network linearised at initialisation, trained on these targets from half way on, would end;
+    both NaN for the other methods.
+    """
 
     seed: int
     method: str
     step: int
     margin: float
+    target_margin: float
+    reachable: float
     lipschitz: float
     local_slope: float
     certified: float
@@ -48,7 +56,8 @@ def run_seed(
     clean, observed = targets(data)
     inputs = jnp.asarray(data.inputs, jnp.result_type(float))
     weights = two_layer_init(jax.random.key(seed), width, inputs.shape[1])
-    rate = 1.0 / float(np.linalg.eigvalsh(np.asarray(two_layer_ntk(weights, inputs)))[-1])
+    values, vectors = np.linalg.eigh(np.asarray(two_layer_ntk(weights, inputs), np.float64))
+    rate = 1.0 / float(values[-1])
 
     def train(steps: int, alpha: Any, label_fn: Any) -> Any:
         return distillation.self_distill(
@@ -61,7 +70,8 @@ def run_seed(
             alpha=alpha,
             label_fn=label_fn,
             clean=clean,
-            record_every=log_spaced(num_steps) if steps == num_steps else max(steps, 1),
+            record_every=_records(num_steps) if steps == num_steps else max(steps, 1),
+            record_outputs=steps == num_steps,
         )
 
     plain = train(num_steps, 1.0, method[1])
@@ -69,12 +79,45 @@ def run_seed(
     stopped = plain if best == num_steps else train(best, 1.0, method[1])
     distilled = train(num_steps, *method)
     sets = _test_sets(data, distances, num_test, seed)
+    decay = np.clip(1 - rate * values, 0, 1), vectors
+    toward = _target_margins(distilled.history, clean, observed, method[1], decay)
+    unknown = (np.nan, np.nan)
     return [
-        _outcome(name, trained.params, data, sets, seed, step)
-        for name, trained, step in (
-            (EARLY, stopped, best), (LATE, plain, num_steps), (DISTILLED, distilled, num_steps),
+        _outcome(name, trained.params, data, sets, seed, step, margins)
+        for name, trained, step, margins in (
+            (EARLY, stopped, best, unknown), (LATE, plain, num_steps, unknown),
+            (DISTILLED, distilled, num_steps, toward),
         )
     ]  # fmt: skip
+
+
+def _records(num_steps: int) -> list[int]:
+    """Steps spaced by a constant factor, and twenty of the last half."""
+    late = np.linspace(num_steps / 2, num_steps, 20).round()
+    return sorted({*log_spaced(num_steps), *(int(s) for s in late if s >= 1)})
+
+
+def _target_margins(
+    history: Any,
+    clean: np.ndarray,
+    observed: np.ndarray,
+    label_fn: Any,
+    decay: tuple[np.ndarray, np.ndarray],
+) -> tuple[float, float]:
+    """Least clean margin of the targets of the last half, and the one that its steps reach.
+
+    ``decay`` are the factors 1 - eta lambda of a step and the kernel's eigenvectors.
+    """
+    steps, alpha = np.asarray(history.step), np.asarray(history.alpha, np.float64)
+    outputs = np.asarray(history.outputs, np.float64)
+    late = np.flatnonzero(steps >= steps[-1] / 2)
+    targets_ = [
+        alpha[i] * observed + (1 - alpha[i]) * np.asarray(label_fn(outputs[i])) for i in late
+    ]
+    factors, vectors = decay
+    left = factors[:, None] ** (steps[-1] - steps[late[0]])
+    end = targets_[-1] + vectors @ (left * (vectors.T @ (outputs[late[0]] - targets_[-1])))
+    return min(float(np.min(clean * t)) for t in targets_), float(np.min(clean * end))
 
 
 def _test_sets(
@@ -99,6 +142,7 @@ def _outcome(
     sets: list[tuple[np.ndarray, np.ndarray]],
     seed: int,
     step: int,
+    margins_ahead: tuple[float, float],
 ) -> Outcome:
     clean = np.asarray(data.clean, np.float64)[:, 0]
     inputs = np.asarray(data.inputs, np.float64)
@@ -119,6 +163,8 @@ def _outcome(
         method=method,
         step=step,
         margin=float(margins.min()),
+        target_margin=margins_ahead[0],
+        reachable=margins_ahead[1],
         lipschitz=lipschitz,
         local_slope=_slope(weights, inputs),
         certified=float(margins.min() / lipschitz),

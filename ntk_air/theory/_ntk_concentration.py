@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from ._activations import Activation, find_activation
 from ._cells import Cells
 from ._cluster_kernel import cluster_kernel
-from ._exponents import scaling_check
+from ._exponents import resolution_check, scaling_check
 from ._points import Points, as_points
 from ._report import Check, TheoremReport
+from ._scaling import CONFIDENCE
 from ._seeds import seed_list
 from ._two_layer_training import draw, jacobian_gram
 
@@ -79,6 +81,18 @@ def check_ntk_concentration(
         limit = cells.run(_limit, points, phi, num_samples)
         cases = [cells.run(_cases, points, width, chosen, phi, *limit) for width in widths]
     flat = [case for row in cases for case in row]
+    conclusions = (
+        scaling_check(
+            "scaling with the width",
+            "|K_W - Sigma|_F / |Sigma|_F",
+            "width",
+            widths,
+            [[c.deviation for c in row] for row in cases],
+            -0.5,
+            replicates=True,
+        ),
+        _variance_check(flat),
+    )
     return TheoremReport(
         name=NAME,
         source=SOURCE,
@@ -90,18 +104,9 @@ def check_ntk_concentration(
                 measured="unknown" if np.isnan(phi.max_slope) else phi.max_slope,
                 holds=bool(np.isfinite(phi.max_slope)),
             ),
+            resolution_check(conclusions),
         ),
-        conclusions=(
-            scaling_check(
-                "scaling with the width",
-                "|K_W - Sigma|_F / |Sigma|_F",
-                "width",
-                widths,
-                [[c.deviation for c in row] for row in cases],
-                -0.5,
-            ),
-            _variance_check(flat),
-        ),
+        conclusions=conclusions,
         tables={"kernels": tuple(_row(case) for case in flat)},
         histories={},
     )
@@ -144,13 +149,13 @@ def _cases(
 def _variance_check(cases: Sequence[Case]) -> Check:
     ratios = np.asarray([c.relative for c in cases])
     mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / len(ratios) ** 0.5)
+    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(ratios) - 1)) * error
     return Check(
         name="constant",
-        statement="mean of width |K_W - Sigma|_F^2 / its expectation is 1 within four standard "
-        f"errors of {error:.3f}",
-        required=f"1 +- {4 * error:.3f}",
-        measured=mean,
-        holds=bool(abs(mean - 1) <= 4 * error),
+        statement="mean of width |K_W - Sigma|_F^2 / its expectation, with 95 % interval, is 1",
+        required=1.0,
+        measured=f"{mean:.3f} in [{mean - reach:.3f}, {mean + reach:.3f}]",
+        holds=bool(abs(mean - 1) <= reach),
     )
 
 

@@ -6,17 +6,19 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+from .._numerics import double_precision
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
 from ._clusters import ClusterGeometry, measure_clusters
-from ._exponents import scaling_check
+from ._exponents import decay_check, resolution_check, scaling_check
 from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
 from ._points import Points, as_points, contract, corrupt
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
-from ._two_layer_training import draw, interpolate
+from ._two_layer_training import draw, interpolate, jacobian_gram, outputs
 
 NAME = "Fitting wrong labels takes a distance of order delta / epsilon_0 from initialisation"
 SOURCE = "arXiv:1903.11680, distance to overfit, up to constants; the constant-free bound derived"
@@ -31,8 +33,10 @@ FITTED = 1e-6
 class Case(NamedTuple):
     """One network that fits its labels.
 
-    ``pairs`` is how many pairs of a cluster carry different labels, ``informative`` for how many of
-    them the bound on the distance is positive, ``bound`` the largest of these bounds.
+    ``linear`` is the distance to the nearest weights at which the network linearised at
+    initialisation fits. ``pairs`` is how many pairs of a cluster carry different labels,
+    ``informative`` for how many of them the bound on the distance is positive, ``bound`` the
+    largest of these bounds.
     """
 
     sweep: str
@@ -40,6 +44,7 @@ class Case(NamedTuple):
     geometry: ClusterGeometry
     error: float
     distance: float
+    linear: float
     pairs: int
     informative: int
     bound: float
@@ -68,9 +73,10 @@ def check_overfitting_distance(
     every two points of a cluster ||W - W_0||_F >= |f(x_i) - f(x_j)| / (sup|phi'| ||x_i - x_j||) -
     ||W_0||_2, where fitted labels differ by delta or more. Up to constants (the paper), with a
     fraction rho of the labels of each cluster wrong, the distance is of order sqrt(rho n / K) delta
-    / epsilon_0; the exponents -1 in epsilon_0 and 1/2 in rho are fitted. The second is exact for
-    rho -> 0: a share of the wrong labels lies along the cluster's mean, which leaves
-    sqrt(rho (1 - rho)), of exponent 0.47 up to rho = 0.1.
+    / epsilon_0 or more. For the network linearised at initialisation the exponents -1 in
+    epsilon_0 and, as a share rho of the wrong labels lies along the clusters' means, that of
+    sqrt(rho (1 - rho)) are derived; the network's own distance grows at least as fast: so far from
+    initialisation its curvature costs more the farther it goes.
 
     The network that is tested is the nearest that fits: Gauss-Newton steps of least norm from
     initialisation, in float64. What holds for it is the hardest case of what holds for all.
@@ -119,11 +125,12 @@ def check_overfitting_distance(
         by_rate = [[fitted(share, *start) for start in starts] for share in rate_factors]
     every = [case for row in by_radius for case in row]
     every += [case for row in by_rate for draws in row for case in draws]
+    conclusions = _conclusions(every, by_radius, by_rate)
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=_assumptions(every, spreads, phi),
-        conclusions=_conclusions(every, by_radius, by_rate),
+        assumptions=(*_assumptions(every, spreads, phi), resolution_check(conclusions)),
+        conclusions=conclusions,
         tables={"networks": tuple(_row(case) for case in every)},
         histories={},
     )
@@ -156,10 +163,23 @@ def _case(sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activ
         geometry=measure_clusters(points),
         error=fitted.error,
         distance=float(np.linalg.norm(fitted.weights - weights)),
+        linear=_linear_distance(points.inputs, targets, weights, phi),
         pairs=len(first),
         informative=int(np.sum(bounds > 0)),
         bound=float(bounds.max(initial=-np.inf)),
     )
+
+
+def _linear_distance(
+    inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, phi: Activation
+) -> float:
+    """sqrt(r^T K_0^{-1} r), r = target - f_0: the least-norm solution of J dW = r."""
+    with double_precision():
+        initial = outputs(jnp.asarray(weights), jnp.asarray(inputs), phi)
+    residual = targets - np.asarray(initial, np.float64)
+    kernel = jacobian_gram(weights, inputs, inputs, phi)
+    solution = np.linalg.lstsq(kernel, residual, rcond=None)[0]
+    return float(np.sqrt(max(residual @ solution, 0.0)))
 
 
 def _spread(points: Points, weights: np.ndarray, phi: Activation) -> float:
@@ -217,6 +237,8 @@ def _conclusions(
     by_rate: Sequence[Sequence[Sequence[Case]]],
 ) -> tuple[Check, ...]:
     ratio = worst([c.ratio for c in every])
+    radii = [[c.geometry.radius for c in row] for row in by_radius]
+    rates = np.array([[draws[0].geometry.noise_rate for draws in row] for row in by_rate])
     return (
         Check(
             name="bound of every conflicting pair",
@@ -226,22 +248,51 @@ def _conclusions(
             measured=ratio,
             holds=ratio <= 1,
         ),
-        scaling_check(
+        decay_check(
             "scaling with the radius",
             "|W - W_0|",
             "epsilon_0",
-            [[c.geometry.radius for c in row] for row in by_radius],
+            radii,
             [[c.distance for c in row] for row in by_radius],
             -1.0,
+            "growing",
         ),
         scaling_check(
-            "scaling with the noise rate",
-            "|W - W_0|",
-            "rho",
-            [[draws[0].geometry.noise_rate for draws in row] for row in by_rate],
-            [[np.sqrt(np.mean([c.distance**2 for c in d])) for d in row] for row in by_rate],
-            0.5,
+            "scaling of the linearised network's distance",
+            "sqrt((observed - f_0)^T K_0^-1 (observed - f_0))",
+            "epsilon_0",
+            radii,
+            [[c.linear for c in row] for row in by_radius],
+            -1.0,
+            # Parts along the cluster means and the curvature of phi, of relative order epsilon_0.
+            next_order=1.0,
         ),
+        decay_check(
+            "scaling with the noise rate",
+            "|W - W_0| / sqrt(1 - rho)",
+            "1 / rho",
+            1 / rates,
+            _rms(by_rate, "distance") / np.sqrt(1 - rates),
+            -0.5,
+        ),
+        scaling_check(
+            "scaling of the linearised network's distance with the noise rate",
+            "sqrt((observed - f_0)^T K_0^-1 (observed - f_0))",
+            "rho",
+            rates,
+            _rms(by_rate, "linear"),
+            0.5,
+            # A share rho of the wrong labels' energy lies along their clusters' means.
+            correction=np.sqrt(1 - rates),
+            because="sqrt(1 - rho)",
+        ),
+    )
+
+
+def _rms(by_rate: Sequence[Sequence[Sequence[Case]]], field: str) -> np.ndarray:
+    """Root mean square over the draws of wrong labels, one row per rate, one column per seed."""
+    return np.array(
+        [[np.sqrt(np.mean([getattr(c, field) ** 2 for c in d])) for d in row] for row in by_rate]
     )
 
 

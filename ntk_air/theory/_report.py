@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._results import result, static
+from .._text import markdown, plain
 
 
 class TheoremViolationError(AssertionError):
@@ -27,6 +28,10 @@ class Scaling:
             values follow no power law.
         sizes: (W, S).
         values: (W, S), one column per seed.
+        low: lower end of the 95 % interval of the exponent; NaN as above.
+        high: upper end.
+        correction: (W, S) derived factor by which the values leave the power law at these sizes,
+            taken out before the fit; None where there is none.
     """
 
     quantity: str = static()
@@ -35,6 +40,9 @@ class Scaling:
     fitted: float = static()
     sizes: np.ndarray
     values: np.ndarray
+    low: float = static(default=math.nan)
+    high: float = static(default=math.nan)
+    correction: np.ndarray | None = None
 
 
 @result
@@ -103,7 +111,11 @@ class TheoremReport:
         return int(self.verdict == "violated")
 
     def raise_if_violated(self) -> None:
-        """Raises TheoremViolationError if a conclusion fails while the assumptions hold."""
+        """Raises TheoremViolationError if a conclusion fails while the assumptions hold.
+
+        Raises:
+            TheoremViolationError: if a conclusion fails while all assumptions hold.
+        """
         if self.verdict != "violated":
             return
         failed = "; ".join(
@@ -114,8 +126,12 @@ class TheoremReport:
         raise TheoremViolationError(f"{self.name} ({self.source}) is violated: {failed}.")
 
     def to_markdown(self) -> str:
-        """The report as Markdown: verdict, assumptions, conclusions and tables."""
-        parts = [f"## {self.name}", f"Source: {self.source}", f"Verdict: **{self.verdict}**"]
+        """The report as Markdown: verdict, assumptions, conclusions and tables.
+
+        Names and cells are words, whatever they hold: none becomes a tag, a link or a cell more.
+        """
+        name, source = markdown(self.name), markdown(self.source)
+        parts = [f"## {name}", f"Source: {source}", f"Verdict: **{self.verdict}**"]
         for title, checks in (("Assumptions", self.assumptions), ("Conclusions", self.conclusions)):
             rows = [
                 {
@@ -129,7 +145,7 @@ class TheoremReport:
             ]
             parts += [f"### {title}", _markdown_table(rows)]
         for title, rows in self.tables.items():
-            parts += [f"### {title.capitalize()}", _markdown_table(rows)]
+            parts += [f"### {markdown(title.capitalize())}", _markdown_table(rows)]
         return "\n\n".join(parts) + "\n"
 
     def to_json(self) -> str:
@@ -144,24 +160,12 @@ class TheoremReport:
             "conclusions": [_fields(check) for check in self.conclusions],
             "tables": {k: [dict(row) for row in rows] for k, rows in self.tables.items()},
         }
-        return json.dumps(_plain(document), indent=1, allow_nan=False, ensure_ascii=False)
+        return json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False)
 
 
 def _fields(check: Check) -> dict[str, Any]:
     names = ("name", "statement", "required", "measured", "holds")
     return {name: getattr(check, name) for name in names}
-
-
-def _plain(value: Any) -> Any:
-    """Python numbers and strings only, as JSON knows them."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, str | bool | int) or value is None:
-        return value
-    value = np.asarray(value).item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: Any) -> str:
@@ -175,9 +179,8 @@ def _text(value: Any) -> str:
 def _markdown_table(rows: Any) -> str:
     if not rows:
         return "(none)"
-    # A bar inside a cell would end it: norms are written with escaped bars.
     columns = list(rows[0])
     cells = [columns, *([_text(row[c]) for c in columns] for row in rows)]
-    lines = ["| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in cells]
+    lines = ["| " + " | ".join(map(markdown, line)) + " |" for line in cells]
     lines.insert(1, "|" + " --- |" * len(columns))
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,11 @@ import numpy as np
 from .. import distillation
 from .._numerics import double_precision
 from ..distillation import History
+from ..distillation._alpha import as_schedule
 from ._cells import Cells
+from ._self_distillation_controls import CONTROL_STEPS, RIGHT, Control, control_schedules, judge
+from ._self_distillation_first_steps import first_steps_deviation
+from ._self_distillation_law import outputs_by_law, recursion_residual, settled_step
 from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
 
 GRADIENT_DESCENT = "gradient descent"
@@ -21,6 +26,10 @@ TOO_EARLY = "constant alpha 0.5"
 
 LIMIT_ALPHA = 0.25
 """Weight at which the constant-alpha limit is tested; below 1/2, so that h(y + alpha noise) = y."""
+CHECKED_STEPS = 2000
+"""Steps in function space that are held against the algorithm one by one."""
+EVERY_STEP = 1000
+"""Steps up to which a self-distilling network is recorded at every one, later at every tenth."""
 
 
 class Plan(NamedTuple):
@@ -47,20 +56,45 @@ class Start(NamedTuple):
     initial: np.ndarray
 
 
+class End(NamedTuple):
+    """What the theorem predicts of a run from its own s_0: distance per root-n, least y f."""
+
+    distance: float
+    margin: float
+
+
+class Linear(NamedTuple):
+    """One initialisation in function space.
+
+    ``descent`` and ``distilled`` are recorded at every step; ``end`` is None if h(f) = y never
+    settles. ``residual`` is the largest deviation of a step from the algorithm's,
+    ``limit_deviation`` and ``limit_label`` those of the constant-alpha run from its closed form and
+    of its labels from y, per root-n.
+    """
+
+    descent: History
+    distilled: History
+    end: End | None
+    residual: float
+    limit_deviation: float
+    limit_label: float
+
+
 class SeedRuns(NamedTuple):
     """Everything measured from one initialisation.
 
-    ``network`` maps the method to its history, ``drift`` to the relative change of its kernel.
-    ``function_gd`` and ``function_sd`` are recorded at every step. ``limit_deviation`` is the
-    largest deviation of the constant-alpha run from its closed form.
+    ``network`` maps the method to its history, ``drift`` to the relative change of its kernel;
+    ``end`` is of the self-distilling network, ``probe`` the relative deviation of its first steps
+    from those of the algorithm. ``controls`` are in function space.
     """
 
     start: Start
     network: dict[str, History]
     drift: dict[str, float]
-    function_gd: History
-    function_sd: History
-    limit_deviation: float
+    end: End | None
+    probe: float
+    linear: Linear
+    controls: tuple[Control, ...]
 
 
 def prepare(plan: Plan, seed: int) -> Start:
@@ -78,22 +112,28 @@ def run_seed(plan: Plan, start: Start, cells: Cells) -> SeedRuns:
     """Trains the network by every method, and its linearisation by two of them."""
     trained = {name: cells.run(_train, plan, start, name) for name in _methods(plan)}
     return SeedRuns(
-        start,
-        {name: history for name, (history, _) in trained.items()},
-        {name: drift for name, (_, drift) in trained.items()},
-        *cells.run(_linearised, plan, start),
+        start=start,
+        network={name: history for name, (history, _, _) in trained.items()},
+        drift={name: drift for name, (_, drift, _) in trained.items()},
+        end=trained[SELF_DISTILLATION][2],
+        probe=cells.run(
+            first_steps_deviation, plan.data, plan.label_fn, start.weights, start.learning_rate
+        ),
+        linear=cells.run(_linearised, plan, start),
+        controls=cells.run(_controls, plan, start) if plan.controls else (),
     )
 
 
 def cells_of_seed(plan: Plan) -> int:
     """How many cells `run_seed` runs."""
-    return len(_methods(plan)) + 1
+    return len(_methods(plan)) + 2 + bool(plan.controls)
 
 
-def _train(plan: Plan, start: Start, method: str) -> tuple[History, float]:
-    """History of the network, and the relative change of its kernel."""
+def _train(plan: Plan, start: Start, method: str) -> tuple[History, float, End | None]:
+    """History of the network, the relative change of its kernel, and what its end should be."""
     clean, observed = targets(plan.data)
     alpha, label_fn = _methods(plan)[method]
+    distilled = method == SELF_DISTILLATION
     trained = distillation.self_distill(
         two_layer_apply,
         start.weights,
@@ -104,17 +144,88 @@ def _train(plan: Plan, start: Start, method: str) -> tuple[History, float]:
         alpha=alpha,
         label_fn=label_fn,
         clean=clean,
-        record_every=log_spaced(plan.num_steps),
+        record_every=(dense if distilled else log_spaced)(plan.num_steps),
+        record_outputs=distilled,
     )
     moved = _kernel(trained.params, plan.data.inputs) - start.kernel
-    return trained.history, float(np.linalg.norm(moved) / np.linalg.norm(start.kernel))
+    drift = float(np.linalg.norm(moved) / np.linalg.norm(start.kernel))
+    history, end = trained.history, None
+    first = settled_step(history) if distilled else None
+    if first is not None and history.outputs is not None:
+        outputs = np.asarray(history.outputs)[np.asarray(history.step) == first][0]
+        end = _end(plan, start, outputs, weights_of_steps(plan, history)[first:])
+    return dataclasses.replace(history, outputs=None), drift, end
 
 
-def _linearised(plan: Plan, start: Start) -> tuple[History, History, float]:
-    """Gradient descent and self-distillation in function space, and the limit's deviation."""
-    function_gd = _function_space(plan, start, 1.0, start.initial)
-    function_sd = _function_space(plan, start, plan.alpha, start.initial)
-    return function_gd, function_sd, _limit_deviation(plan, start)
+def _end(plan: Plan, start: Start, outputs: np.ndarray, alpha: np.ndarray) -> End:
+    clean, observed = targets(plan.data)
+    rates = start.learning_rate * start.eigenvalues
+    last = outputs_by_law(
+        rates, start.eigenvectors, np.asarray(outputs, np.float64), alpha[:-1], clean, observed
+    )
+    distance = float(np.linalg.norm(last - clean) / np.sqrt(len(clean)))
+    return End(distance, float(np.min(clean * last)))
+
+
+def weights_of_steps(plan: Plan, history: History) -> np.ndarray:
+    """Alpha at the steps 0 to S (S + 1,); where outputs decide it, as at the record before."""
+    schedule = as_schedule(plan.alpha, plan.num_steps)
+    if schedule.kind != "agreement":
+        return np.asarray(schedule(jnp.arange(plan.num_steps + 1)), np.float64)
+    held = np.searchsorted(np.asarray(history.step), np.arange(plan.num_steps + 1), side="right")
+    return np.asarray(history.alpha, np.float64)[held - 1]
+
+
+def _linearised(plan: Plan, start: Start) -> Linear:
+    """Gradient descent and self-distillation in function space, and what they are held against."""
+    distilled = _function_space(plan, start, plan.alpha, start.initial)
+    first = settled_step(distilled)
+    weights = weights_of_steps(plan, distilled)
+    end = None
+    if first is not None:
+        outputs = start.initial
+        if first:
+            outputs = _first_steps(plan, start, weights, first, record_every=first).outputs[-1]
+        end = _end(plan, start, np.asarray(outputs), weights[first:])
+    checked = min(CHECKED_STEPS, plan.num_steps)
+    seen = _first_steps(plan, start, weights, checked)
+    with double_precision():
+        residual = recursion_residual(
+            start.kernel,
+            start.learning_rate,
+            np.asarray(seen.outputs),
+            weights[: checked + 1],
+            plan.label_fn,
+            targets(plan.data)[1],
+        )
+    return Linear(
+        descent=_function_space(plan, start, 1.0, start.initial),
+        distilled=distilled,
+        end=end,
+        residual=residual,
+        **_limit(plan, start),
+    )
+
+
+def _first_steps(plan: Plan, start: Start, weights: np.ndarray, steps: int, **options: Any) -> Any:
+    """The first steps of self-distillation again, with outputs."""
+    short = plan._replace(num_steps=steps)
+    alpha = as_schedule(plan.alpha, plan.num_steps)
+    alpha = alpha if alpha.kind == "agreement" else weights[: steps + 1]
+    return _function_space(short, start, alpha, start.initial, record_outputs=True, **options)
+
+
+def _controls(plan: Plan, start: Start) -> tuple[Control, ...]:
+    """The controls of a constant weight, in function space."""
+    clean, observed = targets(plan.data)
+    steps = min(plan.num_steps, CONTROL_STEPS)
+    short = plan._replace(num_steps=steps)
+    found = []
+    for name, alpha in control_schedules(steps).items():
+        initial = clean if name == RIGHT else start.initial
+        history = _function_space(short, start, alpha, initial, record_outputs=True)
+        found.append(judge(start, name, history, alpha, clean, observed))
+    return tuple(found)
 
 
 def targets(data: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -128,12 +239,10 @@ def log_spaced(num_steps: int, per_decade: int = 40) -> list[int]:
     return sorted({int(s) for s in np.geomspace(1, max(num_steps, 1), count).round()})
 
 
-def settled_step(history: History) -> int | None:
-    """First recorded step from which the label function gives the clean labels to the end."""
-    wrong = np.flatnonzero(~(np.asarray(history.label_to_clean) <= 1e-6))
-    if wrong.size == 0:
-        return int(history.step[0])
-    return None if wrong[-1] == len(history.step) - 1 else int(history.step[wrong[-1] + 1])
+def dense(num_steps: int) -> list[int]:
+    """Every step up to EVERY_STEP, then every tenth: wrong labels between records go unseen."""
+    every = range(1, min(num_steps, EVERY_STEP) + 1)
+    return sorted({*every, *range(EVERY_STEP, num_steps + 1, 10), num_steps})
 
 
 def _methods(plan: Plan) -> dict[str, tuple[Any, Any]]:
@@ -172,18 +281,20 @@ def _function_space(
         )
 
 
-def _limit_deviation(plan: Plan, start: Start) -> float:
-    """Largest deviation of a constant-alpha run from y + (1 - (1 - eta lambda)^s) alpha noise.
+def _limit(plan: Plan, start: Start) -> dict[str, float]:
+    """Deviation of a constant-alpha run from y + (1 - (1 - eta lambda)^s) alpha noise, per root-n.
 
     Its limit is y + alpha (observed - clean). A run of finitely many steps has not arrived in the
     slowest directions, so each direction is compared with where it should be by then.
     """
     clean, observed = targets(plan.data)
-    history = _function_space(
+    history = _function_space(plan, start, LIMIT_ALPHA, clean)
+    last = _function_space(
         plan, start, LIMIT_ALPHA, clean, record_every=plan.num_steps, record_outputs=True
     )
-    assert history.outputs is not None
     decay = (1.0 - start.learning_rate * start.eigenvalues[:, None]) ** plan.num_steps
     noise = start.eigenvectors.T @ (LIMIT_ALPHA * (observed - clean))
     expected = clean + start.eigenvectors @ ((1.0 - decay) * noise)
-    return float(np.abs(np.asarray(history.outputs[-1]) - expected).max())
+    off = np.linalg.norm(np.asarray(last.outputs)[-1] - expected) / np.sqrt(len(clean))
+    wrong = float(np.max(np.asarray(history.label_to_clean)))
+    return {"limit_deviation": float(off), "limit_label": wrong}

@@ -9,11 +9,14 @@ import re
 import subprocess
 import sys
 
+import jax
+import jaxlib
 import numpy as np
 import pytest
 
+import ntk_air as na
 from ntk_air.cli import main
-from ntk_air.cli._options import load_dataset
+from ntk_air.cli._options import DATASET_DEFAULTS, load_dataset
 
 SMALL = ["air", "--train-size", "150", "--test-size", "80", "--width", "64", "--steps", "8"]
 
@@ -130,7 +133,9 @@ def test_output_that_cannot_be_written_is_found_out_first(tmp_path, capsys):
 def test_module_and_version_run_in_a_fresh_process(tmp_path):
     run = [sys.executable, "-m", "ntk_air.cli"]
     version = subprocess.run([*run, "--version"], capture_output=True, text=True, check=True)
-    assert version.stdout.startswith("ntk_air ")
+    first, verdict = version.stdout.splitlines()
+    assert first == f"ntk_air {na.__version__}, jax {jax.__version__}, jaxlib {jaxlib.__version__}"
+    assert verdict.startswith("runtime: right")
     unknown = subprocess.run([*run, "fly"], capture_output=True, text=True, check=False)
     assert unknown.returncode == 2
     # What is tested is what is printed, not how fast: half of the time.
@@ -150,9 +155,7 @@ def test_points_whose_annotator_named_another_class_are_left_out(tmp_path):
         tmp_path / "own.npz",
         train_inputs=rng.random((30, 4, 4, 1)), train_labels=labels, extra_worst=annotated,
     )  # fmt: skip
-    options = {
-        "dataset": str(tmp_path / "own.npz"), "root": None, "classes": "0,1", "train_size": None,
-    }  # fmt: skip
+    options = DATASET_DEFAULTS | {"dataset": str(tmp_path / "own.npz"), "classes": "0,1"}
     everyone = load_dataset(options, test_size=None, seed=0)
     named = load_dataset(options, test_size=None, seed=0, noise="human:worst")
     expected = (labels < 2) & (annotated < 2)

@@ -278,8 +278,8 @@ def test_unknown_setting_in_the_file(tmp_path, capsys):
         ("out = 3", "sets out to 3, expected text"),
         ("checkpoint = true", "sets checkpoint to True, expected text"),
         ("classes = 3", "classes is 3, expected names"),
-        ('one_by_one = "no"', "one_by_one is 'no', expected one of True, False"),
-        ("learning_rate = true", "learning_rate is True, expected a number"),
+        ('one_by_one = "no"', "sets one_by_one to 'no', expected true or false"),
+        ("learning_rate = true", "sets learning_rate to True, expected a number"),
         ('precision = "float64"', "precision is 'float64', expected bfloat16"),
     ],
 )

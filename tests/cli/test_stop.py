@@ -65,6 +65,7 @@ def test_own_data_without_test_labels_and_config(tmp_path, capsys):
     assert "own: 60 points, 2 classes" in printed
     assert "true" not in printed
     assert "leave_one_out_error" in printed
+    assert "40 directions are outside the spectrum" in printed
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,13 @@ def softmax_rows(z):
 
 
 def classes_of(z):
-    return (z[:, 0] >= 0).astype(int) if z.shape[1] == 1 else z.argmax(1)
+    return (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(1)
 
 
 def np_hard(shift):
     def hard(f):
         if f.shape[1] == 1:
-            return np.where(f >= 0, 1.0, -1.0)
+            return np.where(f > 0, 1.0, -1.0)
         return np.eye(f.shape[1])[f.argmax(1)] - shift
 
     return hard

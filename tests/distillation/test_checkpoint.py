@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import jax
@@ -146,6 +147,63 @@ def test_damaged_file_is_refused(tmp_path):
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="is a file, expected a folder"):
         train(path)
+
+
+def damaged(path, change):
+    """Of a run of 6 steps, with the state of step 0 beside it in ``path.parent / 'first'``."""
+
+    def keep(step, params):
+        if step == 3:
+            shutil.copytree(path / "0", path.parent / "first")
+
+    train(path, num_steps=6, on_record=keep)
+    change(path)
+    with pytest.raises(ValueError, match="delete it or choose another path") as refusal:
+        train(path, num_steps=6)
+    return str(refusal.value)
+
+
+def swap_part(part):
+    def change(path):
+        shutil.rmtree(path / "6" / part)
+        shutil.copytree(path.parent / "first" / part, path / "6" / part)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: (path / "6").rename(path / "9"),
+        lambda path: (shutil.rmtree(path / "6"), (path.parent / "first").rename(path / "6")),
+        swap_part("state"),
+        swap_part("records"),
+        swap_part("run"),
+    ],
+    ids=["another step", "an earlier step", "state", "records", "run"],
+)
+def test_parts_of_another_step_are_refused(tmp_path, change):
+    assert "put together from several" in damaged(tmp_path / "run", change)
+
+
+def test_names_and_counts_of_the_records_are_sealed(tmp_path):
+    def rename(path):
+        for file in (path / "6" / "run").rglob("*"):
+            if file.is_file():
+                text = file.read_text(errors="ignore")
+                if '"margin"' in text:
+                    file.write_text(text.replace('"margin"', '"nigram"'))
+
+    assert "is not what was stored there" in damaged(tmp_path / "run", rename)
+
+
+def test_damaged_parts_are_refused(tmp_path):
+    def change(path):
+        for file in (path / "6").rglob("*"):
+            if file.is_file():
+                file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    assert "is damaged" in damaged(tmp_path / "run", change)
 
 
 if __name__ == "__main__":

@@ -70,14 +70,16 @@ def test_a_flat_remainder_is_exact(x64):
     for of in (
         lambda es: D.fit(es, FILTERS, y, initial=f0),
         lambda es: D.predict(es, FILTERS, y, cross),
-        lambda es: D.leave_one_out(es, FILTERS[:4], y),
-        lambda es: D.leave_one_out_flow(es, 7.0, y),
+        lambda es: D.leave_one_out(es, FILTERS[:4], y, remainder="mean"),
+        lambda es: D.leave_one_out_flow(es, 7.0, y, remainder="mean"),
     ):
         np.testing.assert_allclose(of(part), of(full), atol=1e-9)
     for rule in D.RULES:
         times = [0.1, 1.0, 10.0]
         scores = [
-            D.stopping_time(es, y, rule=rule, times=times, noise_variance=0.5).score
+            D.stopping_time(
+                es, y, rule=rule, times=times, noise_variance=0.5, remainder="mean"
+            ).score
             for es in (full, part)
         ]
         np.testing.assert_allclose(*scores, rtol=1e-9)

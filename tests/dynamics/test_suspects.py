@@ -111,12 +111,14 @@ def test_how_labels_score_and_suspected_relate(spread, identified):
 
 
 def test_noise_that_is_stated_is_not_averaged():
+    """A stated kind leaves its rate to be told, which overlapping classes do not."""
     es, observed, noisy = overlapping(0.8)
     own = np.arange(500), np.asarray(noisy.labels)
-    for refined in (
-        D.refine_labels(es, observed, noise_rate=0.2),
-        D.refine_labels(es, observed, transition="symmetric"),
-    ):
-        assert refined.identified
+    given = D.refine_labels(es, observed, noise_rate=0.2)
+    kind = D.refine_labels(es, observed, transition="symmetric")
+    assert given.identified
+    assert float(given.lower) == float(given.upper) == pytest.approx(0.2)
+    assert not kind.identified
+    for refined in (given, kind):
         certain = np.asarray(refined.probabilities)[own]
         np.testing.assert_allclose(refined.score, certain, atol=1e-6)

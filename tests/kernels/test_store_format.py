@@ -110,7 +110,7 @@ def test_what_is_not_a_store_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: {**m, "version": 2, "kernel": "?"}, "version 2, this ntk_air reads up to 1"),
+        (lambda m: {**m, "version": 3, "kernel": "?"}, "version 3, this ntk_air reads up to 2"),
         (lambda m: {**m, "format": "x"}, "its format is 'x'"),
         (lambda m: {**m, "job": {}}, "its hash does not fit its content"),
         (lambda m: {k: m[k] for k in ("format", "version")}, "KeyError: 'hash'"),

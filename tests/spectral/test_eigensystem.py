@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.spectral import _dense, _eigensystem
+from ntk_air.spectral import _eigensystem
 
 
 def kernel_with(eigenvalues, seed=0):
@@ -87,22 +87,6 @@ def test_auto_takes_lanczos_only_where_it_pays():
     assert na.spectral.eigendecompose(big, rank=3).method == "lanczos"
 
 
-@pytest.mark.parametrize("fake", ["zeros", "wrong"])
-def test_a_solver_that_fails_silently_is_caught(fake, monkeypatch):
-    """CUDA's eigensolver has returned zeros without an error on a 60 000-point kernel."""
-    matrix, q = kernel_with(np.linspace(2, 1, 30))
-
-    def broken(kernel, rank):
-        values = jnp.linspace(2, 1, 30)
-        if fake == "zeros":
-            return values, jnp.zeros((30, 30))
-        return values[::-1], jnp.asarray(q)
-
-    monkeypatch.setattr(_eigensystem, "dense_eigh", broken)
-    with pytest.raises(RuntimeError, match="eigensolver failed"):
-        na.spectral.eigendecompose(matrix)
-
-
 def test_zeros_from_lanczos_are_caught(monkeypatch):
     def broken(kernel, rank, **_):
         return jnp.ones(rank), jnp.zeros((30, rank)), jnp.zeros(rank)
@@ -110,21 +94,6 @@ def test_zeros_from_lanczos_are_caught(monkeypatch):
     monkeypatch.setattr(_eigensystem, "lanczos_eigh", broken)
     with pytest.raises(RuntimeError, match="lanczos eigensolver failed"):
         na.spectral.eigendecompose(np.eye(30), rank=3, method="lanczos")
-
-
-def test_past_the_cuda_limit_the_partial_solver_or_the_host_takes_over(monkeypatch):
-    monkeypatch.setattr(_dense, "_CUDA_LIMIT_BYTES", 50 * 50 * 4)
-    matrix, _ = kernel_with(np.linspace(2, 1, 50))
-    matrix = matrix.astype(np.float32)
-    assert na.spectral.eigendecompose(matrix, rank=20).method == "dense"
-    monkeypatch.setattr(_dense, "platform_of", lambda kernel: "gpu")
-    with pytest.warns(UserWarning, match="using method='lanczos' for 20 of 50"):
-        es = na.spectral.eigendecompose(matrix, rank=20)
-    assert es.method == "lanczos"
-    np.testing.assert_allclose(es.eigenvalues, np.linspace(2, 1, 50)[:20], rtol=1e-5)
-    with pytest.warns(UserWarning, match="using the host's"):
-        assert na.spectral.eigendecompose(matrix).method == "dense"
-    assert na.spectral.eigendecompose(matrix[:40, :40], rank=20).method == "dense"
 
 
 @pytest.mark.parametrize("at", [(0, 299), (200, 130), (299, 298)])

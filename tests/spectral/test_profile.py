@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from test_eigensystem import kernel_with
 
 import ntk_air as na
@@ -78,6 +82,89 @@ def test_least_squares_retention_and_no_noise():
     clean = na.spectral.air_profile(es, y, y)
     assert float(clean.retention) == 1.0
     assert not np.asarray(clean.noise_energy).any()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_measured_retention_goes_with_its_own_expectation(classes, x64):
+    """Against the mean over 4000 draws of the same noise, in NumPy."""
+    n, rate, draws = 60, 0.3, 4000
+    matrix, q = kernel_with(np.linspace(3, 1, n))
+    rng = np.random.default_rng(0)
+    labels = (q[:, 0] > 0) * 1 + (classes > 2) * 2 * (q[:, 1] > 0)
+    code = np.eye(classes) - 1 / classes
+    wrong = rng.random((draws, n)) < rate
+    others = (labels + rng.integers(1, classes, (draws, n))) % classes
+    y, seen = code[labels], code[np.where(wrong, others, labels)]
+    kappa = np.einsum("nc,dnc->d", y, seen) / (y**2).sum()
+    xi = seen - kappa[:, None, None] * y
+    energy = np.einsum("nk,dnc->dkc", q, xi, optimize=True) ** 2
+    mean = np.cumsum(energy.sum(2).mean(0)) / energy.sum((1, 2)).mean()
+    es = na.spectral.eigendecompose(matrix)
+    profiles = [na.spectral.air_profile(es, y, seen[d]) for d in range(30)]
+    expected = np.mean([p.expected_noise for p in profiles], axis=0)
+    scatter = np.cumsum(energy.sum(2), axis=1).std(0) / energy.sum((1, 2)).mean() / draws**0.5
+    assert abs(mean[0] - 1 / n) > 10 * scatter[0]
+    assert (np.abs(expected - mean) <= 4 * scatter + 1e-9).all()
+    first = profiles[0]
+    deviation = np.abs(np.asarray(first.cumulative_noise) - np.asarray(first.expected_noise)).max()
+    np.testing.assert_allclose(first.isotropy_deviation, deviation, rtol=1e-12)
+    given = na.spectral.air_profile(es, y, seen[0], retention=0.6)
+    np.testing.assert_allclose(given.expected_noise, np.arange(1, n + 1) / n, rtol=1e-12)
+    assert float(given.taken) == 0
+
+
+def test_ratio_of_labels_in_one_direction_is_the_number_of_points(x64):
+    """One output of ±1: E[N_k] = (k − S_k)/(n − 1), and 1/n of the noise lay along y."""
+    u = np.r_[np.ones(40), -np.ones(40)][:, None]
+    es = na.spectral.eigendecompose(u @ u.T + np.diag(np.linspace(1, 2, 80)))
+    rng = np.random.default_rng(0)
+    seen = u * np.where(rng.random((80, 1)) < 0.2, -1, 1)
+    found = na.spectral.air_profile(es, u, seen)
+    signal = np.asarray(found.cumulative_signal)
+    exact = (np.arange(1, 81) - signal) / 79
+    np.testing.assert_allclose(found.expected_noise, exact, atol=1e-12)
+    flat = na.spectral.air_profile(na.spectral.eigendecompose(u @ u.T + np.eye(80)), u, seen)
+    np.testing.assert_allclose(flat.ratio(1), 80, rtol=1e-9)
+    none = na.spectral.air_profile(es, u, u)
+    assert float(none.ratio(80)) == np.inf
+    assert np.isnan(float(na.spectral.air_profile(es, 0 * u, 0 * u).ratio(3)))
+
+
+@pytest.mark.parametrize("retention", [None, 0.6])
+def test_shares_do_not_depend_on_the_scale_of_the_labels(retention):
+    matrix, _ = kernel_with(np.linspace(3, 1, 30))
+    es = na.spectral.eigendecompose(matrix.astype(np.float32))
+    y, seen, _ = labels(30, 3, 0.3)
+    plain = na.spectral.air_profile(es, y, seen, retention=retention)
+    for scale in (1e-40, 1e-30, 1e-19, 1e18, 1e37):
+        found = na.spectral.air_profile(es, y * scale, seen * scale, retention=retention)
+        for name in ("signal_energy", "noise_energy", "cumulative_noise", "index", "retention",
+                     "isotropy_deviation", "expected_noise", "taken"):  # fmt: skip
+            np.testing.assert_allclose(
+                getattr(found, name), getattr(plain, name), atol=2e-6, err_msg=f"{name} {scale}"
+            )
+        np.testing.assert_allclose(found.ratio(4), plain.ratio(4), rtol=1e-4)
+
+
+def test_profiles_of_older_files_load(tmp_path):
+    matrix, _ = kernel_with(np.linspace(3, 1, 20))
+    y, seen, _ = labels(20, 3, 0.3)
+    whole = na.spectral.air_profile(na.spectral.eigendecompose(matrix), y, seen, retention=0.5)
+    path = na.save(whole, tmp_path / "profile")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(parts["manifest.json"])
+    for name in ("expected_noise", "taken"):
+        del manifest["tree"]["fields"][name]
+    parts["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(tmp_path / "old", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    old = na.load(tmp_path / "old")
+    assert old.expected_noise is None
+    np.testing.assert_allclose(old.ratio(5), whole.ratio(5), rtol=1e-6)
+    line = na.plots.air_profile(old, num_points=20, ax=Figure().add_subplot()).lines[2]
+    np.testing.assert_allclose(line.get_ydata(), np.arange(1, 21) / 20)
 
 
 def test_project_and_bad_inputs():

@@ -241,6 +241,20 @@ def test_values_come_back_as_they_were(tmp_path):
     assert np.signbit(found["case"].distance)
 
 
+def test_a_cell_under_the_name_of_another_is_refused(tmp_path):
+    whole = floor(checkpoint=tmp_path)
+    one, other = sorted(tmp_path.glob("run_seed-*"))[:2]
+    own = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(ValueError, match=f"{one.name} is .*it is the cell '{other.stem}'.*delete"):
+        floor(checkpoint=tmp_path)
+    na.save(na.load(other)["value"], one)  # as before cells said whose they are
+    with pytest.warns(UserWarning, match="does not say whose it is"):
+        again = floor(checkpoint=tmp_path)
+    assert again.to_json() == whole.to_json()
+    assert one.read_bytes() == own
+
+
 def test_damage(tmp_path):
     made = linearization(checkpoint=tmp_path)
     path, *others = sorted(tmp_path.iterdir())
@@ -252,7 +266,7 @@ def test_damage(tmp_path):
         with pytest.raises(ValueError, match=rf"{path.name} is damaged .*delete it"):
             linearization(checkpoint=tmp_path)
     for name in ("subprocess:Popen", "ntk_air.theory._cells:save", "ntk_air.theory._cells:Cells"):
-        na.save({"type": name, "fields": {"args": "true"}}, path)
+        na.save({"cell": path.stem, "value": {"type": name, "fields": {"args": "true"}}}, path)
         with pytest.raises(ValueError, match=rf"holds a {name}, which this ntk_air does not know"):
             linearization(checkpoint=tmp_path)
     path.unlink()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import ntk_air as na
@@ -14,7 +16,8 @@ SMALL = {"num_points": 60, "num_clusters": 3, "width": 100, "num_steps": 1000, "
 
 
 def run(**options):
-    return t.check_l2_floor(**(SMALL | {"radii": (0.02, 0.01, 0.005, 0.0)} | options))
+    radii = {"radii": (0.02, 0.01, 0.005, 0.0), "controls": False}
+    return t.check_l2_floor(**(SMALL | radii | options))
 
 
 def find(report, name):
@@ -64,13 +67,89 @@ def test_too_much_noise_is_reported_and_the_conclusions_fail():
 
 
 @pytest.mark.parametrize(
-    "mutation",
-    [{"label_fn": na.distillation.identity}, {"alpha": na.distillation.constant(1.0)}],
-)
-def test_mutations_are_violations(mutation):
-    report = run(**mutation, radii=(0.01, 0.0))
-    assert report.verdict == "violated"
+    ("options", "premise"),
+    [
+        ({"label_fn": na.distillation.identity}, "the network is not trusted too early"),
+        ({"alpha": 0.0}, "the network is not trusted too early"),
+        ({"alpha": na.distillation.constant(1.0)}, "the schedule ends"),
+        ({"alpha": lambda s: s < 999}, "enough steps once the labels are right"),
+    ],
+)  # fmt: skip
+def test_schedules_that_break_a_premise_are_not_violations(options, premise):
+    report = run(**options, radii=(0.01, 0.0))
+    assert report.verdict == "not applicable"
+    assert not find(report, premise).holds
     assert "self-distillation has no floor" in failed(report)
+
+
+@pytest.mark.parametrize("fault", ["half the rate", "identity"])
+def test_broken_dynamics_are_violations(fault, monkeypatch):
+    right = na.distillation.kernel_self_distill
+
+    def broken(*arguments, **options):
+        if fault == "identity":
+            return right(*arguments, **options | {"label_fn": na.distillation.identity})
+        return right(*arguments, **options | {"learning_rate": options["learning_rate"] / 2})
+
+    monkeypatch.setattr(na.distillation, "kernel_self_distill", broken)
+    report = run(radii=(0.01, 0.0))
+    assert report.verdict == "violated"
+    assert "the algorithm's steps" in failed(report)
+
+
+@pytest.mark.parametrize("options", [{"step_size": 1.5}, {"momentum": 0.9}])
+def test_filters_above_one_are_reported_and_the_floor_is_lost(options):
+    report = run(**options, radii=(0.01, 0.0))
+    assert report.verdict == "not applicable"
+    assert find(report, "monotone gradient descent").measured > 1.4
+    assert find(report, "floor of early stopping").measured < 0.3
+    assert {"floor of early stopping", "gradient descent is one of them"} <= failed(report)
+    assert find(report, "floor of all filters up to 1").measured == pytest.approx(0.4, abs=5e-4)
+
+
+def test_smaller_steps_keep_the_floor():
+    assert run(step_size=0.3, radii=(0.01, 0.0)).verdict == "confirmed"
+
+
+def overshooting(kernel, clean, observed, rate, momentum, steps):
+    """Least distance of heavy ball at the given steps, by its recursion."""
+    f = before = np.zeros(len(clean))
+    distances = []
+    for _ in range(max(steps)):
+        f, before = f + momentum * (f - before) - rate * kernel @ (f - observed), f
+        distances.append(np.linalg.norm(f - clean) / np.sqrt(len(clean)))
+    return min(distances[step - 1] for step in steps)
+
+
+def test_overshooting_is_predicted_and_measured(x64):
+    """Heavy ball of 0.9: far below 2 rho = 0.4, by its filter, by hand and as a network."""
+    report = run(controls=True, radii=(0.01, 0.0), width=200)
+    assert report.verdict == "confirmed", report.to_markdown()
+    data = na.datasets.clusterable(
+        num_points=60, num_clusters=3, dimension=20, radius=0.0, noise_rate=0.2, seed=0
+    )
+    half = t.two_layer_init(jax.random.key(0), 100, 20)
+    weights = jnp.concatenate([half, half])
+    inputs = jnp.asarray(data.inputs, float)
+    kernel = np.asarray(t.two_layer_ntk(weights, inputs))
+    clean, observed = (np.asarray(v, np.float64) for v in (data.clean, data.observed))
+    top = np.linalg.eigvalsh(kernel)[-1]
+    for row in report.tables["overshooting"]:
+        rate, momentum = row["eta lambda_1"] / top, row["momentum"]
+        least = overshooting(
+            kernel, clean[:, 0], observed[:, 0], rate, momentum, (*range(1, 11), 15, 20, 30)
+        )
+        assert row["predicted"] == pytest.approx(least, abs=1e-9)
+        assert (row["largest filter value"] > 1) == (row["predicted"] < 0.399)
+    trained = na.distillation.self_distill(
+        t.two_layer_apply, weights, inputs, observed, optimizer=optax.sgd(1 / top, momentum=0.9),
+        num_steps=10, alpha=1.0, clean=clean, record_every=1,
+    )  # fmt: skip
+    row = report.tables["overshooting"][-1]
+    assert row["momentum"] == 0.9
+    assert row["network"] == pytest.approx(float(trained.history.l2_to_clean.min()), abs=1e-6)
+    assert row["network"] == pytest.approx(row["predicted"], abs=0.004)
+    assert row["predicted"] < 0.15
 
 
 @pytest.mark.parametrize(
@@ -83,6 +162,8 @@ def test_mutations_are_violations(mutation):
         ({"width": 101}, "expected an even number"),
         ({"seeds": 0}, "at least one initialisation"),
         ({"accuracy": 0.0}, "accuracy"),
+        ({"step_size": 2.0}, "step_size"),
+        ({"momentum": 1.0}, "momentum"),
     ],
 )
 def test_bad_input(options, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import integrate, optimize
 
 import ntk_air as na
 from ntk_air.theory import _logistic as logistic
@@ -27,6 +27,9 @@ def test_confirmed():
     assert report.verdict == "confirmed", report.to_markdown()
     assert find(report, "ridge path").measured < 1 / np.sqrt(2)
     assert find(report, "rate of the training loss").measured.startswith("-1.0")
+    rows = {row["solution"]: row for row in report.tables["stopping"]}
+    assert rows["stopped"]["calibration error"] < rows["no training"]["calibration error"]
+    assert rows["no training"]["calibration error"] < rows["last"]["calibration error"]
 
 
 def test_descent_matches_a_loop():
@@ -61,11 +64,98 @@ def test_risks_match_sampling():
     assert risks.logistic == pytest.approx(loss.mean(), abs=3e-3)
     wrong = np.where(scores > 0, 1 - chance, chance).mean()
     assert risks.error == pytest.approx(wrong, abs=2e-3)
-    cut = np.quantile(scores, np.linspace(0, 1, 201)[1:-1])
-    group = np.digitize(scores, cut)
-    gaps = np.bincount(group, 1 / (1 + np.exp(-scores)) - chance) / np.bincount(group)
-    assert risks.calibration == pytest.approx(np.abs(gaps).mean(), abs=3e-3)
-    assert logistic.risks(problem, TRUTH).calibration < 1e-9
+    gaps = 1 / (1 + np.exp(-scores)) - chance
+    assert risks.calibration == pytest.approx(np.mean(gaps**2), abs=5e-4)
+    assert risks.distance == pytest.approx(np.mean(np.abs(gaps)), abs=1e-3)
+    sure = 1 / (1 + np.exp(np.abs(scores)))
+    assert risks.undecided == pytest.approx(np.mean(sure**2), abs=5e-4)
+    truth = logistic.risks(problem, TRUTH)
+    assert truth.calibration < 1e-9
+    assert truth.distance < 1e-9
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0])
+def test_calibration_error_of_no_training_and_of_its_limit_in_closed_form(size):
+    problem = logistic.draw(10, size * TRUTH, VARIANCES, (0,), 1.0)
+    spread = size * np.sqrt(VARIANCES @ TRUTH**2)
+
+    def mean(of):
+        def density(z):
+            return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * of(1 / (1 + np.exp(-spread * z)))
+
+        return sum(integrate.quad(density, *ends, limit=200)[0] for ends in ((-12, 0), (0, 12)))
+
+    untrained = logistic.risks(problem, np.zeros(4))
+    assert untrained.calibration == pytest.approx(mean(lambda p: (p - 0.5) ** 2), rel=1e-8)
+    assert untrained.calibration > 0.02
+    assert untrained.distance == pytest.approx(mean(lambda p: np.abs(p - 0.5)), rel=1e-3)
+    assert untrained.logistic == pytest.approx(np.log(2))
+    assert untrained.error == pytest.approx(0.5)
+    limit = logistic.limit_calibration(problem)
+    assert limit == pytest.approx(mean(lambda p: np.minimum(p, 1 - p) ** 2), rel=1e-3)
+    # Weights along w* that grow without bound end exactly there.
+    far = logistic.risks(problem, 1e6 * TRUTH)
+    assert far.calibration == pytest.approx(limit, rel=2e-2)
+
+
+def test_the_loss_bound_is_a_bound_that_a_slower_method_breaks():
+    problem = logistic.draw(20, TRUTH, VARIANCES, (0,), 1.0)
+    steps = [1, 10, 100, 1000]
+    weights = logistic.descend(problem, steps)[:, 0]
+    times = problem.learning_rate[0] * np.array(steps)
+    bounds = logistic.loss_bounds(problem.signed[0], weights[-1], times)
+    found = logistic.losses(problem.signed[0], weights)
+    assert np.all(found <= bounds)
+    best = optimize.minimize(
+        lambda c: (
+            np.logaddexp(0, -(problem.signed[0] @ (c[0] * weights[-1]))).mean()
+            + c[0] ** 2 * weights[-1] @ weights[-1] / (2 * times[1])
+        ),
+        [1.0],
+    )
+    assert bounds[1] == pytest.approx(best.fun, rel=1e-3)
+    assert np.any(logistic.losses(problem.signed[0], 0.1 * weights) > bounds)
+
+
+def test_size_over_draws():
+    """Where the assumptions hold, other draws confirm the report too."""
+    for seed in (10, 14, 16):
+        report = run(seeds=[seed, seed + 1])
+        assert report.verdict == "confirmed", report.to_markdown()
+
+
+def test_mutation_of_the_calibration_error(monkeypatch):
+    """The mean gap given the score is 0 for a model that knows nothing: the report sees it."""
+    plain = logistic.risks
+
+    def averaged(problem, weights):
+        risks = plain(problem, weights)
+        return risks._replace(calibration=risks.calibration if weights.any() else 0.0)
+
+    monkeypatch.setattr(logistic, "risks", averaged)
+    report = run()
+    assert report.verdict == "violated"
+    assert not find(report, "calibration error of the stopped solution against no training").holds
+
+
+def test_mutation_of_the_descent(monkeypatch):
+    """Weights that stay behind, and weights that do not diverge, break the report."""
+    plain = logistic.descend
+
+    def stalled(problem, steps):
+        return plain(problem, [min(s, 50) for s in steps])
+
+    monkeypatch.setattr(logistic, "descend", stalled)
+    report = run()
+    for name in ("the norm diverges", "rate of the training loss", "ridge path"):
+        assert not find(report, name).holds, name
+    assert report.exit_code == 1
+
+
+def test_too_few_points_are_reported():
+    report = run(num_points=10)
+    assert report.verdict == "not applicable"
+    assert not find(report, "enough points").holds
 
 
 def test_too_many_points_and_too_large_a_step_are_reported():

@@ -38,10 +38,74 @@ def test_confirmed():
     assert first["self-distillation: margin"] > last["self-distillation: margin"]
 
 
-def test_identity_labels_are_a_violation():
-    report = run(label_fn=na.distillation.identity)
-    assert report.verdict == "violated"
+@pytest.mark.parametrize(
+    "options",
+    [{"alpha": 1.0}, {"alpha": 0.5}, {"label_fn": na.distillation.identity},
+     {"time_constant": 400.0}],
+)  # fmt: skip
+def test_other_than_the_theorems_schedule_is_no_violation(options):
+    """Plain training, labels never let go, a label function that does not sharpen."""
+    report = run(**options)
+    assert report.verdict == "not applicable"
+    assert report.exit_code == 0
+    assert not find(report, "targets are nearly clean").holds
     assert not find(report, "margin of self-distillation").holds
+
+
+def test_too_few_steps_after_the_labels_are_let_go():
+    far = na.datasets.clusterable(
+        num_points=60, num_clusters=3, dimension=10, radius=0.45, noise_rate=0.05, seed=49
+    )
+    report = run(far)
+    assert find(report, "targets are nearly clean").holds
+    assert not find(report, "enough steps").holds
+    assert not find(report, "margin of self-distillation").holds
+    assert report.verdict == "not applicable"
+
+
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_size_over_data_and_seeds(seed):
+    data = na.datasets.clusterable(
+        num_points=60, num_clusters=3, dimension=10, radius=0.3, noise_rate=0.2, seed=seed
+    )
+    report = run(data, seeds=[seed])
+    assert report.verdict != "violated", report.to_markdown()
+    assert find(report, "targets are nearly clean").holds
+
+
+def test_mutation_of_the_trained_network(monkeypatch):
+    """Weights other than trained: smaller ones lose the margin, doubled ones keep the network."""
+    from ntk_air.theory import _margin_runs
+
+    plain = _margin_runs.distillation.self_distill
+
+    def halfway(apply, weights, *arguments, **options):
+        trained = plain(apply, weights, *arguments, **options)
+        return dataclasses.replace(trained, params=(weights + trained.params) / 2)
+
+    monkeypatch.setattr(_margin_runs.distillation, "self_distill", halfway)
+    report = run()
+    assert not find(report, "margin of self-distillation").holds
+    assert find(report, "targets are nearly clean").holds
+
+
+def test_mutation_of_the_certificate(monkeypatch):
+    from ntk_air.theory import _margin_runs
+
+    def farther(centers, distance, rng):
+        return at_distance(centers, np.minimum(12 * distance, 2.0), rng)
+
+    monkeypatch.setattr(_margin_runs, "at_distance", farther)
+    report = run()
+    assert report.verdict == "violated"
+    assert not find(report, "certificate").holds
+
+
+def test_distances_beyond_the_separation_decide_nothing():
+    report = run(distances=(1.9,))
+    assert report.verdict == "not applicable"
+    assert not find(report, "a distance to test at").holds
+    assert not find(report, "no worse away from the centres").holds
 
 
 def test_too_much_noise_is_reported_and_the_conclusions_fail():

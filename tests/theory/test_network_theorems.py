@@ -6,6 +6,8 @@ the report, and the conclusion is seen to fail.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,6 @@ from ntk_air.theory import _linearization, _overfitting_distance
 from ntk_air.theory import _points as points_
 from ntk_air.theory import _two_layer_training as training
 from ntk_air.theory._activations import find_activation
-from ntk_air.theory._exponents import decay_check, scaling_check
 
 t = na.theory
 
@@ -42,7 +43,7 @@ def bimodality(data=DATA, **options):
 
 
 def early_stopping(data=DATA, **options):
-    base = {"width": 200, "fractions": (0.5, 1.0), "cluster_counts": (2, 4), "seeds": 2}
+    base = {"width": 200, "fractions": (0.25, 0.5, 1.0), "cluster_counts": (2, 3, 4), "seeds": 4}
     return t.check_early_stopping(data, **{**base, **options})
 
 
@@ -53,12 +54,12 @@ def overfitting(data=None, **options):
 
 
 def linearization(data=DATA, **options):
-    base = {"widths": (32, 128, 512), "num_steps": 40, "seeds": 3}
+    base = {"widths": (32, 128, 512, 2048), "num_steps": 40, "seeds": 6}
     return t.check_linearization(data, **{**base, **options})
 
 
 def concentration(**options):
-    base = {"widths": (32, 64, 128, 256), "num_samples": 5000, "seeds": 5}
+    base = {"widths": (64, 128, 256, 512, 1024), "num_samples": 5000, "seeds": 5}
     return t.check_ntk_concentration(**{**base, **options})
 
 
@@ -124,7 +125,7 @@ def test_noise_that_flips_the_majority():
     assert (made.verdict, made.exit_code) == ("not applicable", 0)
     far = overfitting(make(**FAR, noise_rate=0.6))
     assert "some labels are wrong, few enough" in failed(far.assumptions)
-    assert "scaling with the noise rate" in failed(far.conclusions)
+    assert far.verdict == "not applicable"
 
 
 def test_clusters_that_overlap():
@@ -145,7 +146,7 @@ def test_width_too_small():
     assert made.verdict == "not applicable"
     made = early_stopping(data, width=2, seeds=4, cluster_counts=(4, 8))
     assert "wide enough at initialisation" in failed(made.assumptions)
-    assert not made.conclusions_hold
+    assert made.verdict == "not applicable"
     made = linearization(data, widths=(2, 4, 6), num_steps=400)
     assert "wide enough" in failed(made.assumptions)
     assert "the linearised network predicts training" in failed(made.conclusions)
@@ -159,7 +160,7 @@ def test_step_too_large():
 
 def test_activation_without_bounds_is_named_and_the_report_goes_on():
     made = bimodality(activation="relu")
-    assert failed(made.assumptions) == {"smooth activation"}
+    assert "smooth activation" in failed(made.assumptions)
     assert made.verdict == "not applicable"
     assert any(c.measured == np.inf for c in made.assumptions)
     heavy = concentration(activation=lambda x: jnp.exp(2.0 * x))
@@ -177,6 +178,17 @@ def test_too_many_points_for_the_dimension_cannot_be_fitted():
     made = overfitting(make(dimension=3, radius=0.05, noise_rate=0.1), width=4)
     assert "the networks overfit" in failed(made.assumptions)
     assert made.verdict == "not applicable"
+
+
+@pytest.mark.parametrize("report", [bimodality, early_stopping, overfitting])
+def test_size_over_data_and_initialisations(report):
+    """Other true instances: 95 % intervals leave one of four out now and then, never two."""
+    found = []
+    for seed in (11, 21, 31, 41):
+        options = FAR | {"noise_rate": 0.1} if report is overfitting else {}
+        found.append(report(make(**options, seed=seed), seeds=range(seed, seed + 3)).verdict)
+    assert found.count("violated") <= 1, found
+    assert "confirmed" in found
 
 
 # Mutations: each must turn its report red.
@@ -211,6 +223,38 @@ def test_mutation_of_the_initial_variance(monkeypatch):
     assert "scaling with the width" in failed(made.conclusions)
 
 
+def test_mutation_of_the_distance_travelled(monkeypatch):
+    """Distances that grow like the root of n are not what is claimed."""
+    from ntk_air.theory import _early_stopping_runs
+
+    def longer(weights, inputs, targets, rate, **options):
+        run = training.descend(weights, inputs, targets, rate, **options)
+        return run._replace(distance=run.distance * (inputs.shape[1] / 80) ** 0.5)
+
+    monkeypatch.setattr(_early_stopping_runs, "descend", longer)
+    made = early_stopping()
+    assert "independence of n" in failed(made.conclusions)
+    assert made.verdict == "violated"
+
+
+def test_mutation_of_the_radius(monkeypatch):
+    """Clusters that do not shrink as they are said to: another exponent."""
+    from ntk_air.theory import _jacobian_bimodality
+
+    monkeypatch.setattr(
+        _jacobian_bimodality, "contract", lambda p, factor: points_.contract(p, factor**1.1)
+    )
+    plain = t.measure_clusters(DATA).radius
+    monkeypatch.setattr(
+        "ntk_air.theory._network_checks.measure_clusters",
+        lambda p, measured=t.measure_clusters: dataclasses.replace(
+            measured(p), radius=plain * (measured(p).radius / plain) ** (1 / 1.1)
+        ),
+    )
+    made = bimodality(factors=(1.0, 0.5, 0.25, 0.125))
+    assert "scaling with the radius" in failed(made.conclusions)
+
+
 def test_mutation_training_on_other_labels(monkeypatch):
     from ntk_air.theory import _early_stopping_runs
 
@@ -221,20 +265,6 @@ def test_mutation_training_on_other_labels(monkeypatch):
     made = early_stopping()
     assert made.verdict == "violated"
     assert "all clean labels recovered" in failed(made.conclusions)
-
-
-def test_exponents_of_exact_power_laws():
-    sizes = np.array([1.0, 2.0, 4.0])
-    values = sizes[:, None] ** -0.5 * np.array([1.0, 3.0])
-    assert scaling_check("a", "b", "c", sizes, values, -0.5).holds
-    assert not scaling_check("a", "b", "c", sizes, values, -0.3).holds
-    assert decay_check("a", "b", "c", sizes, values, -0.5).holds
-    assert decay_check("a", "b", "c", sizes, values, -0.41).holds
-    assert not decay_check("a", "b", "c", sizes, values, -0.7).holds
-    for bad in (np.nan, 0.0, np.inf):
-        values[0, 0] = bad
-        assert "no power law" in str(scaling_check("a", "b", "c", sizes, values, -0.5).measured)
-        assert not decay_check("a", "b", "c", sizes, values, -0.5).holds
 
 
 @pytest.mark.parametrize(

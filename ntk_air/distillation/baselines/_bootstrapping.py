@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import jax
-import jax.numpy as jnp
 
 from ..._checks import check_choice, check_in_range
+from ..._classes import class_of
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._history import DistillationResult
 from .._method import Method, method, switch
@@ -31,7 +31,7 @@ class Bootstrapping(Method):
         if self.kind == "soft":
             own = jax.nn.softmax(outputs, axis=-1)
         else:
-            own = jax.nn.one_hot(jnp.argmax(outputs, -1), wanted.shape[-1], dtype=outputs.dtype)
+            own = jax.nn.one_hot(class_of(outputs), wanted.shape[-1], dtype=outputs.dtype)
         mixed = self.weight * wanted + (1 - self.weight) * own
         return super().data_loss(outputs, mixed, weights)
 

@@ -82,6 +82,7 @@ def distance_to_initialization(
 
     Raises:
         ValueError: see `cross_entropy`; a negative strength, an unknown loss or reduction.
+        TypeError: if what is handed on to the training loop is of another type.
     """
     check_choice("loss", loss, ("mse", "cross_entropy"))
     chosen = reduction or ("sum" if loss == "mse" else "mean")

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_finite, check_in_range, check_same_length
+from ..._classes import class_of
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .. import _objective
 from .._history import DistillationResult
 from .._options import Optimizer, TrainingOptions
 from .._records import check_pair
@@ -96,7 +96,7 @@ def early_stopping(
     check_pair(observed, options.get("clean"), "cross_entropy")
     check_same_length("inputs", inputs, "observed", observed)
     check_finite("inputs", inputs)
-    held = _held_out(np.argmax(np.asarray(observed), axis=1), validation, options.get("key"))
+    held = _held_out(class_of(np.asarray(observed)), validation, options.get("key"))
     kept, rows = np.flatnonzero(~held), np.flatnonzero(held)
     points, targets = jnp.asarray(inputs), jnp.asarray(observed)
     keep = _Best(apply_fn, points[rows], targets[rows], options)
@@ -129,7 +129,7 @@ class _Best:
     ) -> None:
         self._apply_fn = apply_fn
         self._inputs = inputs
-        self._classes = _objective.classes(observed)
+        self._classes = class_of(observed)
         self._size = options.get("batch_size")
         self._precision = options.get("precision")
         self._also: Callable[[int, PyTree], Any] | None = options.get("on_record")
@@ -137,8 +137,10 @@ class _Best:
         self.params: PyTree = None
 
     def __call__(self, step: int, params: PyTree) -> None:
-        outputs = outputs_at(self._apply_fn, params, self._inputs, self._size, self._precision)
-        accuracy = float(jnp.mean(_objective.classes(outputs) == self._classes))
+        outputs = outputs_at(
+            self._apply_fn, params, self._inputs, self._size, precision=self._precision
+        )
+        accuracy = float(jnp.mean(class_of(outputs) == self._classes))
         if not self.accuracies or accuracy > max(self.accuracies):
             self.params = jax.tree.map(_on_host, params)
         self.accuracies.append(accuracy)

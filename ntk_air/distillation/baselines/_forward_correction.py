@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._checks import check_finite, check_in_range
+from ..._checks import check_finite, check_in_range, real_array
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._history import DistillationResult, History
@@ -122,7 +122,7 @@ def forward_correction(
             begun.params,
             jnp.asarray(inputs),
             options.get("batch_size"),
-            options.get("precision"),
+            precision=options.get("precision"),
         )
         transition = estimate_transition(jax.nn.softmax(outputs, axis=-1), percentile=percentile)
     given = _check_transition(transition, observed, options.get("replicas"))
@@ -175,7 +175,7 @@ def estimate_transition(
 def _check_transition(transition: ArrayLike, observed: Any, replicas: int | None) -> Array:
     """The transition (C, C) or (R, C, C), and that the labels can come of it."""
     targets = np.asarray(observed)
-    matrix = np.asarray(transition)
+    matrix = real_array("transition", transition)
     classes = targets.shape[-1]
     stacked = replicas is not None and matrix.shape == (replicas, classes, classes)
     if matrix.shape != (classes, classes) and not stacked:

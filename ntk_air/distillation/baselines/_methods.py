@@ -12,7 +12,7 @@ import numpy as np
 from ..._typing import Array, PyTree
 from .. import _engine
 from .._method import Method
-from .._network import InPrecision, as_network, computing_dtype
+from .._network import adapted_to, as_network, in_double
 
 
 def per_network(
@@ -41,13 +41,12 @@ def weighted_mean(rows: Array, weights: Array) -> Array:
     return jnp.sum(weights * rows) / jnp.sum(weights)
 
 
+@in_double
 def outputs_at(
-    network: Any, params: PyTree, inputs: Array, batch_size: int | None, precision: Any
+    network: Any, params: PyTree, inputs: Array, batch_size: int | None, *, precision: Any
 ) -> Array:
     """Outputs (n, C) in evaluation mode, in batches if training is in batches."""
-    adapted, params, state = as_network(network, params)
-    if precision is not None:
-        adapted = InPrecision(adapted, computing_dtype(precision))
+    adapted, params, state = adapted_to(precision, as_network(network, params))
     settings = _engine.Settings(adapted, None, batch_size, None, False, None, None)
     return _evaluate(settings, params, state, inputs)
 

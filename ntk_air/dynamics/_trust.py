@@ -1,0 +1,110 @@
+"""Whether a result rests on eigenvalues that the arithmetic does not know.
+
+Beyond an eigensystem's ``trusted_rank`` an eigenvalue is known to δ = eps · λ_1 plus its own
+measured residual, and no better; of what is smaller than δ even the sign is rounding. That does no
+harm where a filter hardly acts, or acts on all such directions alike: training stopped early, or a
+ridge above them. It does where g(λ) changes within λ ± δ: to first order the outputs then change by
+(Σ_k (g(λ_k ± δ_k) − g(λ_k))² ‖u_kᵀz‖²)^½.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._typing import Array
+from ..spectral import Eigensystem
+from ._remainder import Bank, rank_counted, spectrum
+
+# Outputs that may be off by more than this share of their norm are warned of.
+_TOLERANCE = 0.01
+
+
+def warn_where_untrusted(
+    eigensystem: Eigensystem,
+    bank: Bank,
+    coefficients: Array,
+    *,
+    weights: Array | None = None,
+    per_eigenvalue: bool = False,
+) -> None:
+    """Warns once if a filter acts beyond the trusted rank in a way that changes the outputs.
+
+    Args:
+        eigensystem: of the training kernel.
+        bank: the filters.
+        coefficients: u_kᵀz (r, C) of what is fitted.
+        weights: (r,) what each direction is multiplied with on its way to the outputs; default 1.
+        per_eigenvalue: whether the outputs hold g(λ)/λ, as those at test points do, and not g(λ).
+    """
+    first = eigensystem.trusted_rank
+    if first >= eigensystem.rank:
+        return
+    held = spectrum(eigensystem)
+    values = np.asarray(held.values, np.float64)
+    spread = held.floor + np.asarray(eigensystem.residuals, np.float64)[first:]
+    sizes = np.linalg.norm(_of_unit_size(coefficients), axis=1)
+    if weights is not None:
+        sizes = sizes * _of_unit_size(weights)
+    divided = _divided if per_eigenvalue else _plain
+    here = divided(bank, held.values, values)
+    changed = _largest_change(bank, held.values, spread, first, divided, here[:, first:])
+    total = np.sqrt(np.sum((here * sizes) ** 2, axis=1))
+    moved = np.sqrt(np.sum((changed * sizes[first:]) ** 2, axis=1))
+    share = moved / np.where(total > 0, total, 1.0)
+    worst = int(np.argmax(share)) if len(share) else 0
+    if not len(share) or share[worst] <= _TOLERANCE:
+        return
+    beyond = np.sqrt(np.sum((here * sizes)[worst, first:] ** 2)) / (total[worst] or 1.0)
+    level = eigensystem.num_points * held.floor
+    which = f" of filter {worst}" if len(share) > 1 else ""
+    warnings.warn(
+        f"{beyond:.0%} of the outputs{which} lie in directions beyond the {first} whose "
+        f"eigenvalues stand above round-off (trusted_rank), and rounding there may change the "
+        f"outputs by {share[worst]:.1%}; compute the kernel and its eigensystem in float64 "
+        f"(precision='float64'), or take a time below {1 / level:.3g} or a ridge above "
+        f"{level:.3g}.",
+        stacklevel=4,
+    )
+
+
+_Reading = Callable[[Bank, Array, np.ndarray], np.ndarray]
+
+
+def _plain(bank: Bank, values: Array, _: np.ndarray) -> np.ndarray:
+    return np.asarray(bank(values), np.float64)
+
+
+def _divided(bank: Bank, values: Array, exact: np.ndarray) -> np.ndarray:
+    known = exact > 0
+    return np.where(known, _plain(bank, values, exact) / np.where(known, exact, 1.0), 0.0)
+
+
+def _largest_change(
+    bank: Bank, values: Array, spread: np.ndarray, first: int, read: _Reading, here: np.ndarray
+) -> np.ndarray:
+    """How far (F, r − first) the filters can be from ``here`` with eigenvalues ``spread`` off."""
+    exact = np.asarray(values, np.float64)
+    found = np.zeros_like(here)
+    for sign in (1.0, -1.0):
+        moved = np.maximum(exact[first:] + sign * spread, 0.0)
+        if rank_counted(bank):
+            # A filter that counts directions: any of those within reach may be in this one's place.
+            index = np.searchsorted(-exact, -moved, side="left" if sign > 0 else "right")
+            index = np.clip(index, 0, len(exact) - 1)
+            shifted = read(bank, values, exact)[:, index]
+        else:
+            every = np.concatenate([exact[:first], moved])
+            shifted = read(bank, jnp.asarray(every, values.dtype), every)[:, first:]
+        found = np.maximum(found, np.abs(shifted - here))
+    return found
+
+
+def _of_unit_size(array: Array) -> np.ndarray:
+    """In float64, over the largest magnitude."""
+    host = np.asarray(array, np.float64)
+    largest = np.abs(host).max(initial=0.0)
+    return host / (largest or 1.0)

@@ -1,0 +1,298 @@
+"""From the paths of logistic regression to assumptions, conclusions and tables of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from ._exponents import decay_check
+from ._logistic import Problem, Risks
+from ._network_checks import worst
+from ._report import Check
+from ._scaling import CONFIDENCE
+
+NEAREST = float(1 / np.sqrt(2))
+"""Bound on |w_t - u| / |w_t| for the ridge solution u of strength 1 / (eta t)."""
+
+ENOUGH = 2.0
+"""Largest tr Sigma |w*|^2 / n that counts as enough points: measured, the theorem names none."""
+
+QUADRATURE = 1e-9
+"""Error that the quadrature of risks is allowed."""
+
+
+class Path(NamedTuple):
+    """One seed: records along gradient descent, and the rule's choice among them.
+
+    ``truth`` and ``untrained`` are the risks of w* and of w = 0, ``uncalibrated`` the least
+    calibration error of weights that grow without bound, ``loss_bounds`` (T,) is the derived bound
+    on the training loss.
+    """
+
+    seed: int
+    steps: np.ndarray
+    times: np.ndarray
+    losses: np.ndarray
+    norms: np.ndarray
+    margins: np.ndarray
+    risks: list[Risks]
+    truth: Risks
+    untrained: Risks
+    uncalibrated: float
+    loss_bounds: np.ndarray
+    ridge_distance: np.ndarray
+    ridge_cosine: np.ndarray
+    stop: int
+
+
+def assumptions(problem: Problem, paths: Sequence[Path]) -> tuple[Check, ...]:
+    """What the theorem asks of step size, data and stopping rule."""
+    step = float(np.max(problem.learning_rate * problem.smoothness))
+    count = problem.signed.shape[1]
+    load = float(problem.variances.sum() * np.sum(problem.truth**2) / count)
+    margin = min(float(p.margins[-1]) for p in paths)
+    early = max(float(p.steps[p.stop] / p.steps[-1]) for p in paths)
+    return (
+        Check(
+            name="small step",
+            statement="eta x smoothness <= 1",
+            required=1.0,
+            measured=step,
+            holds=step <= 1 + 1e-12,
+        ),
+        Check(
+            name="enough points",
+            statement="tr Sigma |w*|^2 / n, whose root bounds the excess risk of the stopped "
+            "solution up to constants and logarithms",
+            required=ENOUGH,
+            measured=load,
+            holds=load <= ENOUGH,
+        ),
+        Check(
+            name="separable data",
+            statement="min y x w > 0 at the last step",
+            required=0.0,
+            measured=margin,
+            holds=margin > 0,
+        ),
+        Check(
+            name="the rule stops early",
+            statement="training loss of w* is reached within a tenth of the steps",
+            required=0.1,
+            measured=early,
+            holds=early <= 0.1,
+        ),
+    )
+
+
+def conclusions_of(paths: Sequence[Path]) -> tuple[Check, ...]:
+    """What it promises, as measured, worst over seeds."""
+    return (
+        *_ridge_conclusions(paths),
+        *_risk_conclusions(paths),
+        *_divergence_conclusions(paths),
+    )
+
+
+def _ridge_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
+    furthest = worst([p.ridge_distance for p in paths])
+    angle = -worst([-p.ridge_cosine for p in paths])
+    return (
+        Check(
+            name="ridge path",
+            statement="|w_t - u| / |w_t| <= 1 / sqrt(2), u ridge of strength 1 / (eta t), every t",
+            required=NEAREST,
+            measured=furthest,
+            holds=furthest <= NEAREST,
+        ),
+        Check(
+            name="angle to the ridge path",
+            statement="cosine >= 1 / sqrt(2) at every t",
+            required=NEAREST,
+            measured=angle,
+            holds=angle >= NEAREST,
+        ),
+    )
+
+
+def _risk_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
+    pinsker = worst([2 * r.calibration - _above(p, r, "logistic") for p in paths for r in p.risks])
+    plug_in = worst([_above(p, r, "error") - 2 * r.distance for p in paths for r in p.risks])
+    calibrated = worst([p.risks[p.stop].calibration / p.uncalibrated for p in paths])
+    short = worst(
+        [
+            np.sqrt(p.uncalibrated) - np.sqrt(r.undecided) - np.sqrt(r.calibration)
+            for p in paths
+            for r in p.risks
+        ]
+    )
+    return (
+        _lower("excess risk", "logistic", paths, "at the last step"),
+        _lower("excess risk", "logistic", paths, "without training"),
+        _lower("calibration error", "calibration", paths, "at the last step"),
+        _lower("calibration error", "calibration", paths, "without training"),
+        _error_check(paths),
+        Check(
+            name="calibrated where stopped",
+            statement="C(w) / E min(p*, 1 - p*)^2 < 1: below what diverging weights can end at",
+            required=1.0,
+            measured=calibrated,
+            holds=calibrated < 1,
+        ),
+        Check(
+            name="the limit is not calibrated",
+            statement="sqrt E min(p*, 1 - p*)^2 - sqrt E min(p, 1 - p)^2 - sqrt C(w) <= 0 at every "
+            "record, largest; the second term vanishes as |w| grows",
+            required=0.0,
+            measured=short,
+            holds=short <= QUADRATURE,
+        ),
+        Check(
+            name="calibration error within the excess risk",
+            statement="2 C(w) - excess risk <= 0 at every record, largest",
+            required=0.0,
+            measured=pinsker,
+            holds=pinsker <= QUADRATURE,
+        ),
+        Check(
+            name="excess error within the distance of probabilities",
+            statement="excess error - 2 E |p - p*| <= 0 at every record, largest",
+            required=0.0,
+            measured=plug_in,
+            holds=plug_in <= QUADRATURE,
+        ),
+    )
+
+
+def _divergence_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
+    last = paths[0].steps >= paths[0].steps[-1] / 10
+    times = paths[0].times[last]
+    # In the limit |w| grows by log(t) / margin of the unit weights.
+    growth = -worst(
+        [-(p.norms[-1] - p.norms[last][0]) * p.margins[-1] / p.norms[-1] for p in paths]
+    ) / float(np.log(times[-1] / times[0]))
+    above = worst([p.losses / p.loss_bounds for p in paths])
+    slopes = [np.polyfit(np.log(times), np.log(p.loss_bounds[last]), 1)[0] for p in paths]
+    return (
+        Check(
+            name="the norm diverges",
+            statement="growth of |w| over the last factor of ten in time / (log 10 / margin of "
+            "w / |w|) >= 1/2, least over seeds; 1 in the limit",
+            required=0.5,
+            measured=growth,
+            holds=growth >= 0.5,
+        ),
+        Check(
+            name="training loss below its bound",
+            statement="loss / min over u along the last w of (loss of u + |u|^2 / (2 t)) <= 1 at "
+            "every record, largest",
+            required=1.0,
+            measured=above,
+            holds=above <= 1 + QUADRATURE,
+        ),
+        decay_check(
+            "rate of the training loss",
+            "loss over the last factor of ten",
+            "t",
+            times,
+            np.stack([p.losses[last] for p in paths], 1),
+            float(np.round(np.mean(slopes), 3)),
+        ),
+    )
+
+
+def _lower(name: str, field: str, paths: Sequence[Path], other: str) -> Check:
+    """That the stopped solution is below the last step, or below w = 0."""
+    pairs = [
+        (
+            _above(p, p.risks[p.stop], field),
+            _above(p, p.untrained if other == "without training" else p.risks[-1], field),
+        )
+        for p in paths
+    ]
+    largest = max(pairs, key=lambda pair: pair[0] - pair[1])
+    return Check(
+        name=f"{name} of the stopped solution"
+        + (" against no training" if other == "without training" else ""),
+        statement=f"{name} where stopped below that {other}",
+        required=largest[1],
+        measured=largest[0],
+        holds=all(a < b for a, b in pairs),
+    )
+
+
+def _error_check(paths: Sequence[Path]) -> Check:
+    """Of a mean: the paper's separation of errors is one of rates in n, not of every draw."""
+    gaps = np.array([p.risks[p.stop].error - p.risks[-1].error for p in paths])
+    reach = 0.0
+    if len(gaps) > 1:
+        reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(gaps) - 1) * gaps.std(ddof=1))
+    mean, reach = float(gaps.mean()), reach / len(gaps) ** 0.5
+    return Check(
+        name="excess error of the stopped solution",
+        statement="error where stopped - at the last step, mean over seeds: lower end of the 95 % "
+        "interval below 0",
+        required=0.0,
+        measured=f"{mean:.4f} in [{mean - reach:.4f}, {mean + reach:.4f}]",
+        holds=bool(mean - reach < 0),
+    )
+
+
+def _above(path: Path, risks: Risks, field: str) -> float:
+    return getattr(risks, field) - getattr(path.truth, field)
+
+
+def stopping_rows(path: Path) -> list[dict[str, Any]]:
+    """One row for w = 0, the stopped solution and the last step."""
+    untrained = {
+        "seed": path.seed,
+        "solution": "no training",
+        "step": 0,
+        "|w|": 0.0,
+        "min margin": 0.0,
+        "training loss": float(np.log(2)),
+        **_risk_columns(path, path.untrained),
+        "|w - u| / |w|": None,
+        "cosine to ridge": None,
+    }
+    trained = [
+        {
+            "seed": path.seed,
+            "solution": name,
+            "step": int(path.steps[record]),
+            "|w|": float(path.norms[record]),
+            "min margin": float(path.margins[record]),
+            "training loss": float(path.losses[record]),
+            **_risk_columns(path, path.risks[record]),
+            "|w - u| / |w|": float(path.ridge_distance[record]),
+            "cosine to ridge": float(path.ridge_cosine[record]),
+        }
+        for name, record in (("stopped", path.stop), ("last", len(path.steps) - 1))
+    ]
+    return [untrained, *trained]
+
+
+def _risk_columns(path: Path, risks: Risks) -> dict[str, float]:
+    return {
+        "excess risk": _above(path, risks, "logistic"),
+        "excess error": _above(path, risks, "error"),
+        "calibration error": risks.calibration,
+    }
+
+
+def path_rows(path: Path) -> list[dict[str, Any]]:
+    """Every fourth record."""
+    return [
+        {
+            "seed": path.seed,
+            "step": int(path.steps[record]),
+            "training loss": float(path.losses[record]),
+            "excess risk": _above(path, path.risks[record], "logistic"),
+            "calibration error": path.risks[record].calibration,
+            "|w - u| / |w|": float(path.ridge_distance[record]),
+        }
+        for record in range(0, len(path.steps), 4)
+    ]

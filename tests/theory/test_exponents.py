@@ -1,0 +1,129 @@
+"""Exponents: coverage and power of their intervals, corrections, and what no interval decides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ntk_air as na
+from ntk_air.theory._exponents import decay_check, resolution_check, scaling_check
+
+t = na.theory
+SIZES = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+
+
+def draws(kind, seeds, rng):
+    """Values (5, S) of a law of exponent -1/2, a constant for each seed, with errors of a kind."""
+    noise = 0.1 * rng.normal(size=(5, seeds))
+    if kind == "slopes":
+        noise = 0.2 * noise + 0.1 * rng.normal(size=seeds) * np.log(SIZES)[:, None]
+    if kind == "unequal":
+        noise *= np.array([5.0, 2.0, 1.0, 0.5, 0.2])[:, None]
+    return np.exp(rng.normal(size=seeds) + noise) * SIZES[:, None] ** -0.5
+
+
+@pytest.mark.parametrize("kind", ["equal", "slopes", "unequal"])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_cover_the_exponent(kind, seeds):
+    """Whatever a seed's values have in common, the true exponent is outside in 5 % of the cases."""
+    rng = np.random.default_rng(0)
+    outside = 0
+    for _ in range(600):
+        check = scaling_check("a", "b", "c", SIZES, draws(kind, seeds, rng), -0.5)
+        outside += not check.holds
+    # Three standard deviations of 600 trials are 0.027.
+    assert abs(outside / 600 - 0.05) < 0.027
+
+
+def test_replicates_share_a_constant():
+    rng = np.random.default_rng(1)
+    outside, widths = 0, []
+    for _ in range(600):
+        values = np.exp(0.1 * rng.normal(size=(5, 2))) * SIZES[:, None] ** -0.5
+        check = scaling_check("a", "b", "c", SIZES, values, -0.5, replicates=True)
+        outside += not check.holds
+        widths.append(check.scaling.high - check.scaling.low)
+    assert abs(outside / 600 - 0.05) < 0.027
+    assert np.mean(widths) < 0.16
+
+
+@pytest.mark.parametrize(("wrong", "least"), [(-0.6, 0.5), (-0.75, 0.99)])
+def test_other_exponents_are_rejected(wrong, least):
+    rng = np.random.default_rng(2)
+    rejected = [
+        not scaling_check("a", "b", "c", SIZES, draws("equal", 5, rng), wrong).holds
+        for _ in range(200)
+    ]
+    assert np.mean(rejected) >= least
+    one_sided = [
+        not decay_check("a", "b", "c", SIZES, draws("equal", 5, rng), wrong).holds
+        for _ in range(200)
+    ]
+    assert np.mean(one_sided) >= least
+
+
+def test_bounds_are_one_sided_and_keep_their_level():
+    rng = np.random.default_rng(3)
+    at_bound = [
+        not decay_check("a", "b", "c", SIZES, draws("equal", 4, rng), -0.5).holds
+        for _ in range(600)
+    ]
+    assert np.mean(at_bound) < 0.05
+    assert decay_check("a", "b", "c", SIZES, draws("equal", 4, rng), -0.2).holds
+
+
+def test_exact_power_laws_and_what_follows_none():
+    values = SIZES[:, None] ** -0.5 * np.array([1.0, 3.0, 7.0])
+    for seeds in (1, 2, 3):
+        some = values[:, :seeds]
+        assert scaling_check("a", "b", "c", SIZES, some, -0.5).holds
+        assert not scaling_check("a", "b", "c", SIZES, some, -0.499).holds
+        assert decay_check("a", "b", "c", SIZES, some, -0.5).holds
+        assert decay_check("a", "b", "c", SIZES, some, -0.41).holds
+        assert not decay_check("a", "b", "c", SIZES, some, -0.501).holds
+    for bad in (np.nan, 0.0, np.inf):
+        values[0, 0] = bad
+        found = scaling_check("a", "b", "c", SIZES, values, -0.5)
+        assert "no power law" in str(found.measured)
+        assert not found.holds
+        assert not decay_check("a", "b", "c", SIZES, values, -0.5).holds
+
+
+def test_derived_corrections_are_taken_out():
+    factor = 1 + np.log(SIZES) ** 2
+    values = (SIZES**0.5 * factor)[:, None] * np.array([1.0, 2.0, 5.0])
+    assert not scaling_check("a", "b", "c", SIZES, values, 0.5).holds
+    found = scaling_check("a", "b", "c", SIZES, values, 0.5, correction=factor, because="g(c)")
+    assert found.holds
+    assert "b / g(c) ~ c^(0.5)" in found.statement
+    np.testing.assert_allclose(found.scaling.correction[:, 1], factor)
+    assert not scaling_check("a", "b", "c", SIZES, values, 0.51, correction=factor).holds
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_next_order_term(seeds):
+    sizes = 0.05 * SIZES / 16
+    slopes = np.linspace(0.5, 1.5, seeds)
+    values = sizes[:, None] * (1 + slopes * sizes[:, None] + 2 * sizes[:, None] ** 2)
+    assert not scaling_check("a", "b", "c", sizes, values, 1.0).holds
+    for rows in (slice(None), slice(2, None), slice(3, None)):
+        if seeds == 1 and rows != slice(None):
+            continue  # three values and three parameters
+        assert scaling_check("a", "b", "c", sizes[rows], values[rows], 1.0, next_order=1.0).holds
+    other = scaling_check("a", "b", "c", sizes, values * sizes[:, None] ** 0.05, 1.0, next_order=1)
+    assert not other.holds
+
+
+def test_wide_intervals_decide_nothing():
+    rng = np.random.default_rng(4)
+    wide = scaling_check("a", "b", "c", [1, 1.1, 1.2], np.exp(rng.normal(size=(3, 2))), -0.5)
+    sharp = scaling_check("a", "b", "c", SIZES, draws("equal", 5, rng), -0.5)
+    assert resolution_check([sharp]).holds
+    assert not resolution_check([sharp, wide]).holds
+    assert resolution_check([]).holds
+
+
+def test_interval_is_printed_so_that_its_ends_differ():
+    law = t.PowerLaw(exponent=0.99967, low=0.99953, high=0.99981)
+    assert str(law) == "0.99967 in [0.99953, 0.99981]"
+    assert str(t.PowerLaw(exponent=-0.5, low=-0.6, high=-0.4)) == "-0.500 in [-0.600, -0.400]"
