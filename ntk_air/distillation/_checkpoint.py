@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import re
 import time
@@ -61,6 +62,7 @@ class Checkpoint:
         step = self._manager.latest_step()
         if step is None:
             return state, []
+        self._check_files(step)
         run = self._restore(step, run=self._items.JsonRestore())["run"]
         if not isinstance(run, dict) or run.get("fingerprint") != self._fingerprint:
             raise ValueError(
@@ -73,7 +75,7 @@ class Checkpoint:
         records = self._restore(step, records=self._items.StandardRestore())["records"]
         try:
             kept = {name: np.asarray(column) for name, column in records.items()}
-            seal = self._seal(step, stored, kept)
+            seal = self._seal(step, run["count"], run["columns"], stored, kept)
             if (run["step"], run["seal"]) != (step, seal):
                 raise ValueError(f"what it holds at step {step} is not what was stored there")
             rows = [
@@ -105,7 +107,7 @@ class Checkpoint:
             "step": step,
             "count": len(rows),
             "columns": list(columns),
-            "seal": self._seal(step, stored, kept),
+            "seal": self._seal(step, len(rows), list(columns), stored, kept),
         }
         items = self._items.Composite(
             state=self._items.StandardSave(stored),
@@ -113,15 +115,62 @@ class Checkpoint:
             run=self._items.JsonSave(run),
         )
         self._manager.save(step, args=items, force=True)
+        self._seal_files(step)
         end = time.monotonic()
         self._due = end + (end - begin) / OVERHEAD
 
-    def _seal(self, step: int, stored: dict[str, Any], columns: dict[str, Any]) -> str:
-        digest = hashlib.sha256(f"{self._fingerprint} {step}".encode())
+    def _seal(
+        self,
+        step: int,
+        count: int,
+        names: list[str],
+        stored: dict[str, Any],
+        columns: dict[str, Any],
+    ) -> str:
+        digest = hashlib.sha256(f"{self._fingerprint} {step} {count} {names}".encode())
         for kind, tree in (("state", stored), ("records", columns)):
             for name in sorted(tree):
                 _add(digest, f"{kind} {name}", tree[name])
         return digest.hexdigest()
+
+    def _seal_files(self, step: int) -> None:
+        """Digests of the files of a step, by which damage is found before orbax reads them."""
+        old = [path for path in self._path.glob("files-*.json") if path != self._list_of(step)]
+        draft = self._path / f".files-{step}.json"
+        draft.write_text(json.dumps(self._digests(step)))
+        os.replace(draft, self._list_of(step))
+        for path in old:
+            path.unlink(missing_ok=True)
+
+    def _check_files(self, step: int) -> None:
+        """On damaged files orbax prints what its threads raise, beside the error that it raises.
+
+        A step without a list, of a process killed before it wrote one, is left to the seal.
+        """
+        try:
+            listed = json.loads(self._list_of(step).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return
+        found = self._digests(step)
+        listed = listed if isinstance(listed, dict) else {}
+        wrong = sorted(k for k in {*listed, *found} if listed.get(k) != found.get(k))
+        if wrong:
+            raise ValueError(
+                f"the checkpoint {self._path} is damaged or put together from several: {wrong[0]} "
+                f"of step {step} is not what was stored there; delete it or choose another path, "
+                "and the run starts anew."
+            )
+
+    def _list_of(self, step: int) -> Path:
+        return self._path / f"files-{step}.json"
+
+    def _digests(self, step: int) -> dict[str, str]:
+        folder = self._path / str(step)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
 
     def _restore(self, step: int, **items: Any) -> Any:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,7 +159,7 @@ def air_profile(
         check_finite("retention", retention)
         kappa = jnp.asarray(retention, seen.dtype)
     # In units of the observed targets.
-    noise = seen - kappa * (size / seen_size) * y
+    noise = seen - kappa * jnp.asarray(size / seen_size, seen.dtype) * y
     xi = _project(eigensystem.eigenvectors, noise)
     # Tiny noise is rounding of ỹ − κy, not noise.
     floor = len(noise) * (jnp.finfo(xi.dtype).eps ** 2) * jnp.sum(seen**2)
@@ -180,7 +182,7 @@ def air_profile(
     )
 
 
-def _scaled(signal: ArrayLike) -> tuple[Array, Array]:
+def _scaled(signal: ArrayLike) -> tuple[Array, Array | np.float64]:
     """A signal over its largest absolute value, and that value: squares of neither overflow."""
     given = signal if isinstance(signal, jax.Array) else np.asarray(signal)
     if given.dtype.kind != "f":
@@ -189,13 +191,15 @@ def _scaled(signal: ArrayLike) -> tuple[Array, Array]:
     if isinstance(given, jax.Array):
         size = jnp.where(largest > 0, largest, 1.0).astype(given.dtype)
         return given / size, size
-    size = largest if largest > 0 else given.dtype.type(1.0)
-    return as_float(given / size), jnp.asarray(size)
+    # In float64: as float32 the size itself could be flushed to zero.
+    size = np.float64(largest if largest > 0 else 1.0)
+    return as_float((given / size).astype(given.dtype)), size
 
 
-def _least_squares(y: Array, size: Array, seen: Array, seen_size: Array) -> Array:
+def _least_squares(y: Array, size: Any, seen: Array, seen_size: Any) -> Array:
     energy = jnp.sum(y**2)
-    kappa = jnp.sum(y * seen) / jnp.where(energy > 0, energy, 1.0) * (seen_size / size)
+    kappa = jnp.sum(y * seen) / jnp.where(energy > 0, energy, 1.0)
+    kappa = kappa * jnp.asarray(seen_size / size, seen.dtype)
     return jnp.where(energy > 0, kappa, 1.0)
 
 

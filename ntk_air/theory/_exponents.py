@@ -10,8 +10,8 @@ import numpy as np
 from ._report import Check, Scaling
 from ._scaling import PowerLaw, power_law
 
-ROUND_OFF = 1e-6
-"""Distance of an exponent from its interval that float32 values leave: it counts as inside."""
+ROUND_OFF = 1e-4
+"""Distance from its interval at which an exponent counts as inside: runs in float32 leave less."""
 
 RESOLUTION = 0.5
 """Largest half-width of an interval that decides: a wider one holds both 0 and a half."""

@@ -136,7 +136,7 @@ def risks(problem: Problem, weights: np.ndarray) -> Risks:
 
     The scores are jointly Gaussian: x w* given x w has mean slope x w and its own variance.
     Uniform grids of standardised scores converge exponentially, as the integrands are analytic in
-    a strip around the real line; where sigmoid(x w) is nearly a step, it is at a grid point.
+    a strip around the real line; where sigmoid(x w) is nearly a step, it is between grid points.
     """
     own = float(np.sqrt(problem.variances @ weights**2))
     both = float(problem.variances @ (weights * problem.truth))
@@ -144,7 +144,8 @@ def risks(problem: Problem, weights: np.ndarray) -> Risks:
     # In units of x w over its deviation; without one, x w* is independent of it.
     slope = both / own if own > 0 else 0.0
     spread = float(np.sqrt(max(true - slope**2, 0.0)))
-    outer, density = _normal_grid(2001)
+    # An even number: the step of sigmoid(x w) at 0, however steep, is half way between two points.
+    outer, density = _normal_grid(2000)
     inner, mass = _normal_grid(_nodes(spread))
     truth = special.expit(slope * outer[:, None] + spread * inner)
     positive = truth @ mass
@@ -178,7 +179,7 @@ def _nodes(spread: float) -> int:
 
 
 def _normal_grid(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points on [-8, 8], an odd number, and standard normal masses that sum to 1."""
+    """Points on [-8, 8] and standard normal masses that sum to 1."""
     grid = np.linspace(-8, 8, count)
     density = np.exp(-(grid**2) / 2)
     return grid, density / density.sum()

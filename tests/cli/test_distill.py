@@ -280,7 +280,7 @@ def test_unknown_setting_in_the_file(tmp_path, capsys):
         ("classes = 3", "classes is 3, expected names"),
         ('one_by_one = "no"', "sets one_by_one to 'no', expected true or false"),
         ("learning_rate = true", "sets learning_rate to True, expected a number"),
-        ('precision = "float64"', "precision is 'float64', expected bfloat16"),
+        ('precision = "float8"', "precision is 'float8', expected bfloat16"),
     ],
 )
 def test_settings_of_another_type_are_one_line(line, message, tmp_path, capsys):

@@ -186,6 +186,17 @@ def test_parts_of_another_step_are_refused(tmp_path, change):
     assert "put together from several" in damaged(tmp_path / "run", change)
 
 
+def test_names_and_counts_of_the_records_are_sealed(tmp_path):
+    def rename(path):
+        for file in (path / "6" / "run").rglob("*"):
+            if file.is_file():
+                text = file.read_text(errors="ignore")
+                if '"margin"' in text:
+                    file.write_text(text.replace('"margin"', '"nigram"'))
+
+    assert "is not what was stored there" in damaged(tmp_path / "run", rename)
+
+
 def test_damaged_parts_are_refused(tmp_path):
     def change(path):
         for file in (path / "6").rglob("*"):
