@@ -26,9 +26,10 @@ def as_float(value: Any, name: str = "the array") -> Array:
         ValueError: if the value is masked, complex or no numbers, or if float32 cannot hold the
             size of float64 numbers.
     """
-    if hasattr(value, "__jax_array__"):
-        value = value.__jax_array__()
     if not isinstance(value, jax.Array):
+        # Tracers are arrays, and have an attribute of this name that is None.
+        if hasattr(value, "__jax_array__"):
+            value = value.__jax_array__()
         value = real_array(name, value)
     check_real(name, value)
     kind = jnp.dtype(jnp.result_type(float))
@@ -52,6 +53,29 @@ def _check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:
             f"{name} has a largest magnitude of {largest:.3g}, which {kind} does not hold; rescale "
             "it, or compute in float64 (precision='float64')."
         )
+
+
+def automatic(array: Array) -> Array:
+    """The same shards on a mesh whose axes the compiler handles.
+
+    Axes of type Explicit forbid what needs the whole of a sharded axis, such as K - Kᵀ or top_k.
+    """
+    sharding = array.sharding
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return array
+    mesh = jax.sharding.Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names)
+    return jax.device_put(array, jax.sharding.NamedSharding(mesh, sharding.spec))
+
+
+@contextlib.contextmanager
+def automatic_axes() -> Iterator[None]:
+    """Within it the axes of the current mesh are the compiler's, too: see `automatic`."""
+    mesh = jax.sharding.get_mesh()
+    if jax.sharding.AxisType.Explicit not in mesh.axis_types:
+        yield
+        return
+    with jax.set_mesh(jax.sharding.Mesh(mesh.devices, mesh.axis_names)):
+        yield
 
 
 def power_of_two(*arrays: Array) -> Array:

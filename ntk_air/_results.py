@@ -8,9 +8,11 @@ file from a stranger runs none of their code.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import io
 import json
+import math
 import os
 import re
 import tempfile
@@ -48,9 +50,26 @@ def result(cls: type[_T]) -> type[_T]:
     fields = dataclasses.fields(frozen)  # pyright: ignore[reportArgumentType]
     meta = [f.name for f in fields if f.metadata.get("static")]
     data = [f.name for f in fields if not f.metadata.get("static")]
+    made = frozen.__init__
+
+    @functools.wraps(made)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        # Trees are of one structure where what is static is equal, and NaN equals only itself.
+        for name in meta:
+            object.__setattr__(self, name, _one_nan(getattr(self, name)))
+
+    frozen.__init__ = init
     jax.tree_util.register_dataclass(frozen, data_fields=data, meta_fields=meta)
     _RESULTS[_public_name(frozen)] = frozen
     return frozen
+
+
+def _one_nan(value: Any) -> Any:
+    """The value with the same object for every NaN in it."""
+    if type(value) is tuple:
+        return tuple(map(_one_nan, value))
+    return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
 def _public_name(cls: type) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_choice
-from .._numerics import in_precision
+from .._numerics import automatic, automatic_axes, in_precision
 from .._typing import Array, ArrayLike, Float, PyTree
 from ._architectures import Architecture, as_architecture
 from ._close import is_off, repaired, warn_of_loss
@@ -210,9 +210,12 @@ class InfiniteProgram:
         """Warns where a kernel already made, padded below or not, holds what float32 spoils."""
         if "diagonal" not in points1 or kernel.dtype != jnp.float32:
             return
-        stacked = kernel if len(self.kinds) > 1 else kernel[None]
-        columns = points1 if points2 is None else points2
-        if is_off(self.kernel_fn, self.kinds, stacked, points1, columns):
+        with automatic_axes():
+            kernel, points1, points2 = jax.tree.map(automatic, (kernel, points1, points2))
+            stacked = kernel if len(self.kinds) > 1 else kernel[None]
+            columns = points1 if points2 is None else points2
+            off = is_off(self.kernel_fn, self.kinds, stacked, points1, columns)
+        if off:
             warn_of_loss("on a mesh they are not computed again")
 
 

@@ -242,10 +242,7 @@ class NTKOperator:
 
 
 def _check_float(params: PyTree) -> None:
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    if not leaves:
-        raise ValueError("params holds no array, expected the parameters of apply_fn.")
-    for path, leaf in leaves:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
                 f"params{jax.tree_util.keystr(path)} has dtype {jnp.result_type(leaf)}, expected "

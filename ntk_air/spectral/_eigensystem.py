@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -17,7 +18,7 @@ from .._checks import (
     check_square,
     real_array,
 )
-from .._numerics import as_float, in_precision, power_of_two
+from .._numerics import as_float, automatic, automatic_axes, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, Float, PRNGKeyArray
 from ._dense import dense_eigh, platform_of
@@ -112,9 +113,23 @@ def eigendecompose(
     """
     check_choice("method", method, ("auto", "dense", "lanczos"))
     resolution = _resolution(kernel_or_operator)
-    return _eigendecompose(
-        kernel_or_operator, rank, method, tolerance, key, resolution, precision=precision
-    )
+    on_mesh = isinstance(getattr(kernel_or_operator, "sharding", None), jax.sharding.NamedSharding)
+    with automatic_axes() if on_mesh else contextlib.nullcontext():
+        system = _eigendecompose(
+            kernel_or_operator, rank, method, tolerance, key, resolution, precision=precision
+        )
+    if not on_mesh:
+        return system
+    # Results live on the mesh of the kernel again.
+    mesh = kernel_or_operator.sharding.mesh
+    return jax.tree.map(lambda array: _on_mesh(array, mesh), system)
+
+
+def _on_mesh(array: Any, mesh: Any) -> Any:
+    sharding = getattr(array, "sharding", None)
+    if not isinstance(sharding, jax.sharding.NamedSharding) or sharding.mesh == mesh:
+        return array
+    return jax.device_put(array, jax.sharding.NamedSharding(mesh, sharding.spec))
 
 
 def _resolution(kernel: Any) -> float:
@@ -221,7 +236,7 @@ def _check_kernel(kernel: Any) -> Array:
     check_square("kernel", kernel)
     if not isinstance(kernel, jax.Array):
         kernel = real_array("kernel", kernel)
-    kernel = _automatic(as_float(kernel, "kernel"))
+    kernel = automatic(as_float(kernel, "kernel"))
     if kernel.size == 0:
         raise ValueError(f"kernel has shape {kernel.shape}; expected at least one point.")
     # Elsewhere a loop over tiles would serialise the device, or gather a sharded kernel.
@@ -280,15 +295,6 @@ def _extremes(kernel: Array, tile: int) -> tuple[Array, Array, Array]:
 def _extremes_at_once(kernel: Array) -> tuple[Array, Array, Array]:
     difference = jnp.abs(kernel - kernel.T).max()
     return jnp.abs(kernel).max(), difference, jnp.isfinite(kernel).all()
-
-
-def _automatic(kernel: Array) -> Array:
-    """The same shards on a mesh whose axes the compiler handles: explicit axes forbid K - Kᵀ."""
-    sharding = kernel.sharding
-    if not isinstance(sharding, jax.sharding.NamedSharding):
-        return kernel
-    mesh = jax.sharding.Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names)
-    return jax.device_put(kernel, jax.sharding.NamedSharding(mesh, sharding.spec))
 
 
 def _check_lanczos(values: Array, vectors: Array, residuals: Array, tolerance: float) -> None:

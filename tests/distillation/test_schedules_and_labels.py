@@ -52,7 +52,7 @@ def test_any_function_is_a_schedule(schedule):
 def test_hard_follows_the_coding():
     f = jnp.array([[0.1, 0.7, -0.3], [2.0, 1.0, 1.5]])
     np.testing.assert_allclose(d.hard(f), np.eye(3)[[1, 0]] - 1 / 3, atol=1e-6)
-    np.testing.assert_array_equal(d.hard(jnp.array([[0.2], [0.0], [-0.1]])), [[1], [1], [-1]])
+    np.testing.assert_array_equal(d.hard(jnp.array([[0.2], [0.0], [-0.1]])), [[1], [-1], [-1]])
     np.testing.assert_array_equal(d.sign(f), np.sign(f))
     for shift in (0.0, 1 / 3):
         bound = d.label_fn.bind(d.hard, np.eye(3) - shift)

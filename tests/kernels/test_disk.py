@@ -19,11 +19,14 @@ HERE = Path(__file__).resolve().parent
 
 
 def tiles(folder):
-    """Files of tiles; the manifests and what is being written are none."""
+    """Files of tiles; the manifests, the seals and what is being written are none."""
     return [
         p
         for p in Path(folder).rglob("*")
-        if p.is_file() and "json" not in p.name and "lock" not in p.name
+        if p.is_file()
+        and "json" not in p.name
+        and "lock" not in p.name
+        and "seals" not in p.relative_to(folder).parts
     ]
 
 

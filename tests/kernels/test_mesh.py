@@ -166,6 +166,12 @@ for context in (contextlib.nullcontext(), jax.set_mesh(line)):
             x = job.inputs(n)
             found = make[name](x, mesh=line)
             assert close(na.kernels.gather(found), kernel), (n, name)
+            if isinstance(found, jax.Array):
+                pairs = na.spectral.eigendecompose(found, rank=3)
+                dense = np.linalg.eigvalsh(kernel)[::-1]
+                assert np.allclose(pairs.eigenvalues, dense[:3], rtol=1e-4)
+                rebuilt = (pairs.eigenvectors * pairs.eigenvalues).T @ pairs.eigenvectors
+                assert np.allclose(rebuilt, np.diag(dense[:3]), atol=1e-3 * dense[0])
             assert close(make[name](x), kernel)
             store = make[name](x, mesh=line, store=f"FOLDER/{n}{name}")
             assert close(store, kernel)

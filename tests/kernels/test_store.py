@@ -55,13 +55,20 @@ def test_tiled_equals_whole(n1, n2, chunk, symmetric, leading, dtype):
     assert all(min(r.start, c.start) >= 0 and r.stop <= n1 and c.stop <= n2 for r, c in tiles.asked)
 
 
-def test_jax_tiles_zeros_and_nan_are_kept(tmp_path):
+def test_jax_tiles_and_zeros_are_kept_and_nan_is_refused(tmp_path):
     kernel = values((9, 9))
-    kernel[:3, :3], kernel[3:6, 3:6] = 0, np.nan
+    kernel[:3, :3] = 0
     store = open_store(tmp_path / "k", job=JOB, layout=layout_of(kernel, 3))
     fill(store, Tiles(kernel, jnp.asarray))
     assert store.missing() == []
     np.testing.assert_array_equal(np.asarray(open_kernel(tmp_path / "k")), kernel)
+    kernel[3:6, 3:6] = np.nan
+    store = open_store(tmp_path / "nan", job=JOB, layout=layout_of(kernel, 3))
+    with pytest.raises(ValueError, match=r"tile of rows 3\.\. and columns 3\.\. holds 9 value"):
+        fill(store, Tiles(kernel, jnp.asarray))
+    # Tiles before it are in the store, itself is not.
+    assert (0, 0) not in store.missing()
+    assert (1, 1) in store.missing()
 
 
 def test_diagonal_tiles_are_symmetrised_and_half_is_computed(tmp_path):
