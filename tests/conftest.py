@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 
 # Tests run one to a core: the threads of one test's BLAS would spin against another's work.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# More than half of a run would go into compiling, much of it the same programs in another worker,
+# or in the commands and examples that tests start: all of them share what one has compiled.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.mkdtemp(prefix="ntk-air-programs-")
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from pathlib import Path
 
