@@ -12,7 +12,14 @@ from . import _logistic as logistic
 from ._cells import Cells
 from ._exponents import resolution_check
 from ._logistic import Problem
-from ._logistic_checks import Path, assumptions, conclusions_of, path_rows, stopping_rows
+from ._logistic_checks import (
+    Path,
+    assumptions,
+    conclusions_of,
+    path_rows,
+    resolved_error,
+    stopping_rows,
+)
 from ._report import TheoremReport
 from ._seeds import seed_list
 
@@ -104,7 +111,11 @@ def check_logistic_early_stopping(
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=(*assumptions(problem, paths), resolution_check(conclusions)),
+        assumptions=(
+            *assumptions(problem, paths),
+            *resolved_error(paths, conclusions),
+            resolution_check(conclusions),
+        ),
         conclusions=conclusions,
         tables={
             "stopping": tuple(row for path in paths for row in stopping_rows(path)),
