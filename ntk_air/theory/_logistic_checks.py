@@ -1,9 +1,9 @@
-"""From the paths of logistic regression to assumptions, conclusions and tables of its report."""
+"""From the paths of logistic regression to assumptions and conclusions of its report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -142,8 +142,8 @@ def _ridge_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
 
 
 def _risk_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
-    pinsker = worst([2 * r.calibration - _above(p, r, "logistic") for p in paths for r in p.risks])
-    plug_in = worst([_above(p, r, "error") - 2 * r.distance for p in paths for r in p.risks])
+    pinsker = worst([2 * r.calibration - above(p, r, "logistic") for p in paths for r in p.risks])
+    plug_in = worst([above(p, r, "error") - 2 * r.distance for p in paths for r in p.risks])
     calibrated = worst([p.risks[p.stop].calibration / p.uncalibrated for p in paths])
     short = worst(
         [
@@ -231,8 +231,8 @@ def _lower(name: str, field: str, paths: Sequence[Path], other: str) -> Check:
     """That the stopped solution is below the last step, or below w = 0."""
     pairs = [
         (
-            _above(p, p.risks[p.stop], field),
-            _above(p, p.untrained if other == "without training" else p.risks[-1], field),
+            above(p, p.risks[p.stop], field),
+            above(p, p.untrained if other == "without training" else p.risks[-1], field),
         )
         for p in paths
     ]
@@ -269,58 +269,6 @@ def _error_gap(paths: Sequence[Path]) -> tuple[float, float]:
     return float(gaps.mean()), float(reach / len(gaps) ** 0.5)
 
 
-def _above(path: Path, risks: Risks, field: str) -> float:
+def above(path: Path, risks: Risks, field: str) -> float:
+    """A risk less that of w*."""
     return getattr(risks, field) - getattr(path.truth, field)
-
-
-def stopping_rows(path: Path) -> list[dict[str, Any]]:
-    """One row for w = 0, the stopped solution and the last step."""
-    untrained = {
-        "seed": path.seed,
-        "solution": "no training",
-        "step": 0,
-        "|w|": 0.0,
-        "min margin": 0.0,
-        "training loss": float(np.log(2)),
-        **_risk_columns(path, path.untrained),
-        "|w - u| / |w|": None,
-        "cosine to ridge": None,
-    }
-    trained = [
-        {
-            "seed": path.seed,
-            "solution": name,
-            "step": int(path.steps[record]),
-            "|w|": float(path.norms[record]),
-            "min margin": float(path.margins[record]),
-            "training loss": float(path.losses[record]),
-            **_risk_columns(path, path.risks[record]),
-            "|w - u| / |w|": float(path.ridge_distance[record]),
-            "cosine to ridge": float(path.ridge_cosine[record]),
-        }
-        for name, record in (("stopped", path.stop), ("last", len(path.steps) - 1))
-    ]
-    return [untrained, *trained]
-
-
-def _risk_columns(path: Path, risks: Risks) -> dict[str, float]:
-    return {
-        "excess risk": _above(path, risks, "logistic"),
-        "excess error": _above(path, risks, "error"),
-        "calibration error": risks.calibration,
-    }
-
-
-def path_rows(path: Path) -> list[dict[str, Any]]:
-    """Every fourth record."""
-    return [
-        {
-            "seed": path.seed,
-            "step": int(path.steps[record]),
-            "training loss": float(path.losses[record]),
-            "excess risk": _above(path, path.risks[record], "logistic"),
-            "calibration error": path.risks[record].calibration,
-            "|w - u| / |w|": float(path.ridge_distance[record]),
-        }
-        for record in range(0, len(path.steps), 4)
-    ]

@@ -12,14 +12,8 @@ from . import _logistic as logistic
 from ._cells import Cells
 from ._exponents import resolution_check
 from ._logistic import Problem
-from ._logistic_checks import (
-    Path,
-    assumptions,
-    conclusions_of,
-    path_rows,
-    resolved_error,
-    stopping_rows,
-)
+from ._logistic_checks import Path, assumptions, conclusions_of, resolved_error
+from ._logistic_tables import path_rows, stopping_rows
 from ._report import TheoremReport
 from ._seeds import seed_list
 
