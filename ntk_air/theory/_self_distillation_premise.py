@@ -152,8 +152,7 @@ def _limit_check(every: Sequence[SeedRuns]) -> Check:
     wrong = float(np.max([r.linear.limit_label for r in every]))
     return Check(
         name="labels stay clean at a constant alpha",
-        statement=f"|h(f_s) - y| / sqrt(n) from clean outputs, alpha {LIMIT_ALPHA:g}, along the "
-        "closed form",
+        statement=f"|h(f_s) - y| / sqrt(n) from clean outputs, alpha {LIMIT_ALPHA:g}, every step",
         required=LABELS_KEPT,
         measured=wrong,
         holds=wrong <= LABELS_KEPT,

@@ -67,8 +67,8 @@ class Linear(NamedTuple):
 
     ``descent`` and ``distilled`` are recorded at every step; ``end`` is None if h(f) = y never
     settles. ``residual`` is the largest deviation of a step from the algorithm's,
-    ``limit_deviation`` that of the constant-alpha run from its closed form, and ``limit_label``
-    that of the labels of the closed form from y, per root-n.
+    ``limit_deviation`` and ``limit_label`` those of the constant-alpha run from its closed form and
+    of its labels from y, per root-n.
     """
 
     descent: History
@@ -172,9 +172,10 @@ def weights_of_steps(alpha: Any, num_steps: int, history: History) -> np.ndarray
 
     Only where outputs decide it is it that of the history, as at the record before.
     """
-    schedule = as_schedule(alpha, num_steps)
-    if schedule.kind != "agreement":
-        return np.asarray(schedule(jnp.arange(num_steps + 1)), np.float64)
+    with double_precision():
+        schedule = as_schedule(alpha, num_steps)
+        if schedule.kind != "agreement":
+            return np.asarray(schedule(jnp.arange(num_steps + 1)), np.float64)
     held = np.searchsorted(np.asarray(history.step), np.arange(num_steps + 1), side="right")
     return np.asarray(history.alpha, np.float64)[held - 1]
 
@@ -186,36 +187,35 @@ def _linearised(plan: Plan, start: Start) -> Linear:
     weights = weights_of_steps(plan.alpha, plan.num_steps, distilled)
     end = None
     if first is not None:
-        outputs = start.initial
-        if first:
-            outputs = _first_steps(plan, start, weights, first, record_every=first).outputs[-1]
-        end = _end(plan, start, np.asarray(outputs), weights[first:])
-    checked = min(CHECKED_STEPS, plan.num_steps)
-    seen = _first_steps(plan, start, weights, checked)
-    with double_precision():
-        residual = recursion_residual(
-            start.kernel,
-            start.learning_rate,
-            np.asarray(seen.outputs),
-            weights[: checked + 1],
-            plan.label_fn,
-            targets(plan.data)[1],
-        )
+        end = _end(plan, start, np.asarray(distilled.outputs)[first], weights[first:])
+    descent = _function_space(plan, start, 1.0, start.initial)
+    constant = _function_space(plan, start, LIMIT_ALPHA, targets(plan.data)[0])
+    always = np.full(plan.num_steps + 1, LIMIT_ALPHA)
     return Linear(
-        descent=_function_space(plan, start, 1.0, start.initial),
-        distilled=distilled,
+        descent=dataclasses.replace(descent, outputs=None),
+        distilled=dataclasses.replace(distilled, outputs=None),
         end=end,
-        residual=residual,
-        **_limit(plan, start),
+        residual=max(
+            _residual(plan, start, distilled, weights, CHECKED_STEPS),
+            _residual(plan, start, constant, always, CHECKED_STEPS // 10),
+        ),
+        limit_deviation=_limit_deviation(plan, start, constant),
+        limit_label=float(np.max(np.asarray(constant.label_to_clean))),
     )
 
 
-def _first_steps(plan: Plan, start: Start, weights: np.ndarray, steps: int, **options: Any) -> Any:
-    """The first steps of self-distillation again, with outputs."""
-    short = plan._replace(num_steps=steps)
-    alpha = as_schedule(plan.alpha, plan.num_steps)
-    alpha = alpha if alpha.kind == "agreement" else weights[: steps + 1]
-    return _function_space(short, start, alpha, start.initial, record_outputs=True, **options)
+def _residual(plan: Plan, start: Start, history: History, weights: np.ndarray, steps: int) -> float:
+    """Largest deviation of the first steps of a run from the algorithm's."""
+    checked = slice(steps + 1)
+    with double_precision():
+        return recursion_residual(
+            start.kernel,
+            start.learning_rate,
+            np.asarray(history.outputs)[checked],
+            weights[checked],
+            plan.label_fn,
+            targets(plan.data)[1],
+        )
 
 
 def _controls(plan: Plan, start: Start) -> tuple[Control, ...]:
@@ -226,7 +226,7 @@ def _controls(plan: Plan, start: Start) -> tuple[Control, ...]:
     found = []
     for name, alpha in control_schedules(steps).items():
         initial = clean if name == RIGHT else start.initial
-        history = _function_space(short, start, alpha, initial, record_outputs=True)
+        history = _function_space(short, start, alpha, initial)
         found.append(judge(start, name, history, alpha, clean, observed))
     return tuple(found)
 
@@ -265,9 +265,8 @@ def _kernel(weights: Any, inputs: Any) -> np.ndarray:
         )
 
 
-def _function_space(
-    plan: Plan, start: Start, alpha: Any, initial: np.ndarray, **options: Any
-) -> History:
+def _function_space(plan: Plan, start: Start, alpha: Any, initial: np.ndarray) -> History:
+    """Recorded at every step with its outputs, so that all constant weights are one program."""
     clean, observed = targets(plan.data)
     with double_precision():
         return distillation.kernel_self_distill(
@@ -279,29 +278,19 @@ def _function_space(
             label_fn=plan.label_fn,
             clean=clean,
             initial=initial,
-            **options,
+            record_outputs=True,
         )
 
 
-def _limit(plan: Plan, start: Start) -> dict[str, float]:
+def _limit_deviation(plan: Plan, start: Start, constant: History) -> float:
     """Deviation of a constant-alpha run from y + (1 - (1 - eta lambda)^s) alpha noise, per root-n.
 
     Its limit is y + alpha (observed - clean). A run of finitely many steps has not arrived in the
-    slowest directions, so each direction is compared with where it should be by then. That the
-    labels are clean on the way is asked of the closed form, not of the run: a run that loses them
-    although it need not is a fault.
+    slowest directions, so each direction is compared with where it should be by then.
     """
     clean, observed = targets(plan.data)
-    last = _function_space(
-        plan, start, LIMIT_ALPHA, clean, record_every=plan.num_steps, record_outputs=True
-    )
-    steps = [0, *log_spaced(plan.num_steps)]
-    with np.errstate(over="ignore", invalid="ignore"):  # too large a step grows without bound
-        decay = (1.0 - start.learning_rate * start.eigenvalues) ** np.array(steps)[:, None]
-        noise = start.eigenvectors.T @ (LIMIT_ALPHA * (observed - clean))[:, 0]
-        path = clean[:, 0] + ((1.0 - decay) * noise) @ start.eigenvectors.T
-    with double_precision():
-        labels = np.stack([np.asarray(plan.label_fn(jnp.asarray(f[:, None]))) for f in path])
-    off = np.linalg.norm(np.asarray(last.outputs)[-1, :, 0] - path[-1]) / np.sqrt(len(clean))
-    wrong = np.linalg.norm(labels - clean, axis=1).max() / np.sqrt(len(clean))
-    return {"limit_deviation": float(off), "limit_label": float(wrong)}
+    decay = (1.0 - start.learning_rate * start.eigenvalues[:, None]) ** plan.num_steps
+    noise = start.eigenvectors.T @ (LIMIT_ALPHA * (observed - clean))
+    expected = clean + start.eigenvectors @ ((1.0 - decay) * noise)
+    off = np.linalg.norm(np.asarray(constant.outputs)[-1] - expected)
+    return float(off / np.sqrt(len(clean)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 import ntk_air as na
@@ -11,6 +13,7 @@ def half_the_rate(options):
     return options | {k: options[k] / 2 for k in ("learning_rate", "optimizer") if k in options}
 
 
+@functools.cache  # one function for one, so that a report compiles it once
 def wrong_sign(label_fn):
     return lambda outputs: -label_fn(outputs)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from broken_trainers import BROKEN
 
 import ntk_air as na
 
@@ -121,8 +122,7 @@ def test_saved_report_is_the_same(plain, tmp_path):
         f"{method}, seed {seed}"
         for seed in (0, 1)
         for method in (
-            "gradient descent", "self-distillation", "identity label function",
-            "constant alpha 0.5",
+            "gradient descent", "self-distillation", "identity label function"
         )
     }  # fmt: skip
 
@@ -132,7 +132,7 @@ def test_a_label_function_that_does_not_sharpen_fails_the_premise():
     assert report.verdict == "not applicable"
     assert TRUSTED in missed(report)
     assert find(report, TRUSTED).measured == "function space: never, network: never"
-    assert {"labels become clean", REACHES} <= failed(report)
+    assert REACHES in failed(report)
 
 
 @pytest.mark.parametrize(
@@ -190,26 +190,6 @@ def test_no_random_schedule_is_a_violation(seed):
     assert report.verdict != "violated", report.to_markdown()
 
 
-def wrong_sign(label_fn):
-    return lambda outputs: -label_fn(outputs)
-
-
-def reverse(alpha):
-    return (lambda s: 1 - alpha(s)) if callable(alpha) else 1 - np.asarray(alpha)
-
-
-def half_the_rate(options):
-    return options | {k: options[k] / 2 for k in ("learning_rate", "optimizer") if k in options}
-
-
-BROKEN = {
-    "half the rate": half_the_rate,
-    "identity": lambda o: o | {"label_fn": d.identity},
-    "wrong sign": lambda o: o | {"label_fn": wrong_sign(o["label_fn"])},
-    "reversed weights": lambda o: o | {"alpha": reverse(o["alpha"])},
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("trainer", ["kernel_self_distill", "self_distill"])
 @pytest.mark.parametrize("fault", BROKEN)
 def test_broken_dynamics_are_violations(fault, trainer, monkeypatch):
@@ -236,7 +216,7 @@ def test_too_much_noise_is_not_a_violation():
     assert report.exit_code == 0
     report.raise_if_violated()
     assert not next(c for c in report.assumptions if "few enough" in c.name).holds
-    assert {"labels become clean", REACHES} <= failed(report)
+    assert REACHES in failed(report)
     assert find(report, REACHES).measured == pytest.approx(2, abs=0.1)
 
 
@@ -257,11 +237,11 @@ def test_too_few_steps_are_not_a_violation():
 def test_clusters_of_points_are_farther_than_gradient_descent():
     """Nothing to overfit within clusters: (1 - 2 rho) y is nearer than y, and that is no fault."""
     data = na.datasets.clusterable(
-        num_points=40, num_clusters=4, dimension=10, radius=0.001, noise_rate=0.2, seed=1
+        num_points=80, num_clusters=4, dimension=10, radius=0.001, noise_rate=0.2, seed=1
     )
     report = run(data)
     names = {c.name for c in report.conclusions}
-    assert report.verdict != "violated", report.to_markdown()
+    assert report.verdict == "confirmed", report.to_markdown()
     assert "self-distillation stays closer to initialisation" not in names
     assert (
         rows(report, "self-distillation")[0]["|W - W0|"]
@@ -275,9 +255,8 @@ def test_three_levels_of_labels():
         seed=1,
     )  # fmt: skip
     report = run(data)
-    assert find(report, "labels become clean").measured != "never"
     assert find(report, REACHES).measured < 0.05
-    assert report.verdict != "violated", report.to_markdown()
+    assert report.verdict == "confirmed", report.to_markdown()
 
 
 @pytest.mark.parametrize(
@@ -341,8 +320,8 @@ def test_bound_needs_what_the_theorem_asks_for():
     history = d.kernel_self_distill(kernel, observed, clean=clean, **options)
     with pytest.raises(ValueError, match="overshoots"):
         t.convergence_bound(history, kernel, clean, observed, learning_rate=2 * rate)
+    unknown = d.kernel_self_distill(kernel, observed, **options)
     with pytest.raises(ValueError, match="clean targets"):
-        unknown = d.kernel_self_distill(kernel, observed, **options)
         t.convergence_bound(unknown, kernel, clean, observed, learning_rate=rate)
     never = d.kernel_self_distill(kernel, -clean, clean=clean, **options)
     bound = t.convergence_bound(never, kernel, clean, observed, learning_rate=rate)
