@@ -63,7 +63,7 @@ def test_too_few_steps_after_the_labels_are_let_go():
     assert report.verdict == "not applicable"
 
 
-@pytest.mark.parametrize("seed", [5, 6, 7])
+@pytest.mark.parametrize("seed", [5, 7])
 def test_size_over_data_and_seeds(seed):
     data = na.datasets.clusterable(
         num_points=60, num_clusters=3, dimension=10, radius=0.3, noise_rate=0.2, seed=seed
