@@ -11,6 +11,9 @@ import pytest
 from broken_trainers import BROKEN
 
 import ntk_air as na
+from ntk_air.theory import _self_distillation_runs as runs
+from ntk_air.theory._cells import clustered_data
+from ntk_air.theory._self_distillation_controls import control_checks, control_rows
 
 t, d = na.theory, na.distillation
 
@@ -30,7 +33,7 @@ def run(data=DATA, **options):
 
 @pytest.fixture(scope="module")
 def plain():
-    return run(controls=True, seeds=2, num_steps=2000)
+    return run(controls=True, seeds=2, num_steps=1200)
 
 
 def find(report, name):
@@ -87,8 +90,8 @@ def test_control_trusted_too_early_locks_wrong_labels_in(plain):
 @pytest.mark.parametrize(
     ("name", "conclusion", "settled"),
     [
-        # Plain training has the labels right long before it trusts the network, at step 200.
-        ("trusted late", "trusting late converges", range(1, 200)),
+        # Plain training has the labels right long before it trusts the network, at step 120.
+        ("trusted late", "trusting late converges", range(1, 120)),
         ("trusted from step 0, clean outputs", "right labels converge", [0]),
     ],
 )
@@ -109,16 +112,16 @@ def test_control_says_nothing_where_trust_was_not_too_early():
     made = na.datasets.clusterable(
         num_points=20, num_clusters=2, dimension=10, radius=0.02, noise_rate=0.2, seed=1
     )
-    report = run(made, controls=True, num_steps=60, width=20, seeds=[0, 1])
-    locked, lucky = control(report, "trusted from step 0")
+    plan = runs.Plan(clustered_data(made), 20, 60, None, 0.5, d.hard, True)
+    found = [runs._controls(plan, runs.prepare(plan, seed)) for seed in (0, 1)]
+    locked, lucky = control_rows([controls[0] for controls in found])
+    assert locked["control"] == lucky["control"] == "trusted from step 0"
     assert locked["outcome"] == "locks wrong labels in"
     assert lucky["outcome"] == "follows the theorem"
-    said = find(report, "trusting too early locks wrong labels in")
-    assert "in 1 of 2 runs" in said.statement
-    alone = run(made, controls=True, num_steps=60, width=20, seeds=[1])
-    names = {c.name for c in alone.conclusions}
-    assert "trusting too early locks wrong labels in" not in names
-    assert {"trusting late converges", "right labels converge"} <= names
+    both, alone = (control_checks(c) for c in ([*found[0], *found[1]], found[1]))
+    assert both[0].name == "trusting too early locks wrong labels in"
+    assert "in 1 of 2 runs" in both[0].statement
+    assert [c.name for c in alone] == ["trusting late converges", "right labels converge"]
 
 
 def test_saved_report_is_the_same(plain, tmp_path):
@@ -194,8 +197,8 @@ def test_no_random_schedule_is_a_violation(seed):
         np.where(np.arange(801) < rng.integers(0, 20), rng.uniform(0.5, 0.8), 0.0),
         d.agreement(rng.random()),
     ]
-    label_fn = [d.hard, d.sign, d.tanh(20.0), d.softmax(0.2)][rng.integers(4)]
-    report = run(alpha=kinds[seed % 3], label_fn=label_fn)
+    label_fn = [d.tanh(20.0), d.hard, d.softmax(0.2)][seed]
+    report = run(alpha=kinds[seed], label_fn=label_fn)
     assert report.verdict != "violated", report.to_markdown()
 
 
