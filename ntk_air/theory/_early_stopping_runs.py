@@ -22,7 +22,8 @@ class Case(NamedTuple):
 
     Of shape (S,): ``wrong`` points whose rounded output is not the clean label, ``distance`` of
     the weights from initialisation, ``bound`` on it, ``leak``, the largest fraction fitted of any
-    direction beyond the first K, ``linear`` the distance of the network linearised there.
+    direction beyond the first K, ``pull`` the norm over clusters of the mean initial residual,
+    ``of_points`` the distance of an infinitely wide network whose clusters are points.
     """
 
     points: Points
@@ -33,7 +34,8 @@ class Case(NamedTuple):
     distance: np.ndarray
     bound: np.ndarray
     leak: np.ndarray
-    linear: np.ndarray
+    pull: np.ndarray
+    of_points: np.ndarray
 
     @property
     def num_clusters(self) -> int:
@@ -94,11 +96,9 @@ def _run(
     )
     first, last = (np.asarray(trained.outputs[:, i], np.float64) for i in (0, -1))
     residual = first - observed
-    found = [
-        _linearised(points, w, r, rate, num_steps, phi)
-        for w, r in zip(weights, residual, strict=True)
-    ]
-    beyond, linear = np.asarray(found).T
+    beyond = np.asarray([_beyond(points, w, phi) for w in weights])
+    # The mean of each cluster, (S, K).
+    means = np.stack([np.bincount(points.clusters, weights=r) for r in residual]) / points.sizes
     ratio = points.sizes.max() / points.sizes.min()
     inside = np.sqrt(2 * len(points.centers) * ratio / max(spectrum.least, 1e-300))
     outside = rate * num_steps * beyond * np.linalg.norm(residual, axis=1)
@@ -111,31 +111,32 @@ def _run(
         distance=np.asarray(trained.distance[:, -1], np.float64),
         bound=2 * (inside * np.abs(residual).max(axis=1) + outside),
         leak=rate * num_steps * beyond**2,
-        linear=linear,
+        pull=np.linalg.norm(means, axis=1),
+        of_points=_of_points(points, spectrum, means, rate, num_steps),
     )
 
 
-def _linearised(
-    points: Points,
-    weights: np.ndarray,
-    residual: np.ndarray,
-    rate: float,
-    steps: int,
-    phi: Activation,
-) -> tuple[float, float]:
-    """The (K+1)-th singular value of the Jacobian, and the linearised network's distance.
+def _beyond(points: Points, weights: np.ndarray, phi: Activation) -> float:
+    """The (K+1)-th singular value of the Jacobian; zero where there are K points."""
+    values = np.linalg.eigvalsh(jacobian_gram(weights, points.inputs, points.inputs, phi))
+    clusters = len(points.centers)
+    return float(np.sqrt(max(values[-clusters - 1], 0.0))) if len(values) > clusters else 0.0
 
-    The latter is sqrt(sum_k (1 - (1 - eta lambda_k)^T)^2 (u_k^T r)^2 / lambda_k), r = f_0 -
-    observed. The first is zero where there are K points.
+
+def _of_points(
+    points: Points, spectrum: ClusterSpectrum, means: np.ndarray, rate: float, steps: int
+) -> np.ndarray:
+    """Distance (S,) at infinite width of clusters that are points, from mean residuals (S, K).
+
+    sqrt(sum_k (1 - (1 - eta mu_k)^T)^2 a_k^2 / mu_k) over the eigensystem of D^(1/2) Sigma(C)
+    D^(1/2), D the cluster sizes and a = U^T D^(1/2) r. Nothing of the network is in it but f_0.
     """
-    values, vectors = np.linalg.eigh(jacobian_gram(weights, points.inputs, points.inputs, phi))
-    values, clusters = np.maximum(values, 0.0), len(points.centers)
+    roots = np.sqrt(points.sizes)
+    values, vectors = np.linalg.eigh(roots[:, None] * spectrum.matrix * roots)
+    values = np.maximum(values, 0.0)
     fitted = 1 - np.clip(1 - rate * values, -1, 1) ** steps
-    # Per unit of lambda, what is fitted of a direction tends to eta T as lambda goes to zero.
-    energies = fitted**2 * np.divide(1, values, out=np.zeros_like(values), where=values > 0)
-    distance = np.sqrt(np.sum(energies * (vectors.T @ residual) ** 2))
-    beyond = np.sqrt(values[-clusters - 1]) if len(values) > clusters else 0.0
-    return float(beyond), float(distance)
+    shares = fitted * np.divide(1, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
+    return np.linalg.norm((means * roots) @ vectors * shares, axis=1)
 
 
 def _wrong(outputs: np.ndarray, points: Points) -> int:

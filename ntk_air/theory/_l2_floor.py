@@ -9,6 +9,7 @@ from typing import Any
 from .. import distillation
 from .._checks import check_in_range, check_size
 from ._cells import Cells
+from ._exponents import resolution_check
 from ._l2_floor_checks import LINEAR, POINT, floor_assumptions, floor_conclusions
 from ._l2_floor_overshoot import (
     overshoot_assumptions,
@@ -120,11 +121,16 @@ def check_l2_floor(
             cells.run(run_overshoot, settings, chosen[0], float(min(radii))) if controls else ()
         )
     rho = every[0].geometry.noise_rate
+    conclusions = (*floor_conclusions(every, accuracy), *overshoot_conclusions(beyond, rho))
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=(*floor_assumptions(every, settings, accuracy), *overshoot_assumptions(beyond)),
-        conclusions=(*floor_conclusions(every, accuracy), *overshoot_conclusions(beyond, rho)),
+        assumptions=(
+            *floor_assumptions(every, settings, accuracy),
+            *overshoot_assumptions(beyond),
+            resolution_check(conclusions),
+        ),
+        conclusions=conclusions,
         tables={
             "radii": tuple(_row(run) for run in every),
             "overshooting": overshoot_rows(beyond),

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .. import datasets, distillation, dynamics, spectral
+from .. import distillation, dynamics, spectral
 from .._numerics import double_precision
-from ._l2_floor_runs import Settings
+from ._l2_floor_runs import Settings, draw_data
 from ._report import Check
 from ._self_distillation_runs import targets
 from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
@@ -48,14 +48,7 @@ def run_overshoot(settings: Settings, seed: int, radius: float) -> tuple[Oversho
     The network starts from outputs of zero: its second half repeats the weights of the first, whose
     output weights have the other sign.
     """
-    data = datasets.clusterable(
-        num_points=settings.num_points,
-        num_clusters=settings.num_clusters,
-        dimension=settings.dimension,
-        radius=radius,
-        noise_rate=settings.noise_rate,
-        seed=seed,
-    )
+    data = draw_data(settings, seed, radius)
     with double_precision():
         inputs = jnp.asarray(data.inputs, float)
         clean, observed = targets(data)

@@ -11,7 +11,7 @@ from .. import datasets, distillation
 from .._numerics import double_precision
 from ._clusters import ClusterGeometry, measure_clusters
 from ._self_distillation_law import filter_floor, outputs_by_law, recursion_residual, settled_step
-from ._self_distillation_runs import targets
+from ._self_distillation_runs import targets, weights_of_steps
 from ._two_layer import two_layer_init, two_layer_ntk
 
 CHECKED_STEPS = 500
@@ -66,9 +66,9 @@ class Run(NamedTuple):
     end_margin: float
 
 
-def run_seed(settings: Settings, seed: int, radius: float) -> Run:
-    """Draws data and network of one seed and radius and runs both methods in function space."""
-    data = datasets.clusterable(
+def draw_data(settings: Settings, seed: int, radius: float) -> Any:
+    """The clusterable dataset of one seed and radius."""
+    return datasets.clusterable(
         num_points=settings.num_points,
         num_clusters=settings.num_clusters,
         dimension=settings.dimension,
@@ -76,6 +76,11 @@ def run_seed(settings: Settings, seed: int, radius: float) -> Run:
         noise_rate=settings.noise_rate,
         seed=seed,
     )
+
+
+def run_seed(settings: Settings, seed: int, radius: float) -> Run:
+    """Draws data and network of one seed and radius and runs both methods in function space."""
+    data = draw_data(settings, seed, radius)
     geometry = measure_clusters(data)
     clean, observed = targets(data)
     clusters = np.asarray(data.clusters)
@@ -94,7 +99,9 @@ def run_seed(settings: Settings, seed: int, radius: float) -> Run:
             clean=clean,
             record_outputs=True,
         )
-        outputs, alpha = np.asarray(history.outputs), np.asarray(history.alpha)
+        # Of the schedule asked for: what broken training says of itself excuses nothing.
+        alpha = weights_of_steps(settings.alpha, settings.num_steps, history)
+        outputs = np.asarray(history.outputs)
         checked = slice(CHECKED_STEPS + 1)
         residual = recursion_residual(
             kernel, 1.0 / values[-1], outputs[checked], alpha[checked], settings.label_fn, observed

@@ -52,7 +52,7 @@ def check_linearization(
     activation: str | Callable[[Any], Any] = "softplus",
     num_steps: int = 200,
     learning_rate: float | None = None,
-    seeds: int | Sequence[int] = 5,
+    seeds: int | Sequence[int] = 10,
     quick: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -75,7 +75,7 @@ def check_linearization(
         num_steps: T; time = learning_rate x step.
         learning_rate: of the loss summed over points; None is 1 / lambda_1(K_0) of each network.
         seeds: how many initialisations, or their seeds.
-        quick: at most 100 steps, the first 4 widths.
+        quick: at most 100 steps.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
 
@@ -90,7 +90,7 @@ def check_linearization(
         check_in_range("learning_rate", learning_rate, 0.0, low_open=True, high_open=True)
     phi = find_activation(activation)
     if quick:
-        widths, num_steps = tuple(widths)[:4], min(num_steps, 100)
+        num_steps = min(num_steps, 100)
     if len(set(widths)) < 3:
         raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
     chosen = seed_list(seeds)

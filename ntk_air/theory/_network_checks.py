@@ -17,13 +17,15 @@ from ._two_layer_training import jacobian_gram
 class ClusterSpectrum(NamedTuple):
     """Geometry of the data with lambda(C), ||C||, and their finite-width counterpart per seed.
 
-    ``at_init`` (S,) is the least eigenvalue of the network's own kernel of the centres.
+    ``at_init`` (S,) is the least eigenvalue of the network's own kernel of the centres, ``matrix``
+    (K, K) is Sigma(C).
     """
 
     geometry: ClusterGeometry
     least: float
     norm: float
     at_init: np.ndarray
+    matrix: np.ndarray
 
     @property
     def weakest(self) -> float:
@@ -49,11 +51,13 @@ def measure_spectrum(points: Points, weights: np.ndarray, phi: Activation) -> Cl
     """Cluster kernel at infinite width and at each of the weights (S, k, d)."""
     centers = points.centers
     at_init = [np.linalg.eigvalsh(jacobian_gram(w, centers, centers, phi))[0] for w in weights]
+    kernel = cluster_kernel(centers, phi)
     return ClusterSpectrum(
         geometry=measure_clusters(points),
-        least=cluster_kernel(centers, phi).least_eigenvalue,
+        least=kernel.least_eigenvalue,
         norm=float(np.linalg.norm(centers, 2)),
         at_init=np.asarray(at_init),
+        matrix=np.asarray(kernel.matrix),
     )
 
 

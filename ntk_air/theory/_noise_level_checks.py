@@ -25,12 +25,17 @@ WIDE = 0.2
 """Relative deviation of the network's kernel from its limit up to which it counts as wide."""
 NEAR = 1.5
 """Factor within which means are as predicted, beside their own standard error."""
+SLOWEST = -0.4
+"""Exponent above which the sizes do not resolve the truth: the rate asked for would be empty."""
 SURE = 2.576
 """Standard errors of a two-sided 99 % interval."""
 
 
 def assumptions(
-    every: Sequence[Sequence[Run]], network: dict[str, Any], settings: Settings
+    every: Sequence[Sequence[Run]],
+    network: dict[str, Any],
+    settings: Settings,
+    predicted: Sequence[tuple[float, float]],
 ) -> tuple[Check, ...]:
     """Those on the truth, the noise and its level, the kernel, and the real network."""
     runs = [run for row in every for run in row]
@@ -73,6 +78,13 @@ def assumptions(
             "the noise that interpolation keeps",
             0.1 * kept,
             missed,
+        ),
+        _at_most(
+            "sizes that resolve the truth",
+            "exponent of the sequence model's error over these sizes: the rate that is asked for "
+            "where it is slower than n^(-2/3)",
+            SLOWEST,
+            _exponent([row[0].num_points for row in every], [stop for stop, _ in predicted]),
         ),
         _at_most(
             "wide enough",
@@ -151,12 +163,10 @@ def rate_check(name: str, every: Sequence[Sequence[Run]], predicted: Sequence[fl
     sizes = np.array([row[0].num_points for row in every], np.float64)
     errors = [np.array([run.stopped for run in row]) for row in every]
     means = np.array([e.mean() for e in errors])
-    weights = np.log(sizes) - np.log(sizes).mean()
-    weights /= weights @ weights
-    slope = float(weights @ np.log(means))
+    slope = _exponent(sizes, means)
     relative = np.array([e.std(ddof=1) / e.mean() / len(e) ** 0.5 for e in errors])
-    error = SURE * float(np.sqrt(weights**2 @ relative**2))
-    expected = float(weights @ np.log(predicted))
+    error = SURE * float(np.linalg.norm(_slope_weights(sizes) * relative))
+    expected = _exponent(sizes, predicted)
     bound = max(RATE, expected)
     return Check(
         name=name,
@@ -173,8 +183,21 @@ def rate_check(name: str, every: Sequence[Sequence[Run]], predicted: Sequence[fl
             fitted=slope,
             sizes=sizes[:, None],
             values=means[:, None],
+            low=slope - error,
+            high=slope + error,
         ),
     )
+
+
+def _slope_weights(sizes: Any) -> np.ndarray:
+    """(W,) what the logarithms of values count for in their slope against those of the sizes."""
+    centred = np.log(np.asarray(sizes, np.float64))
+    centred -= centred.mean()
+    return centred / (centred @ centred)
+
+
+def _exponent(sizes: Any, values: Any) -> float:
+    return float(_slope_weights(sizes) @ np.log(values))
 
 
 def harmonic_conclusions(

@@ -92,7 +92,7 @@ def check_overfitting_distance(
         rate_factors: of the noise rate, in (0, 1], for the scaling with rho, at the median radius.
         seeds: how many initialisations, or their seeds; wrong labels of the sweep over rho differ
             between them.
-        quick: at most 2 seeds, width 200; if ``data`` is None, 80 points in 2 clusters.
+        quick: at most 5 seeds, width 200; if ``data`` is None, 80 points in 2 clusters.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
 
@@ -104,7 +104,7 @@ def check_overfitting_distance(
     """
     phi = find_activation(activation)
     width = min(width, 200) if quick else width
-    chosen = seed_list(seeds, 2 if quick else None)
+    chosen = seed_list(seeds, 5 if quick else None)
     points = as_points(_default_data(quick) if data is None else data)
     weights = draw(chosen, width, points.inputs.shape[1])
     starts = tuple(zip(chosen, weights, strict=True))

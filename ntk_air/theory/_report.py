@@ -28,7 +28,8 @@ class Scaling:
             values follow no power law.
         sizes: (W, S).
         values: (W, S), one column per seed.
-        low: lower end of the 95 % interval of the exponent; NaN as above.
+        low: lower end of the interval of the exponent, 95 % unless the statement of the check
+            says otherwise; NaN as above.
         high: upper end.
         correction: (W, S) derived factor by which the values leave the power law at these sizes,
             taken out before the fit; None where there is none.

@@ -20,6 +20,7 @@ from ._self_distillation_runs import (
     SeedRuns,
     Start,
     targets,
+    weights_of_steps,
 )
 
 
@@ -97,7 +98,7 @@ def forgotten_step(start: Start, geometry: ClusterGeometry) -> float:
 def function_space_conclusions(every: Sequence[SeedRuns], plan: Plan) -> tuple[Check, ...]:
     """What holds exactly for the kernel at initialisation, at every step."""
     residual = float(np.max([r.linear.residual for r in every]))
-    ratios = [_bound_ratio(r.linear.distilled, r.start, plan) for r in every]
+    ratios = [_bound_ratio(r.linear.distilled, r.start, plan, plan.alpha) for r in every]
     worst = None if None in ratios else float(np.max(np.asarray(ratios, np.float64)))
     deviation = float(np.max([r.linear.limit_deviation for r in every]))
     wrong = float(np.max([r.linear.limit_label for r in every]))
@@ -145,10 +146,11 @@ def diverged(error: Exception) -> Check:
     )
 
 
-def _bound_ratio(history: History, start: Start, plan: Plan) -> float | None:
+def _bound_ratio(history: History, start: Start, plan: Plan, alpha: Any) -> float | None:
     """Largest ratio of distance to bound over the records from s0, or None if there is no s0."""
     slowest = start.learning_rate * float(start.eigenvalues[-1])
-    bound = bound_of(history, slowest, *targets(plan.data))
+    weights = weights_of_steps(alpha, plan.num_steps, history)
+    bound = bound_of(history, slowest, *targets(plan.data), weights)
     return bound.ratio if len(bound.step) else None
 
 
@@ -162,6 +164,7 @@ def method_rows(every: Sequence[SeedRuns], plan: Plan) -> tuple[dict[str, Any], 
         }
         for name, history in {**runs.network, **function}.items():
             distance = np.asarray(history.l2_to_clean)
+            alpha = 1.0 if name.startswith(GRADIENT_DESCENT) else plan.alpha
             rows.append(
                 {
                     "seed": runs.start.seed,
@@ -173,7 +176,7 @@ def method_rows(every: Sequence[SeedRuns], plan: Plan) -> tuple[dict[str, Any], 
                     "last error": float(history.error_to_clean[-1]),
                     "|W - W0|": float(history.distance_from_init[-1]),
                     "h(f) = y from": settled_step(history),
-                    "distance / bound": _bound_ratio(history, runs.start, plan),
+                    "distance / bound": _bound_ratio(history, runs.start, plan, alpha),
                     "kernel change": runs.drift.get(name, 0.0),
                 }
             )

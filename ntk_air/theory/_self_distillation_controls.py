@@ -63,7 +63,7 @@ def judge(
     rates = start.learning_rate * start.eigenvalues
     first = np.asarray(history.outputs[0], np.float64)
     right = outputs_by_law(rates, start.eigenvectors, first, alpha, clean, observed)
-    bound = bound_of(history, rates[-1], clean, observed)
+    bound = bound_of(history, rates[-1], clean, observed, np.append(alpha, alpha[-1]))
     return Control(
         seed=start.seed,
         control=name,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from .._checks import check_in_range, check_same_length, check_same_shape, check_square
@@ -178,7 +179,7 @@ def recursion_residual(
     from what was recorded, so that a label at its threshold cannot make two right runs part.
     """
     before = outputs[:-1]
-    labels = np.stack([np.asarray(label_fn(one), np.float64) for one in before])
+    labels = np.asarray(jax.jit(jax.vmap(label_fn))(before), np.float64)
     weight = np.asarray(alpha, np.float64)[:-1, None, None]
     pull = before - weight * observed - (1 - weight) * labels
     expected = before[..., 0] - learning_rate * pull[..., 0] @ kernel

@@ -10,7 +10,7 @@ import numpy as np
 from ._clusters import ClusterGeometry
 from ._report import Check
 from ._self_distillation_controls import control_checks
-from ._self_distillation_law import ROUND_OFF, bound_of, filter_floor, settled_step
+from ._self_distillation_law import ROUND_OFF, bound_of, filter_floor
 from ._self_distillation_premise import FIRST_STEPS, linearisation_error, signs_only
 from ._self_distillation_runs import (
     GRADIENT_DESCENT,
@@ -29,8 +29,6 @@ def network_conclusions(
 ) -> tuple[Check, ...]:
     """What the trained networks show, worst over the initialisations."""
     distilled = [r.network[SELF_DISTILLATION] for r in every]
-    settled = [settled_step(h) for h in distilled]
-    known = [s for s in settled if s is not None]
     last = float(np.max([h.l2_to_clean[-1] for h in distilled]))
     probe = float(np.max([r.probe for r in every]))
     conclusions = [
@@ -40,13 +38,6 @@ def network_conclusions(
             required=FIRST_STEPS,
             measured=probe,
             holds=probe <= FIRST_STEPS,
-        ),
-        Check(
-            name="labels become clean",
-            statement="h(f_s) = y on all points from some step s0 to the end",
-            required=f"s0 < {plan.num_steps}",
-            measured=max(known) if len(known) == len(settled) else "never",
-            holds=len(known) == len(settled),
         ),
         _rate_check(every, plan),
         Check(
@@ -85,7 +76,8 @@ def _rate_check(every: Sequence[SeedRuns], plan: Plan) -> Check:
     for runs in every:
         history = runs.network[SELF_DISTILLATION]
         slowest = runs.start.learning_rate * float(runs.start.eigenvalues[-1])
-        bound = bound_of(history, slowest, clean, observed, weights_of_steps(plan, history))
+        weights = weights_of_steps(plan.alpha, plan.num_steps, history)
+        bound = bound_of(history, slowest, clean, observed, weights)
         error = 2 * linearisation_error(runs)
         errors.append(error)
         ratios.append(np.max((bound.distance - error) / bound.bound) if len(bound.step) else np.nan)
@@ -169,7 +161,8 @@ def _left(start: Start, plan: Plan, method: str, runs: SeedRuns) -> np.ndarray:
     steps = np.asarray(history.step)
     if method == GRADIENT_DESCENT:
         return np.abs(1 - rates) ** steps[:, None]
-    weights, left, kept = weights_of_steps(plan, history), np.ones_like(rates), []
+    weights = weights_of_steps(plan.alpha, plan.num_steps, history)
+    left, kept = np.ones_like(rates), []
     for step in range(int(steps[-1]) + 1):
         if step in steps:
             kept.append(left)

@@ -43,7 +43,8 @@ def schedule_checks(
     (1 - alpha) y on average, towards y only while alpha > 1 / (2 (1 - rho)): but that pull is
     weaker than gradient descent's, so that signs which the latter has right may still be wrong.)
     """
-    last = float(np.max([weights_of_steps(plan, r.linear.distilled)[-1] for r in every]))
+    weights = [weights_of_steps(plan.alpha, plan.num_steps, r.linear.distilled) for r in every]
+    last = float(np.max([w[-1] for w in weights]))
     # The other four fifths are left to what has not been fitted yet.
     allowed = 0.2 * accuracy * geometry.average_error
     ends = Check(
@@ -170,7 +171,7 @@ def premise_rows(
     rows = []
     for runs in every:
         first = settled_step(runs.linear.distilled)
-        weights = weights_of_steps(plan, runs.linear.distilled)
+        weights = weights_of_steps(plan.alpha, plan.num_steps, runs.linear.distilled)
         rows.append(
             {
                 "seed": runs.start.seed,

@@ -22,7 +22,6 @@ from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
 GRADIENT_DESCENT = "gradient descent"
 SELF_DISTILLATION = "self-distillation"
 IDENTITY = "identity label function"
-TOO_EARLY = "constant alpha 0.5"
 
 LIMIT_ALPHA = 0.25
 """Weight at which the constant-alpha limit is tested; below 1/2, so that h(y + alpha noise) = y."""
@@ -153,7 +152,8 @@ def _train(plan: Plan, start: Start, method: str) -> tuple[History, float, End |
     first = settled_step(history) if distilled else None
     if first is not None and history.outputs is not None:
         outputs = np.asarray(history.outputs)[np.asarray(history.step) == first][0]
-        end = _end(plan, start, outputs, weights_of_steps(plan, history)[first:])
+        weights = weights_of_steps(plan.alpha, plan.num_steps, history)
+        end = _end(plan, start, outputs, weights[first:])
     return dataclasses.replace(history, outputs=None), drift, end
 
 
@@ -167,12 +167,16 @@ def _end(plan: Plan, start: Start, outputs: np.ndarray, alpha: np.ndarray) -> En
     return End(distance, float(np.min(clean * last)))
 
 
-def weights_of_steps(plan: Plan, history: History) -> np.ndarray:
-    """Alpha at the steps 0 to S (S + 1,); where outputs decide it, as at the record before."""
-    schedule = as_schedule(plan.alpha, plan.num_steps)
-    if schedule.kind != "agreement":
-        return np.asarray(schedule(jnp.arange(plan.num_steps + 1)), np.float64)
-    held = np.searchsorted(np.asarray(history.step), np.arange(plan.num_steps + 1), side="right")
+def weights_of_steps(alpha: Any, num_steps: int, history: History) -> np.ndarray:
+    """Alpha at the steps 0 to S (S + 1,), as asked for, whatever the run made of it.
+
+    Only where outputs decide it is it that of the history, as at the record before.
+    """
+    with double_precision():
+        schedule = as_schedule(alpha, num_steps)
+        if schedule.kind != "agreement":
+            return np.asarray(schedule(jnp.arange(num_steps + 1)), np.float64)
+    held = np.searchsorted(np.asarray(history.step), np.arange(num_steps + 1), side="right")
     return np.asarray(history.alpha, np.float64)[held - 1]
 
 
@@ -180,39 +184,38 @@ def _linearised(plan: Plan, start: Start) -> Linear:
     """Gradient descent and self-distillation in function space, and what they are held against."""
     distilled = _function_space(plan, start, plan.alpha, start.initial)
     first = settled_step(distilled)
-    weights = weights_of_steps(plan, distilled)
+    weights = weights_of_steps(plan.alpha, plan.num_steps, distilled)
     end = None
     if first is not None:
-        outputs = start.initial
-        if first:
-            outputs = _first_steps(plan, start, weights, first, record_every=first).outputs[-1]
-        end = _end(plan, start, np.asarray(outputs), weights[first:])
-    checked = min(CHECKED_STEPS, plan.num_steps)
-    seen = _first_steps(plan, start, weights, checked)
-    with double_precision():
-        residual = recursion_residual(
-            start.kernel,
-            start.learning_rate,
-            np.asarray(seen.outputs),
-            weights[: checked + 1],
-            plan.label_fn,
-            targets(plan.data)[1],
-        )
+        end = _end(plan, start, np.asarray(distilled.outputs)[first], weights[first:])
+    descent = _function_space(plan, start, 1.0, start.initial)
+    constant = _function_space(plan, start, LIMIT_ALPHA, targets(plan.data)[0])
+    always = np.full(plan.num_steps + 1, LIMIT_ALPHA)
     return Linear(
-        descent=_function_space(plan, start, 1.0, start.initial),
-        distilled=distilled,
+        descent=dataclasses.replace(descent, outputs=None),
+        distilled=dataclasses.replace(distilled, outputs=None),
         end=end,
-        residual=residual,
-        **_limit(plan, start),
+        residual=max(
+            _residual(plan, start, distilled, weights, CHECKED_STEPS),
+            _residual(plan, start, constant, always, CHECKED_STEPS // 10),
+        ),
+        limit_deviation=_limit_deviation(plan, start, constant),
+        limit_label=float(np.max(np.asarray(constant.label_to_clean))),
     )
 
 
-def _first_steps(plan: Plan, start: Start, weights: np.ndarray, steps: int, **options: Any) -> Any:
-    """The first steps of self-distillation again, with outputs."""
-    short = plan._replace(num_steps=steps)
-    alpha = as_schedule(plan.alpha, plan.num_steps)
-    alpha = alpha if alpha.kind == "agreement" else weights[: steps + 1]
-    return _function_space(short, start, alpha, start.initial, record_outputs=True, **options)
+def _residual(plan: Plan, start: Start, history: History, weights: np.ndarray, steps: int) -> float:
+    """Largest deviation of the first steps of a run from the algorithm's."""
+    checked = slice(steps + 1)
+    with double_precision():
+        return recursion_residual(
+            start.kernel,
+            start.learning_rate,
+            np.asarray(history.outputs)[checked],
+            weights[checked],
+            plan.label_fn,
+            targets(plan.data)[1],
+        )
 
 
 def _controls(plan: Plan, start: Start) -> tuple[Control, ...]:
@@ -223,7 +226,7 @@ def _controls(plan: Plan, start: Start) -> tuple[Control, ...]:
     found = []
     for name, alpha in control_schedules(steps).items():
         initial = clean if name == RIGHT else start.initial
-        history = _function_space(short, start, alpha, initial, record_outputs=True)
+        history = _function_space(short, start, alpha, initial)
         found.append(judge(start, name, history, alpha, clean, observed))
     return tuple(found)
 
@@ -252,7 +255,6 @@ def _methods(plan: Plan) -> dict[str, tuple[Any, Any]]:
     }
     if plan.controls:
         methods[IDENTITY] = (plan.alpha, distillation.identity)
-        methods[TOO_EARLY] = (0.5, plan.label_fn)
     return methods
 
 
@@ -263,9 +265,8 @@ def _kernel(weights: Any, inputs: Any) -> np.ndarray:
         )
 
 
-def _function_space(
-    plan: Plan, start: Start, alpha: Any, initial: np.ndarray, **options: Any
-) -> History:
+def _function_space(plan: Plan, start: Start, alpha: Any, initial: np.ndarray) -> History:
+    """Recorded at every step with its outputs, so that all constant weights are one program."""
     clean, observed = targets(plan.data)
     with double_precision():
         return distillation.kernel_self_distill(
@@ -277,24 +278,19 @@ def _function_space(
             label_fn=plan.label_fn,
             clean=clean,
             initial=initial,
-            **options,
+            record_outputs=True,
         )
 
 
-def _limit(plan: Plan, start: Start) -> dict[str, float]:
+def _limit_deviation(plan: Plan, start: Start, constant: History) -> float:
     """Deviation of a constant-alpha run from y + (1 - (1 - eta lambda)^s) alpha noise, per root-n.
 
     Its limit is y + alpha (observed - clean). A run of finitely many steps has not arrived in the
     slowest directions, so each direction is compared with where it should be by then.
     """
     clean, observed = targets(plan.data)
-    history = _function_space(plan, start, LIMIT_ALPHA, clean)
-    last = _function_space(
-        plan, start, LIMIT_ALPHA, clean, record_every=plan.num_steps, record_outputs=True
-    )
     decay = (1.0 - start.learning_rate * start.eigenvalues[:, None]) ** plan.num_steps
     noise = start.eigenvectors.T @ (LIMIT_ALPHA * (observed - clean))
     expected = clean + start.eigenvectors @ ((1.0 - decay) * noise)
-    off = np.linalg.norm(np.asarray(last.outputs)[-1] - expected) / np.sqrt(len(clean))
-    wrong = float(np.max(np.asarray(history.label_to_clean)))
-    return {"limit_deviation": float(off), "limit_label": wrong}
+    off = np.linalg.norm(np.asarray(constant.outputs)[-1] - expected)
+    return float(off / np.sqrt(len(clean)))

@@ -57,8 +57,9 @@ def check_supervision_complexity(
     the norm of the student that fits them, in units without constants. Checked: it grows along a
     linearised teacher's path, exactly for a student of its own kernel, from 0 to that of the
     observed labels; for a student of another initialisation it is lower where the teacher was
-    stopped than where it converged, and the student errs no more; a real network teacher shows the
-    same. Teacher and student are two-layer networks; students are interpolating, in closed form.
+    stopped than where it converged, and the student errs less, or neither errs; a real network
+    teacher shows the same. Teacher and student are two-layer networks; students are interpolating,
+    in closed form.
 
     Margin bound (derived). With probability 1 - p over independent points, for every student f of
     the kernel and every margin g > 0 with |f| / g = M_j = sqrt(n) 2^(j/2), j any whole number,

@@ -8,9 +8,6 @@ import jax.numpy as jnp
 from .._checks import check_in_range
 from .._typing import Array, ArrayLike, Float, PRNGKeyArray
 
-GAMMA = 1.0
-"""Gamma >= |phi(0)|, |phi'|, |phi''| for softplus: log 2, 1 and 1/4."""
-
 
 def two_layer_init(
     key: PRNGKeyArray, width: int, dimension: int, dtype: jnp.dtype | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -121,6 +123,22 @@ def test_wide_intervals_decide_nothing():
     assert resolution_check([sharp]).holds
     assert not resolution_check([sharp, wide]).holds
     assert resolution_check([]).holds
+
+
+@pytest.mark.parametrize(("reach", "decides"), [(0.24, True), (0.26, False)])
+def test_an_interval_that_could_hold_both_0_and_a_half_decides_nothing(reach, decides):
+    made = scaling_check("a", "b", "c", SIZES, SIZES[:, None] ** np.ones(3), 1.0)
+    law = dataclasses.replace(made.scaling, low=0.25 - reach, high=0.25 + reach)
+    assert resolution_check([dataclasses.replace(made, scaling=law)]).holds == decides
+
+
+def test_slack_widens_the_interval_and_is_named():
+    values = SIZES[:, None] ** 0.507 * np.ones(3)
+    found = scaling_check("a", "b", "c", SIZES, values, 0.5, slack=0.01)
+    assert found.holds
+    assert found.statement.endswith("interval of the fitted exponent, within 0.01")
+    assert not scaling_check("a", "b", "c", SIZES, values, 0.5).holds
+    assert not scaling_check("a", "b", "c", SIZES, values, 0.49, slack=0.01).holds
 
 
 def test_interval_is_printed_so_that_its_ends_differ():

@@ -1,4 +1,4 @@
-"""The l2 floor of early stopping: numbers, violations and mutations; exponents of power laws."""
+"""The l2 floor of early stopping: numbers, violations and mutations; fits of power laws."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from broken_trainers import BROKEN
 
 import ntk_air as na
 from ntk_air._numerics import double_precision
@@ -82,16 +83,15 @@ def test_schedules_that_break_a_premise_are_not_violations(options, premise):
     assert "self-distillation has no floor" in failed(report)
 
 
-@pytest.mark.parametrize("fault", ["half the rate", "identity"])
+@pytest.mark.parametrize("fault", BROKEN)
 def test_broken_dynamics_are_violations(fault, monkeypatch):
+    """Reversed weights among them: the history's own alpha would excuse those."""
     right = na.distillation.kernel_self_distill
-
-    def broken(*arguments, **options):
-        if fault == "identity":
-            return right(*arguments, **options | {"label_fn": na.distillation.identity})
-        return right(*arguments, **options | {"learning_rate": options["learning_rate"] / 2})
-
-    monkeypatch.setattr(na.distillation, "kernel_self_distill", broken)
+    monkeypatch.setattr(
+        na.distillation,
+        "kernel_self_distill",
+        lambda *a, **options: right(*a, **BROKEN[fault](options)),
+    )
     report = run(radii=(0.01, 0.0))
     assert report.verdict == "violated"
     assert "the algorithm's steps" in failed(report)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import integrate, optimize
 
 import ntk_air as na
 from ntk_air.theory import _logistic as logistic
+from ntk_air.theory import _logistic_checks as checks
+from ntk_air.theory import _logistic_early_stopping as early
 
 t = na.theory
 TRUTH, VARIANCES = np.array([1.0, -0.5, 0.0, 0.0]), np.array([1.0, 0.5, 0.3, 0.2])
 
 
 def run(**options):
-    small = {"num_points": 40, "dimension": 80, "support": 5, "num_steps": 2000, "seeds": 2}
+    small = {"num_points": 40, "dimension": 80, "support": 5, "num_steps": 2000, "seeds": 6}
     return t.check_logistic_early_stopping(**(small | options))
 
 
@@ -119,9 +123,51 @@ def test_the_loss_bound_is_a_bound_that_a_slower_method_breaks():
 
 def test_size_over_draws():
     """Where the assumptions hold, other draws confirm the report too."""
-    for seed in (10, 14, 16):
-        report = run(seeds=[seed, seed + 1])
+    for seed in (10, 20, 30):
+        report = run(seeds=range(seed, seed + 6))
         assert report.verdict == "confirmed", report.to_markdown()
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """The paths of a report of four draws."""
+    seen = []
+
+    def kept(paths):
+        seen.append(paths)
+        return checks.conclusions_of(paths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(early, "conclusions_of", kept)
+        run(seeds=4, num_steps=1000)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "holds", "resolved"),
+    [
+        ([-0.03, -0.02, -0.04, -0.03], True, True),
+        ([0.03, 0.02, 0.04, 0.03], False, True),
+        ([0.0, 0.0, 0.0, 0.0], False, True),
+        # The lower end of the interval would pass these.
+        ([-0.03, 0.05, 0.01, 0.02], False, False),
+        ([-0.03, 0.01, -0.04, 0.0], False, False),
+        ([-0.03], False, False),
+    ],
+)
+def test_the_excess_error_is_decided_by_its_interval(gaps, holds, resolved, measured):
+    paths = []
+    for path, gap in zip(measured, gaps, strict=False):
+        risks = list(path.risks)
+        risks[path.stop] = risks[path.stop]._replace(error=risks[-1].error + gap)
+        paths.append(path._replace(risks=risks))
+    conclusions = checks.conclusions_of(paths)
+    told = next(c for c in conclusions if c.name == "excess error of the stopped solution")
+    (assumption,) = checks.resolved_error(paths, [told])
+    assert (told.holds, assumption.holds) == (holds, resolved)
+    # What runs measure of themselves excuses no other fault of theirs.
+    other = dataclasses.replace(told, name="another", holds=False)
+    assert checks.resolved_error(paths, [told, other]) == ()
 
 
 def test_mutation_of_the_calibration_error(monkeypatch):

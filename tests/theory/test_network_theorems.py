@@ -1,7 +1,7 @@
 """Bimodality, early stopping, overfitting distance, linearisation and NTK concentration.
 
-Each report is confirmed on data that meets its assumptions; each violated assumption is named by
-the report, and the conclusion is seen to fail.
+Each report is confirmed on data that meets its assumptions. Each violated assumption is named by
+the report, and the conclusions that need it are seen to fail, by name.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def overfitting(data=None, **options):
 
 
 def linearization(data=DATA, **options):
-    base = {"widths": (32, 128, 512, 2048), "num_steps": 40, "seeds": 6}
+    base = {"widths": (32, 128, 512, 2048), "num_steps": 40, "seeds": 10}
     return t.check_linearization(data, **{**base, **options})
 
 
@@ -123,8 +123,10 @@ def test_noise_that_flips_the_majority():
     assert "some labels are wrong, few enough" in failed(made.assumptions)
     assert "all clean labels recovered" in failed(made.conclusions)
     assert (made.verdict, made.exit_code) == ("not applicable", 0)
+    # A majority of wrong labels is not nearer: this premise is the paper's, no bound here needs it.
     far = overfitting(make(**FAR, noise_rate=0.6))
-    assert "some labels are wrong, few enough" in failed(far.assumptions)
+    assert failed(far.assumptions) == {"some labels are wrong, few enough"}
+    assert "bound of every conflicting pair" not in failed(far.conclusions)
     assert far.verdict == "not applicable"
 
 
@@ -146,6 +148,9 @@ def test_width_too_small():
     assert made.verdict == "not applicable"
     made = early_stopping(data, width=2, seeds=4, cluster_counts=(4, 8))
     assert "wide enough at initialisation" in failed(made.assumptions)
+    assert {"all clean labels recovered", "independence of n", "scaling with K"} <= failed(
+        made.conclusions
+    )
     assert made.verdict == "not applicable"
     made = linearization(data, widths=(2, 4, 6), num_steps=400)
     assert "wide enough" in failed(made.assumptions)
@@ -160,18 +165,21 @@ def test_step_too_large():
 
 def test_activation_without_bounds_is_named_and_the_report_goes_on():
     made = bimodality(activation="relu")
-    assert "smooth activation" in failed(made.assumptions)
+    assert failed(made.assumptions) == {"smooth activation", "exponents are resolved"}
     assert made.verdict == "not applicable"
     assert any(c.measured == np.inf for c in made.assumptions)
     heavy = concentration(activation=lambda x: jnp.exp(2.0 * x))
-    assert failed(heavy.assumptions) == {"bounded slope"}
-    assert failed(heavy.conclusions)
+    assert failed(heavy.assumptions) == {"bounded slope", "exponents are resolved"}
+    assert failed(heavy.conclusions) == {"scaling with the width", "constant"}
 
 
 def test_points_for_clusters_leave_nothing_to_sweep():
     made = bimodality(make(radius=0.0))
-    assert "small clusters" in failed(made.assumptions)
-    assert "scaling with the radius" in failed(made.conclusions)
+    assert failed(made.assumptions) == {"small clusters"}
+    assert failed(made.conclusions) == {
+        "scaling with the radius",
+        "the rest is below the distance to the centres' Jacobian",
+    }
 
 
 def test_too_many_points_for_the_dimension_cannot_be_fitted():
@@ -180,15 +188,17 @@ def test_too_many_points_for_the_dimension_cannot_be_fitted():
     assert made.verdict == "not applicable"
 
 
-@pytest.mark.parametrize("report", [bimodality, early_stopping, overfitting])
-def test_size_over_data_and_initialisations(report):
-    """Other true instances: 95 % intervals leave one of four out now and then, never two."""
-    found = []
-    for seed in (11, 21, 31, 41):
+@pytest.mark.parametrize(
+    ("report", "draws"),
+    [(bimodality, (11, 21, 31, 41)), (early_stopping, (11, 31)), (overfitting, (11, 21, 31, 41))],
+)
+def test_size_over_data_and_initialisations(report, draws):
+    """Other true instances: none of theirs is outside its 95 % intervals, up to four a report."""
+    for seed in draws:
         options = FAR | {"noise_rate": 0.1} if report is overfitting else {}
-        found.append(report(make(**options, seed=seed), seeds=range(seed, seed + 3)).verdict)
-    assert found.count("violated") <= 1, found
-    assert "confirmed" in found
+        count = 5 if report is overfitting else 3
+        made = report(make(**options, seed=seed), seeds=range(seed, seed + count))
+        assert made.verdict == "confirmed", made.to_markdown()
 
 
 # Mutations: each must turn its report red.
@@ -223,17 +233,36 @@ def test_mutation_of_the_initial_variance(monkeypatch):
     assert "scaling with the width" in failed(made.conclusions)
 
 
-def test_mutation_of_the_distance_travelled(monkeypatch):
-    """Distances that grow like the root of n are not what is claimed."""
+@pytest.mark.parametrize("kernel_too", [False, True])
+@pytest.mark.parametrize(
+    ("power", "conclusions"),
+    # Groups of more clusters have more points as well.
+    [("n", {"independence of n", "scaling with K"}), ("K", {"scaling with K"})],
+)
+def test_mutation_of_the_distance_travelled(power, conclusions, kernel_too, monkeypatch):
+    """Distances that grow with n, or not like the root of K, are not what is claimed.
+
+    Nor are they where the network's own kernel shrinks with them, so that its linearisation agrees.
+    """
     from ntk_air.theory import _early_stopping_runs
+
+    def scale(points):
+        near = points @ points.T > 0.9
+        count = len(points) if power == "n" else len(np.unique(near, axis=0))
+        return (count / 80) ** 0.1
 
     def longer(weights, inputs, targets, rate, **options):
         run = training.descend(weights, inputs, targets, rate, **options)
-        return run._replace(distance=run.distance * (inputs.shape[1] / 80) ** 0.5)
+        return run._replace(distance=run.distance * scale(np.asarray(inputs[0])))
+
+    def smaller(weights, first, second, phi):
+        return training.jacobian_gram(weights, first, second, phi) / scale(first) ** 2
 
     monkeypatch.setattr(_early_stopping_runs, "descend", longer)
-    made = early_stopping()
-    assert "independence of n" in failed(made.conclusions)
+    if kernel_too:
+        monkeypatch.setattr(_early_stopping_runs, "jacobian_gram", smaller)
+    made = early_stopping(seeds=3)
+    assert failed(made.conclusions) == conclusions
     assert made.verdict == "violated"
 
 

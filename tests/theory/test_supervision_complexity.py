@@ -42,6 +42,23 @@ def test_confirmed_and_observed_labels_match_the_formula():
     assert rows["observed labels"]["complexity"] == pytest.approx(expected, rel=1e-6)
     assert rows["converged teacher"]["complexity"] == pytest.approx(expected, rel=1e-6)
     assert rows["early-stopped teacher"]["test_error"] == 0
+    assert rows["converged teacher"]["test_error"] > 0
+    assert {c.name for c in report.conclusions} == {
+        "complexity grows along the path", "limit", "early-stopped targets are easier",
+        "early-stopped networks too", "the student errs less", "the bound prefers early stopping",
+        "margin bound",
+    }  # fmt: skip
+
+
+def test_a_student_that_errs_as_often_does_not_err_less():
+    """Level is a failure, unless neither errs."""
+    row = checks.Targets(0, "any", 1.0, 0.1, 0.2, 0.5, 0.1)
+    for early, late, holds in ((0.1, 0.2, True), (0.2, 0.2, False), (0.0, 0.0, True)):
+        rows = {name: row for name in (checks.OBSERVED, checks.NETWORK_EARLY, checks.NETWORK_LATE)}
+        rows[checks.EARLY] = row._replace(test_error=early)
+        rows[checks.CONVERGED] = row._replace(test_error=late)
+        made = checks.conclusions_of([checks.Run(rows, 0.1, 0.0, 0.9, 2.0, 1.0, 0.0)])
+        assert next(c for c in made if c.name == "the student errs less").holds == holds
 
 
 def test_a_teacher_stopped_too_late_is_reported_and_the_conclusion_fails():
@@ -87,21 +104,25 @@ def test_margin_bound_of_its_union_by_hand():
     assert min(found) > 2 * complexity / 0.9 + 3 * np.sqrt(np.log(2 / 0.05) / 300)
 
 
-def test_margin_bound_holds_for_students_of_many_draws():
-    """Interpolating students of noisy labels: the clean error is below the bound, tight or not."""
+def angular(count, angle, rng):
+    """Labels sign(x_1) of points on a circle, and outputs of the student w x at an angle to it."""
+    turns = 2 * np.pi * rng.random(count)
+    return np.sign(np.cos(turns))[:, None], np.cos(turns - angle)[:, None]
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.0, 1.5])
+def test_margin_bound_holds_for_students_of_many_draws(angle):
+    """Students x w, |w| = 1, that err on a share angle / pi of the circle: kernel x x', trace n."""
     rng = np.random.default_rng(1)
-    for rate in (0.0, 0.1, 0.3):
-        for _ in range(20):
-            x, new = rng.normal(size=(200, 3)), rng.normal(size=(500, 3))
-            x, new = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, new))
-            clean = np.sign(x[:, :1])
-            wanted = 0.8 * x[:, :1] * np.where(rng.random((200, 1)) < rate, -1.0, 1.0)
-            kernel = (1 + x @ x.T) / 2 + 0.05 * np.eye(200)
-            weights = np.linalg.solve(kernel, wanted)
-            complexity = np.sqrt(float((wanted.T @ weights)[0, 0]) * np.trace(kernel)) / 200
-            bound = checks.margin_bound(clean * (kernel @ weights), complexity, np.trace(kernel))
-            error = np.mean(np.sign((1 + new @ x.T) / 2 @ weights) != np.sign(new[:, :1]))
-            assert error <= bound
+    for _ in range(20):
+        clean, outputs = angular(20_000, angle, rng)
+        fresh, predicted = angular(20_000, angle, rng)
+        error = np.mean(np.sign(predicted) != fresh)
+        assert error == pytest.approx(angle / np.pi, abs=0.02)
+        bound = checks.margin_bound(clean * outputs, 1 / np.sqrt(20_000), 20_000.0)
+        # Near enough that a bound of 1 fails, and one without the share of small margins.
+        assert error <= bound <= angle / np.pi + 0.35
+        assert bound < 1
 
 
 def test_vacuous_bounds_are_called_so_and_decide_nothing():
