@@ -14,7 +14,7 @@ from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
 from ._fit import check_times, like, matching
-from ._left_out import REMAINDERS, what_helps
+from ._left_out import REMAINDERS, smallest_trusted, what_helps
 from ._noise import estimate_noise
 from ._remainder import Filters, bank_of, evaluate, spectrum
 from ._stopping_scores import left_out_scores, smoothed
@@ -52,10 +52,14 @@ class StoppingTime:
 
 @in_precision
 def time_grid(eigensystem: Eigensystem, num: int = _GRID_POINTS) -> Float[Array, " num"]:
-    """Log-spaced times from before the first direction is fitted to after the last trusted one."""
+    """Log-spaced times from before the first direction is fitted to after the last one told.
+
+    That is the last of ``trusted_rank``; where the trusted eigenvalues end far above round-off, the
+    last one that its residual tells from zero.
+    """
     values = eigensystem.eigenvalues
-    smallest = values[max(eigensystem.trusted_rank - 1, 0)]
-    return jnp.geomspace(0.01 / values[0], 10.0 / smallest, num)
+    last = jnp.asarray(smallest_trusted(eigensystem), values.dtype)
+    return jnp.geomspace(0.01 / values[0], 10.0 / last, num)
 
 
 @in_precision
