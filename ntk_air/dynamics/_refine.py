@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite, check_in_range
-from .._classes import class_of
+from .._classes import class_of, threshold_of
 from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
@@ -60,8 +60,8 @@ def refine_labels(
 
     Args:
         eigensystem: of the training kernel.
-        observed: observed class codes ỹ: centred one-hot (n, C), one-hot, or ±1 (n, 1). Classes
-            that no label names get probability near zero.
+        observed: observed class codes ỹ: centred one-hot (n, C), one-hot, or ±1, or 0 and
+            1, in one column (n, 1). Classes that no label names get probability near zero.
         noise_rate: ρ of symmetric noise; default that of largest likelihood.
         transition: what the noise is known to be: ``"symmetric"``, ``"estimated"``, or a matrix
             (C, C) whose row c holds the probabilities of the observed classes given clean class c;
@@ -70,7 +70,8 @@ def refine_labels(
         rule: a rule of `stopping_time`.
 
     Returns:
-        `RefinedLabels`; for ±1, class 1 is +1 and the probabilities have two columns.
+        `RefinedLabels`; for one column, class 1 is the larger number and the probabilities have two
+        columns.
 
     Raises:
         ValueError: on shapes that do not match, targets that are not finite or no class codes,
@@ -120,9 +121,12 @@ def _class_codes(observed: ArrayLike) -> Array:
     """Centred one-hot codes of the classes that the targets name."""
     check_finite("observed", observed)
     targets = as_float(observed)
-    classes = class_of(targets)
+    threshold = threshold_of(targets)
+    classes = class_of(targets, threshold)
     if targets.shape[1] == 1:
-        targets = jnp.concatenate([-targets, targets], axis=1) / 2
+        # 0 and 1 lie at a half of ±1 from their middle.
+        signs = (targets - threshold) * jnp.where(threshold == 0.5, 2.0, 1.0)
+        targets = jnp.concatenate([-signs, signs], axis=1) / 2
     codes = jax.nn.one_hot(classes, targets.shape[1], dtype=targets.dtype)
     codes = codes - 1.0 / targets.shape[1]
     centred = targets - jnp.mean(targets, axis=1, keepdims=True)
@@ -130,6 +134,7 @@ def _class_codes(observed: ArrayLike) -> Array:
     if off > 1e-3:
         raise ValueError(
             f"observed differs from class codes by up to {off:.3g}; expected one-hot, centred "
-            "one-hot, or ±1 in one column: encode integer labels with ntk_air.datasets.encode."
+            "one-hot, or ±1 or 0 and 1 in one column: encode integer labels with "
+            "ntk_air.datasets.encode."
         )
     return codes

@@ -84,7 +84,8 @@ def stopping_time(
     - ``"leave_one_out"``: the mean square of ỹ_i − f^{(−i)}(x_i), by `leave_one_out_flow`: what n
       retrainings on the other points, each to the same time, give.
     - ``"leave_one_out_error"``: the share of points whose observed class is not that of the largest
-      output of f^{(−i)}(x_i) (or its sign, for one output). Symmetric noise leaves the order of
+      output of f^{(−i)}(x_i) (of one output, on which side of the middle of the two numbers that
+      code the classes it lies: of 0 for ±1). Symmetric noise leaves the order of
       accuracies as it is, so this chooses for accuracy where the others choose for squared error.
 
     For early-stopped training GCV is no consistent estimate of the test error: it is too large by
