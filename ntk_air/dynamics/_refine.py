@@ -24,6 +24,7 @@ from ._suspects import confident_joint, pooled_posterior
 
 # Further times at which points are predicted, over the chosen one.
 _EARLY_AND_LATE = (0.25, 4.0)
+_SAME = 1e-3
 
 
 @in_precision
@@ -98,23 +99,43 @@ def refine_labels(
         )
     several = several[known]
     labels = np.asarray(class_of(codes))
+    blind = _tells_no_points_apart(np.asarray(several[0], np.float64), labels)
     if given is not None:
         noise = given_noise(several[0], labels, given, noise_rate)
     else:
         evidence = TailEvidence.of(estimate_noise(eigensystem, codes), classes)
         kind = transition if isinstance(transition, str) else None
+        kind = "symmetric" if blind else kind
         noise = found_noise(several[0], labels, evidence, kind)
     values = np.asarray(several, np.float64)
     clean = class_sensitive(values, labels, noise.matrix, noise.sharpness)
     joint = confident_joint(clean @ noise.matrix, labels)
     counted = 1.0 - float(np.trace(joint))
-    identified = noise.identified(clean, counted)
+    identified = noise.identified(clean, counted) and (given is not None or not blind)
     refined = posterior(clean, labels, noise.matrix)
     right = refined
     if not (noise.stated or identified):
         right = pooled_posterior(clean, labels, noise.matrix, joint)
     parts = clean, refined, right
     return refined_labels(codes, several[0], parts, noise, counted, time, identified)
+
+
+def _tells_no_points_apart(outputs: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether outputs (n, C) differ by nothing but the point's own label, which was left out.
+
+    So it is of constant kernels: without a label its class weighs less, at every point alike. No
+    noise is told by that, though it tells every label.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        return False
+    means = np.stack([outputs[labels == c].mean(axis=0) for c in present])
+    within = np.abs(outputs - means[np.searchsorted(present, labels)]).max()
+    if within > _SAME * np.ptp(means, axis=0).max():
+        return False
+    of_present = means[:, present]
+    own = np.diag(of_present)
+    return bool(np.all(own < (of_present.sum(axis=0) - own) / (len(present) - 1)))
 
 
 def _class_codes(observed: ArrayLike) -> Array:
