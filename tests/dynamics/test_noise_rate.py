@@ -33,7 +33,7 @@ def f1(found, wrong):
 
 def test_two_classes_are_suspected_in_every_draw(tables):
     raw, even, y = tables
-    for seed in range(6):
+    for seed in range(12):
         noisy = na.noise.symmetric(y, 0.12, num_classes=2, seed=seed)
         observed, wrong = na.datasets.encode(noisy.labels, 2), np.asarray(noisy.flipped)
         for es, least in ((raw, 0.75), (even, 0.8)):
@@ -42,6 +42,7 @@ def test_two_classes_are_suspected_in_every_draw(tables):
             rate = float(refined.noise_rate)
             assert float(tail.lower) - 1e-6 <= rate <= float(tail.upper) + 1e-6
             assert float(refined.lower) <= rate <= float(refined.upper)
+            assert refined.identified or es is raw
             if refined.identified:
                 assert float(refined.lower) - 0.01 < wrong.mean() < float(refined.upper) + 0.01
                 assert float(refined.upper) - float(refined.lower) <= 0.1
