@@ -35,7 +35,7 @@ def refine_labels(
     noise_rate: float | None = None,
     transition: str | Float[ArrayLike, "C C"] | None = None,
     time: float | None = None,
-    rule: str = "leave_one_out",
+    rule: str | None = None,
 ) -> RefinedLabels:
     """Finds labels that are probably wrong and what they should be.
 
@@ -68,7 +68,7 @@ def refine_labels(
             (C, C) whose row c holds the probabilities of the observed classes given clean class c;
             default what the labels call for, or symmetric with ``noise_rate``.
         time: stopping time (learning rate × step); default what ``rule`` chooses.
-        rule: a rule of `stopping_time`.
+        rule: a rule of `stopping_time`; default ``"leave_one_out"``. Not beside ``time``.
 
     Returns:
         `RefinedLabels`; for one column, class 1 is the larger number and the probabilities have two
@@ -76,8 +76,8 @@ def refine_labels(
 
     Raises:
         ValueError: on shapes that do not match, targets that are not finite or no class codes,
-            values out of range, a ``noise_rate`` beside a transition matrix, or leave-one-out
-            outputs that the precision does not tell.
+            values out of range, a ``noise_rate`` beside a transition matrix, a ``rule`` beside a
+            ``time``, or leave-one-out outputs that the precision does not tell.
 
     Source: derived; the noise model as in forward correction (Patrini et al., arXiv:1609.03683),
         confident learning as in Northcutt et al. (arXiv:1911.00068).
@@ -86,7 +86,12 @@ def refine_labels(
     codes = _class_codes(observed)
     classes = codes.shape[1]
     given = stated_matrix(transition, classes, noise_rate)
+    if time is not None and rule is not None:
+        raise ValueError(
+            f"rule {rule!r} chooses the stopping time and time is {time:g}; pass one of them."
+        )
     if time is None:
+        rule = "leave_one_out" if rule is None else rule
         time = float(stopping_time(eigensystem, codes, rule=rule, remainder="mean").time)
     check_in_range("time", time, 0.0)
     filters = [gradient_flow(time * factor) for factor in (1.0, *_EARLY_AND_LATE)]

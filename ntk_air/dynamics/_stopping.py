@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice, check_in_range
-from .._numerics import as_float, in_precision
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
@@ -21,6 +21,7 @@ from ._stopping_scores import left_out_scores, smoothed
 
 RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
 _LEFT_OUT = ("leave_one_out", "leave_one_out_error")
+_WITH_NOISE = ("sure", "discrepancy")
 _GRID_POINTS = 200
 # Largest relative error of a score of another rule that counts as known.
 _SCORE_ERROR = 0.05
@@ -109,8 +110,9 @@ def stopping_time(
         A `StoppingTime`.
 
     Raises:
-        ValueError: on an unknown rule or remainder, shapes that do not match, bad times, a negative
-            variance, or a score that is known at none of the times.
+        ValueError: on an unknown rule or remainder, shapes that do not match, bad times, a
+            variance that is negative or that the rule does not use, or a score that is known at
+            none of the times.
 
     Source: Golub, Heath, Wahba, Technometrics 21 (1979); Stein, Ann. Statist. 9 (1981); Morozov,
         Soviet Math. Dokl. 7 (1966).
@@ -128,6 +130,13 @@ def stopping_time(
     check_choice("rule", rule, RULES)
     check_choice("remainder", remainder, REMAINDERS)
     matching(eigensystem, observed=observed)
+    if noise_variance is not None:
+        if rule not in _WITH_NOISE:
+            raise ValueError(
+                f"noise_variance is {noise_variance!r} and rule {rule!r} does not use it; leave it "
+                f"out, or choose one of {', '.join(_WITH_NOISE)}."
+            )
+        check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
     observed = as_float(observed)
     listed = check_times(time_grid(eigensystem) if times is None else times)
     score = _score(rule, eigensystem, listed, observed, noise_variance, remainder)
@@ -178,8 +187,9 @@ def _score(
         error = found.residual_error + 2 * found.free_error
         return np.where(told & (error <= _SCORE_ERROR), score, np.nan)
     if noise_variance is None:
-        noise_variance = float(estimate_noise(eigensystem, observed).variance)
-    check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
+        # The variance of large or small targets may leave the range of float32.
+        unit = float(power_of_two(observed))
+        noise_variance = unit**2 * float(estimate_noise(eigensystem, observed / unit).variance)
     level = observed.shape[1] * noise_variance
     if rule == "sure":
         score = residual + 2 * level * found.freedom
