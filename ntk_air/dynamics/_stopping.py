@@ -144,7 +144,9 @@ def stopping_time(
     eps = float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
     best, at_edge = _choose(rule, listed, score, eps, advice)
     grid = jnp.asarray(listed, observed.dtype)
-    return StoppingTime(grid[best], jnp.asarray(score, observed.dtype), grid, rule, at_edge)
+    with np.errstate(over="ignore", under="ignore"):
+        score = score.astype(observed.dtype)
+    return StoppingTime(grid[best], jnp.asarray(score), grid, rule, at_edge)
 
 
 @in_precision

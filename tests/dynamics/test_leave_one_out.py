@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.linalg
+from retraining import flow, retrained
 
 import ntk_air as na
 
@@ -29,25 +30,6 @@ def of_spectrum(values, seed=0):
     q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values), len(values))))
     kernel = (q * values) @ q.T
     return (kernel + kernel.T) / 2
-
-
-def retrained(kernel, observed, fractions, zero=0.0):
-    """n fits to n − 1 points each, eigenvalues of each reduced kernel descending."""
-    n = len(kernel)
-    outputs = np.zeros_like(observed)
-    for i in range(n):
-        keep = np.arange(n) != i
-        values, vectors = np.linalg.eigh(kernel[np.ix_(keep, keep)])
-        values, vectors = values[::-1], vectors[:, ::-1]
-        values = np.where(values > zero, values, 0.0)
-        ratio = np.zeros_like(values)
-        np.divide(fractions(values), values, out=ratio, where=values > 0)
-        outputs[i] = kernel[i, keep] @ vectors @ (ratio[:, None] * (vectors.T @ observed[keep]))
-    return outputs
-
-
-def flow(time):
-    return lambda values: -np.expm1(-values * time) if np.isfinite(time) else 1.0 * (values > 0)
 
 
 def descent(rate, steps, momentum=0.0):
@@ -163,6 +145,10 @@ def test_what_precision_does_not_tell_is_nan_and_said_once(dtype, decades, x64):
     known = np.isfinite(found)
     assert known[0].all()
     assert not known[-1].any()
+    # Known as long as flow does not reach what is below round-off.
+    early = np.array(times) <= (30 if dtype == "float32" else 1e3)
+    assert early.sum() >= 3
+    assert known[early].all()
     # With exact eigenpairs in higher precision, since NumPy's own round-off would count here.
     values, vectors = np.linalg.eigh(kernel)
     for one, time in zip(found, times, strict=True):

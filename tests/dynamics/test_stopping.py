@@ -6,23 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from retraining import flow, retrained
 
 import ntk_air as na
 
 D = na.dynamics
 LEFT_OUT = ("leave_one_out", "leave_one_out_error")
-
-
-def retrained(kernel, observed, time):
-    """Gradient flow of n − 1 points each to the same time."""
-    n = len(kernel)
-    outputs = np.zeros_like(observed)
-    for i in range(n):
-        keep = np.arange(n) != i
-        values, vectors = np.linalg.eigh(kernel[np.ix_(keep, keep)])
-        weights = vectors @ ((-np.expm1(-values * time) / values)[:, None] * vectors.T)
-        outputs[i] = kernel[i, keep] @ (weights @ observed[keep])
-    return outputs
 
 
 def problem(n=60, classes=1, seed=0):
@@ -42,7 +31,7 @@ def test_leave_one_out_rules_score_what_retraining_gives(dtype, classes, x64):
     es = na.spectral.eigendecompose(kernel.astype(dtype))
     values = np.linalg.eigvalsh(kernel)
     times = np.geomspace(0.1 / values[-1], 100 / values[0], 25)
-    outputs = np.stack([retrained(kernel, observed, time) for time in times])
+    outputs = np.stack([retrained(kernel, observed, flow(time)) for time in times])
     answers = outputs[..., 0] > 0 if classes == 1 else outputs.argmax(-1)
     right = observed[:, 0] > 0 if classes == 1 else observed.argmax(-1)
     expected = ((outputs - observed) ** 2).mean((1, 2)), (answers != right).mean(1)
