@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,13 +100,12 @@ def bank_of(filters: Filters) -> Bank:
     Raises:
         ValueError: if one is no function, or they are no sequence.
     """
-    several = isinstance(filters, Iterable) and not isinstance(filters, str | bytes)
-    if not callable(filters) and not several:
+    if not callable(filters) and not isinstance(filters, Iterable):
         raise ValueError(
             f"filter is a {type(filters).__name__}, expected a function of eigenvalues, such as "
             "gradient_flow(1.0), or a sequence of them."
         )
-    listed = [filters] if callable(filters) else list(filters)
+    listed: list[Any] = [filters] if callable(filters) else list(filters)
     for index, one in enumerate(listed):
         if not callable(one):
             raise ValueError(
