@@ -127,7 +127,7 @@ class Recorder:
         self._retention = float(spectral.resolve_retention(retention, clean, observed))
         self._signature = _signature(params)
         self._check_outputs(apply_fn, params)
-        self._test = None if test is None else HeldOut(*test, self._observed.shape[1])
+        self._test = None if test is None else HeldOut(*test, self._observed)
         self._taken: list[int] = []
         self._last = 0
         self._outputs: list[np.ndarray] = []

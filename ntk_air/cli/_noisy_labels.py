@@ -64,7 +64,11 @@ class Problem:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Data set, its observed labels, the kernel, and where settings come from."""
-    add_dataset_options(parser)
+    add_dataset_options(
+        parser,
+        "selection: the labels of a sixth of the training set, kept apart to choose settings on; "
+        "reporting: those of the others (default: all of the training set)",
+    )
     parser.add_argument(
         "--noise",
         help="none: the labels are as observed (default); or noise to try it on: symmetric:RATE, "
@@ -139,7 +143,9 @@ def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, 
     if column is not None and spec != "none":
         raise ValueError(f"--labels {column} and --noise {spec} both say what was observed.")
     spec = spec if column is None else f"human:{column}"
-    dataset = load_dataset(options, test_size=test_size, seed=options["seed"], noise=spec)
+    dataset = load_dataset(
+        options, test_size=test_size, seed=options["seed"], noise=spec, judged=True
+    )
     if column is not None and column not in dataset.extra_labels:
         raise ValueError(
             f"--labels is {column!r} and {dataset.name} has the further labels "

@@ -34,17 +34,19 @@ class Options(dict[str, Any]):
     said: frozenset[str] = frozenset()
 
 
-def add_dataset_options(parser: argparse.ArgumentParser) -> None:
-    """Which data set, and how much of it."""
+_PURPOSE = (
+    "selection: judged on a sixth of the training set, kept apart to choose settings on; "
+    "reporting: on the test set, trained on the same points (default: the sets as they are)"
+)
+
+
+def add_dataset_options(parser: argparse.ArgumentParser, purpose: str = _PURPOSE) -> None:
+    """Which data set, and how much of it; ``purpose`` says what --purpose does."""
     parser.add_argument("--dataset", help="digits (default), mnist, cifar10, cifar100, or a path")
     parser.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
     parser.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
     parser.add_argument("--train-size", type=int, help="training points, class-balanced")
-    parser.add_argument(
-        "--purpose",
-        help="selection: judged on a sixth of the training set, kept apart to choose settings on; "
-        "reporting: on the test set, trained on the same points (default: the sets as they are)",
-    )
+    parser.add_argument("--purpose", help=purpose)
 
 
 def add_precision_option(parser: argparse.ArgumentParser) -> None:
@@ -120,16 +122,23 @@ def _read(path: str, parser: Parser, command: str) -> dict[str, Any]:
 
 
 def load_dataset(
-    options: dict[str, Any], *, test_size: int | None, seed: int, noise: str = "none"
+    options: dict[str, Any],
+    *,
+    test_size: int | None,
+    seed: int,
+    noise: str = "none",
+    judged: bool = False,
 ) -> Dataset:
-    """The data set that the options name.
+    """The data set that the options name; ``judged`` if it is its training labels that are judged.
 
     Where ``noise`` is ``human:COLUMN``, without the points whose annotator named a class outside
     --classes: they have no observed label.
     """
     from .. import datasets
+    from ..datasets._load import load_judged
 
-    dataset = datasets.load(
+    load = load_judged if judged else datasets.load
+    dataset = load(
         options["dataset"],
         root=options["root"],
         train_size=options["train_size"],

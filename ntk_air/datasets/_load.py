@@ -78,9 +78,41 @@ def load(
         >>> data.train_inputs.shape, data.num_classes, data.class_names
         ((100, 8, 8, 1), 2, ('3', '8'))
     """
-    source, train_places, test_places = cut(_source(str(name), root), purpose)
-    known = KNOWN.get(str(name))
-    title = str(name) if known or name == "digits" else _title(Path(name))
+    parts = cut(_source(str(name), root), purpose)
+    return _drawn(parts, str(name), classes, (train_size, test_size), seed)
+
+
+def load_judged(
+    name: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    classes: Sequence[str | int] | None = None,
+    seed: int = 0,
+    purpose: str | None = None,
+) -> Dataset:
+    """As `load`, where it is the labels of the training points that are judged.
+
+    With ``purpose="selection"`` the training points are those kept apart for selection, and the
+    test points are as many of the others, so that nothing that is reported on is judged.
+    """
+    parts = cut(_source(str(name), root), purpose, judged=True)
+    return _drawn(parts, str(name), classes, (train_size, test_size), seed)
+
+
+def _drawn(
+    parts: tuple[Source, np.ndarray, np.ndarray],
+    name: str,
+    classes: Sequence[str | int] | None,
+    sizes: tuple[int | None, int | None],
+    seed: int,
+) -> Dataset:
+    """Points of a source, as many as asked for, with their rows in its files."""
+    source, train_places, test_places = parts
+    train_size, test_size = sizes
+    known = KNOWN.get(name)
+    title = name if known or name == "digits" else _title(Path(name))
     names = source.class_names or (known.class_names if known else _numbered(source))
     chosen = choose_classes(classes, names, title)
     train_rows = _rows(source, "train", names, chosen, train_size, seed)

@@ -50,8 +50,16 @@ def _mixed(words: np.ndarray) -> np.ndarray:
     return words ^ (words >> np.uint64(31))
 
 
-def cut(source: Source, purpose: str | None) -> tuple[Source, np.ndarray, np.ndarray]:
+def cut(
+    source: Source, purpose: str | None, *, judged: bool = False
+) -> tuple[Source, np.ndarray, np.ndarray]:
     """A source as a purpose sees it.
+
+    Args:
+        source: with the sets as its files have them.
+        purpose: one of ``PURPOSES``, or None for the sets as they are.
+        judged: whether the labels of the training points are what is judged. For selection those
+            are then the points kept apart, and the test set is as many of the others.
 
     Returns:
         The source; the rows of its training points, and of its test points, in the files.
@@ -67,6 +75,10 @@ def cut(source: Source, purpose: str | None) -> tuple[Source, np.ndarray, np.nda
     if purpose == "reporting":
         return dataclasses.replace(source, train=train), train_rows, test_rows
     test_rows = np.flatnonzero(chosen)
+    if judged:
+        # Of rows that files may hold sorted by class.
+        train_rows, test_rows = test_rows, train_rows[:: _SHARE - 1]
+        train = _part(source.train, train_rows)
     test = _part(source.train, test_rows)
     return dataclasses.replace(source, train=train, test=test), train_rows, test_rows
 

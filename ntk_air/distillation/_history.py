@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._classes import class_of
+from .._classes import class_of, threshold_of
 from .._results import result
 from .._typing import Array
 from . import _objective
@@ -42,7 +42,8 @@ class History:
             teaches itself; 0 is the premise of the convergence theorem.
         error_to_clean: (R,) fraction of points whose class differs from the clean one.
         error_to_observed: (R,) fraction of points whose class differs from the observed one.
-        margin: (R,) smallest y_i f(x_i) for a single output, else the smallest
+        margin: (R,) smallest (y_i - c) (f(x_i) - c) for a single output, c halfway between the two
+            values of its targets: 0 for +-1, 1/2 for 0 and 1; else the smallest
             f_true - max over the other classes.
         distance_from_init: (R,) ||theta - theta_0||_2 over all parameters; in function space the
             same for the linearised network, sqrt(tr((f - f_0)^T kernel^{-1} (f - f_0))).
@@ -132,10 +133,11 @@ def measure(
     """
     clean, test_classes = reference
     weights = jnp.ones(outputs.shape[0], outputs.dtype)
-    error = _objective.disagreement(outputs, observed, weights)
+    error = _objective.disagreement(outputs, observed, weights, threshold_of(observed, clean))
     accuracy = None
     if test_outputs is not None:
-        accuracy = jnp.mean(class_of(test_outputs) == test_classes).astype(outputs.dtype)
+        named = class_of(test_outputs, threshold_of(observed, clean))
+        accuracy = jnp.mean(named == test_classes).astype(outputs.dtype)
     measured: dict[str, Any] = {
         "agreement": 1 - error,
         "error_to_observed": error,
@@ -144,20 +146,21 @@ def measure(
     if clean is None:
         names = ("l2_to_clean", "label_to_clean", "error_to_clean", "margin")
         return measured | dict.fromkeys(names)
+    split = threshold_of(clean, observed)
     root = jnp.sqrt(jnp.asarray(outputs.shape[0], outputs.dtype))
     compared = jax.nn.softmax(outputs, axis=-1) if probabilities else outputs
     return measured | {
         "l2_to_clean": jnp.linalg.norm(compared - clean) / root,
         "label_to_clean": jnp.linalg.norm(label_fn(outputs) - clean) / root,
-        "error_to_clean": _objective.disagreement(outputs, clean, weights),
-        "margin": jnp.min(_margins(outputs, clean)),
+        "error_to_clean": _objective.disagreement(outputs, clean, weights, split),
+        "margin": jnp.min(_margins(outputs, clean, split)),
     }
 
 
-def _margins(outputs: Array, clean: Array) -> Array:
+def _margins(outputs: Array, clean: Array, threshold: Array) -> Array:
     """Margin of every point under its clean label, (n,)."""
     if outputs.shape[-1] == 1:
-        return (clean * outputs)[:, 0]
+        return ((clean - threshold) * (outputs - threshold))[:, 0].astype(outputs.dtype)
     true = class_of(clean)[:, None] == jnp.arange(outputs.shape[-1])
     own = jnp.sum(jnp.where(true, outputs, 0), axis=-1)
     return own - jnp.max(jnp.where(true, -jnp.inf, outputs), axis=-1)

@@ -54,9 +54,15 @@ def _offset(outputs: Array, coding: str | None) -> float:
     return 0.0 if coding == "one_hot" else 1.0 / outputs.shape[-1]
 
 
+def _kept(outputs: Array, labels: Array) -> Array:
+    """The labels, but NaN where an output is NaN: training that diverged names no class."""
+    return jnp.where(outputs != outputs, outputs, labels)
+
+
 def _sign(outputs: Array, coding: str | None) -> Array:
     del coding
-    return jnp.where(outputs > 0, 1.0, -1.0).astype(outputs.dtype)
+    signs = jnp.where(outputs > 0, 1.0, -1.0).astype(outputs.dtype)
+    return _kept(outputs, signs)
 
 
 def _hard(outputs: Array, coding: str | None) -> Array:
@@ -87,7 +93,7 @@ def _identity(outputs: Array, coding: str | None) -> Array:
 def _nearest(outputs: Array, coding: str | None, levels: Any) -> Array:
     del coding
     levels = jnp.asarray(levels, outputs.dtype)
-    return levels[jnp.argmin(jnp.abs(outputs[..., None] - levels), axis=-1)]
+    return _kept(outputs, levels[jnp.argmin(jnp.abs(outputs[..., None] - levels), axis=-1)])
 
 
 _FORMULAS: dict[str, Callable[..., Array]] = {

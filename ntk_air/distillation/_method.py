@@ -117,6 +117,7 @@ class SelfDistillation(Method):
     loss: str = switch("mse")
     reduction: str = switch("sum")
     needs_outputs: bool = switch(False)  # the teacher is the network at the end of the last epoch
+    threshold: float = switch(0.0)  # between the classes of a single column, of all targets
 
     @property
     def label_fn(self) -> Any:
@@ -153,4 +154,6 @@ class SelfDistillation(Method):
     def _target(
         self, step: Array, teacher: Array, observed: Array, weights: Array
     ) -> tuple[Array, Array]:
-        return _objective.target(self.schedule, self.labels, step, teacher, observed, weights)
+        return _objective.target(
+            self.schedule, self.labels, step, teacher, observed, weights, self.threshold
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._classes import class_of
+from .._classes import class_of, threshold_of
 from .._typing import Array
 from ._alpha import AlphaSchedule
 
@@ -19,15 +19,19 @@ def mix(alpha: Array, observed: Array, labels: Array) -> Array:
     return jax.lax.stop_gradient(alpha * observed + (1 - alpha) * labels)
 
 
-def agreement(outputs: Array, observed: Array, weights: Array) -> Array:
+def agreement(outputs: Array, observed: Array, weights: Array, threshold: Any = None) -> Array:
     """Weighted fraction of rows on which outputs and observed targets name the same class."""
     # Counting the differing rows makes both 0 and 1 exact, whatever the compiler does to the ratio.
-    return 1 - disagreement(outputs, observed, weights)
+    return 1 - disagreement(outputs, observed, weights, threshold)
 
 
-def disagreement(outputs: Array, targets: Array, weights: Array) -> Array:
-    """Weighted fraction of rows on which outputs and targets name different classes."""
-    differ = (class_of(outputs) != class_of(targets)).astype(weights.dtype)
+def disagreement(outputs: Array, targets: Array, weights: Array, threshold: Any = None) -> Array:
+    """Weighted fraction of rows on which outputs and targets name different classes.
+
+    ``threshold`` splits a single column; default what the targets, all of them, say.
+    """
+    threshold = threshold_of(targets) if threshold is None else threshold
+    differ = (class_of(outputs, threshold) != class_of(targets, threshold)).astype(weights.dtype)
     return jnp.sum(weights * differ) / jnp.sum(weights)
 
 
@@ -38,9 +42,10 @@ def target(
     teacher: Array,
     observed: Array,
     weights: Array,
+    threshold: Any = None,
 ) -> tuple[Array, Array]:
     """The weight alpha_s and the target (n, C) that the outputs ``teacher`` make at a step."""
-    weight = schedule(step, agreement(teacher, observed, weights))
+    weight = schedule(step, agreement(teacher, observed, weights, threshold))
     return weight, mix(weight, observed, label_fn(teacher))
 
 

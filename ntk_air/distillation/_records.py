@@ -18,7 +18,7 @@ from .._checks import (
     check_same_shape,
     is_number,
 )
-from .._classes import class_of
+from .._classes import class_of, threshold_of
 from .._typing import Array, ArrayLike
 from ._label_fn import coding_of
 
@@ -184,7 +184,7 @@ def test_classes(labels_or_codes: ArrayLike, num_test: int, num_outputs: int) ->
             f"(m, {num_outputs})."
         )
     check_finite("test targets", given)
-    return jnp.asarray(class_of(given))
+    return jnp.asarray(class_of(given, threshold_of(given)))
 
 
 def check_learning_rate(value: float) -> None:

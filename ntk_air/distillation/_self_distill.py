@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice
+from .._classes import threshold_of
 from .._typing import ApplyFn, ArrayLike, Float, PyTree
 from ._alpha import as_schedule
 from ._history import DistillationResult
@@ -98,6 +99,7 @@ def self_distill(
     check_targets("observed", coded)
     num_steps = whole_number("num_steps", num_steps, 0)
     size, replicas = checked_batch(options.get("batch_size"), len(coded)), options.get("replicas")
+    threshold = float(threshold_of(np.asarray(observed)))
     stored = teacher == "epoch" and size is not None
     # Rows that a label function is given: of a batch, and of all points.
     rows = {len(coded), len(coded) if size is None else size}
@@ -107,7 +109,7 @@ def self_distill(
         check_probabilities(bound, loss)
         for count in rows:
             check_label_fn(bound, (count, np.shape(coded)[1]), jnp.result_type(float))
-        return SelfDistillation(schedule, bound, loss, reduction, stored)
+        return SelfDistillation(schedule, bound, loss, reduction, stored, threshold)
 
     alphas = for_each("alpha", alpha, replicas)
     functions = for_each("label_fn", label_fn, replicas)

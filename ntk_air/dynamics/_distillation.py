@@ -12,6 +12,9 @@ from .._checks import check_in_range, check_size
 from .._typing import Array, Filter
 from ._filters import gradient_flow, needing, positive, rank_needed, ridge
 
+# More rounds of one strength than these are summed in closed form.
+_LOOPED = 1000
+
 
 def distilled(teacher: Filter, student: Filter, alpha: float = 0.0) -> Filter:
     """A student trained on α ỹ + (1 − α) teacher outputs: g_student (α + (1 − α) g_teacher).
@@ -80,6 +83,8 @@ def ridge_distillation(
     if rounds is None and single:
         raise ValueError("ridge_distillation needs rounds= when strength is one number.")
     count = check_size("rounds", len(strengths) - 1 if rounds is None else rounds, 0)
+    if single and count > _LOOPED:
+        return _many_rounds(strengths[0], count, alpha)
     if single:
         strengths *= count + 1
     if len(strengths) != count + 1:
@@ -91,6 +96,21 @@ def ridge_distillation(
         for gamma in strengths[1:]:
             fitted = values / (values + gamma) * (alpha + (1.0 - alpha) * fitted)
         return fitted
+
+    return filter_
+
+
+def _many_rounds(strength: float, rounds: int, alpha: float) -> Filter:
+    """The sum of the recursion: a q^i + a α (1 − q^i)/(1 − q), q = (1 − α) a, a = λ/(λ + γ)."""
+
+    def filter_(eigenvalues: Array) -> Array:
+        values = positive(eigenvalues)
+        first = values / (values + strength)
+        missing = (strength + alpha * values) / (values + strength)  # 1 − q without cancellation
+        power = float(rounds) * jnp.log1p(-missing)
+        some = missing != 0
+        summed = jnp.where(some, -jnp.expm1(power) / jnp.where(some, missing, 1.0), float(rounds))
+        return first * jnp.exp(power) + first * alpha * summed
 
     return filter_
 

@@ -54,10 +54,18 @@ def gradient_descent(learning_rate: float, steps: int) -> Filter:
     def filter_(eigenvalues: Array) -> Array:
         rate = learning_rate * positive(eigenvalues)
         # log1p keeps the digits of small rates that (1 − ηλ)^s would round away.
-        small = -jnp.expm1(steps * jnp.log1p(-jnp.minimum(rate, 0.5)))
-        return jnp.where(rate < 0.5, small, 1.0 - (1.0 - rate) ** steps)
+        small = -jnp.expm1(float(steps) * jnp.log1p(-jnp.minimum(rate, 0.5)))
+        return jnp.where(rate < 0.5, small, 1.0 - _whole_power(1.0 - rate, steps))
 
     return filter_
+
+
+def _whole_power(base: Array, count: int) -> Array:
+    """base^count, also of counts beyond 32 bits."""
+    if count < 2**31:
+        return base**count
+    size = jnp.abs(base) ** float(count)
+    return jnp.where((base < 0) & (count % 2 == 1), -size, size)
 
 
 def heavy_ball(learning_rate: float, steps: int, momentum: float) -> Filter:
@@ -108,11 +116,11 @@ def _power_ratio(
     size = jnp.abs(middle)
     real = jnp.arcsinh(root / modulus)
     apart = real > 0
-    growth = jnp.expm1(-2 * count * real) / jnp.where(apart, jnp.expm1(-2 * real), 1.0)
-    hyperbolic = (size + root) ** (count - 1) * jnp.where(apart, growth, float(count))
+    growth = jnp.expm1(-2.0 * count * real) / jnp.where(apart, jnp.expm1(-2 * real), 1.0)
+    hyperbolic = (size + root) ** float(count - 1) * jnp.where(apart, growth, float(count))
     angle = jnp.arctan2(root, size)
     turning = angle > 0
-    ratio = jnp.sin(count * angle) / jnp.where(turning, jnp.sin(angle), 1.0)
+    ratio = jnp.sin(float(count) * angle) / jnp.where(turning, jnp.sin(angle), 1.0)
     circular = modulus ** (count - 1) * jnp.where(turning, ratio, float(count))
     sign = jnp.where((middle < 0) & (count % 2 == 0), -1.0, 1.0)
     return sign * jnp.where(discriminant >= 0, hyperbolic, circular)
@@ -125,8 +133,8 @@ def _slow_and_fast(rate: Array, middle: Array, root: Array, momentum: float, ste
     # (1 − a)(1 − b) = ηλ gives 1 − a without subtracting, and A (1 − a^s) + B (1 − b^s) the sum.
     rest = rate / (1.0 - fast)
     weight = -rate * fast / ((1.0 - fast) * jnp.where(root > 0, 2 * root, 1.0))
-    fitted = -jnp.expm1(steps * jnp.log1p(-jnp.minimum(rest, 0.999)))
-    return (1.0 - weight) * fitted + weight * (1.0 - fast**steps)
+    fitted = -jnp.expm1(float(steps) * jnp.log1p(-jnp.minimum(rest, 0.999)))
+    return (1.0 - weight) * fitted + weight * (1.0 - fast ** float(steps))
 
 
 def ridge(strength: float) -> Filter:

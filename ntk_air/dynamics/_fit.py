@@ -23,8 +23,8 @@ def filter_values(eigensystem: Eigensystem, filters: Sequence[Filter]) -> Float[
     """g(λ_k) of each filter (F, r); eigenvalues that cannot be told from zero are given as zero.
 
     Raises:
-        ValueError: if a filter returns another shape than the eigenvalues', or NaN, or counts more
-            directions than a partial eigensystem holds.
+        ValueError: if a filter is no function, returns another shape than the eigenvalues', or
+            NaN, or counts more directions than a partial eigensystem holds.
     """
     return evaluate(eigensystem, bank_of(filters))[0]
 
@@ -50,13 +50,13 @@ def fit(
         (n, C), or (F, n, C) for a sequence.
 
     Raises:
-        ValueError: on shapes that do not match, or a filter that counts more directions than a
-            partial eigensystem holds.
+        ValueError: on shapes that do not match, no filter, or one that is no function or counts
+            more directions than a partial eigensystem holds.
     """
     start = _initial(observed, initial)
     target = as_float(observed) - start
     coefficients = project(eigensystem, target)
-    bank = bank_of(filter)
+    bank = _some(filter)
     fitted, rest = evaluate(eigensystem, bank)
     warn_where_untrusted(eigensystem, bank, coefficients)
     vectors = eigensystem.eigenvectors
@@ -89,8 +89,8 @@ def predict(
         (m, C), or (F, m, C) for a sequence.
 
     Raises:
-        ValueError: on shapes that do not match, or a filter that counts more directions than a
-            partial eigensystem holds.
+        ValueError: on shapes that do not match, no filter, or one that is no function or counts
+            more directions than a partial eigensystem holds.
     """
     kernel = _test_kernel(eigensystem, test_train_kernel)
     start = _initial(observed, initial)
@@ -102,7 +102,7 @@ def predict(
         check_finite("initial_test", initial_test)
         outputs = as_float(initial_test)
     held = spectrum(eigensystem)
-    bank = bank_of(filter)
+    bank = _some(filter)
     fitted, rest = evaluate(eigensystem, bank)
     known = held.values > 0
     inverse = jnp.where(known, 1.0 / jnp.where(known, held.values, 1.0), 0.0)
@@ -209,6 +209,13 @@ def _combine(
 def _mix(mixing: Array, out: Array, start: Array) -> Array:
     mixed = jnp.matmul(mixing, out.reshape(len(out), -1), precision="highest")
     return mixed.reshape(-1, *out.shape[1:]) + start
+
+
+def _some(filters: Filters) -> Bank:
+    bank = bank_of(filters)
+    if not callable(filters) and not len(filters):
+        raise ValueError("filter is an empty sequence, expected at least one filter.")
+    return bank
 
 
 def _test_kernel(eigensystem: Eigensystem, test_train_kernel: ArrayLike) -> Array:

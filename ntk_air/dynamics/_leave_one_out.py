@@ -48,9 +48,9 @@ def leave_one_out(
     (f_i − A_ii ỹ_i)/(1 − A_ii) of a smoother A is this for ridge only, and is not used for others.
 
     A value is given where its estimated error is below 1e-8 (float64) or 1e-3 (float32, by the
-    eigensystem's precision) of the largest output of that filter, or of the largest target if that
-    is smaller. Others are NaN, and a warning counts them: the eigensystem's precision does not tell
-    them, late in training or at weak ridges.
+    coarser of the kernel's precision and the eigensystem's) of the largest output of that filter,
+    or of the largest target if that is smaller. Others are NaN, and a warning counts them: the
+    precision does not tell them, late in training or at weak ridges.
 
     Args:
         eigensystem: of the training kernel.

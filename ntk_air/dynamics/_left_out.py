@@ -32,6 +32,8 @@ TOLERANCES = {np.dtype("float32"): 1e-3, np.dtype("float64"): 1e-8}
 SAFETY = 6.0
 # Eigenvalues counted as zero are taken for exactly zero where the others end far above them.
 _CLEAR_GAP = 10.0
+# Zero's eigenvalues come out at up to 1.6 times their residual, others at 14 times and more.
+_RESOLVED = 4.0
 # Rounding of the contour's sums, in units of the terms that cancel.
 _ROUNDING = 100 * float(np.finfo(np.float64).eps)
 
@@ -112,10 +114,10 @@ def told(eigensystem: Eigensystem, remainder: str) -> Told:
     rounding = 0.3 * eps * np.sqrt(np.sum(raw**2) / n)
     errors = np.append(np.hypot(residuals, rounding), 0.0)
     reach = np.zeros(rank + 1)
-    trusted = values > n * eps
-    if _clear(values[trusted], n * eps):
-        values = np.where(trusted, values, 0.0)
-        errors[:-1][~trusted] = 0.0
+    resolved = _resolved(eigensystem)
+    if _clear(np.abs(raw[resolved]), n * eps):
+        values = np.where(resolved, values, 0.0)
+        errors[:-1][~resolved] = 0.0
     else:
         reach[:-1][values == 0] = np.maximum(residuals, eps)[values == 0]
     mean = held.mean / scale
@@ -124,8 +126,33 @@ def told(eigensystem: Eigensystem, remainder: str) -> Told:
     return Told(np.append(values, mean), errors, reach)
 
 
+def _resolved(eigensystem: Eigensystem) -> np.ndarray:
+    """Which eigenvalues (r,) residuals tell from zero: also far below round-off of the largest."""
+    values = np.abs(np.asarray(eigensystem.eigenvalues, np.float64))
+    residuals = np.asarray(eigensystem.residuals, np.float64)
+    return values > np.maximum(_RESOLVED * residuals, _rounded(eigensystem) * values[0])
+
+
+def smallest_trusted(eigensystem: Eigensystem) -> float:
+    """The last eigenvalue above round-off; below a gap, the last one that its residual tells."""
+    values = np.asarray(eigensystem.eigenvalues, np.float64)
+    trusted = max(eigensystem.trusted_rank, 1)
+    floor = len(eigensystem.eigenvectors) * _eps(eigensystem) * values[0]
+    beyond = _resolved(eigensystem) & (np.asarray(spectrum(eigensystem).values) > 0)
+    beyond[:trusted] = False
+    if beyond.any() and _clear(values[:trusted], floor):
+        return float(values[beyond][-1])
+    return float(values[trusted - 1])
+
+
 def _eps(eigensystem: Eigensystem) -> float:
-    return float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
+    return max(float(jnp.finfo(eigensystem.eigenvalues.dtype).eps), eigensystem.resolution)
+
+
+def _rounded(eigensystem: Eigensystem) -> float:
+    """The eps of the kernel's entries if coarser than that of its residuals, else 0."""
+    eps = float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
+    return eigensystem.resolution if eigensystem.resolution > eps else 0.0
 
 
 def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) -> Problem:
@@ -136,17 +163,18 @@ def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) ->
     vectors = jnp.asarray(eigensystem.eigenvectors, jnp.float64)
     targets = jnp.asarray(as_float(observed), jnp.float64)
     parts = _parts(vectors, targets, values, errors, reach, outside > 0)
-    tolerance = TOLERANCES[np.dtype(eigensystem.eigenvalues.dtype)]
-    scale = float(eigensystem.eigenvalues[0])
-    return Problem(parts, scale, _eps(eigensystem), tolerance, outside)
+    eps, scale = _eps(eigensystem), float(eigensystem.eigenvalues[0])
+    tolerance = TOLERANCES[np.dtype("float32" if eps > 1e-10 else "float64")]
+    return Problem(parts, scale, eps, tolerance, outside)
 
 
-def _clear(trusted: np.ndarray, floor: float) -> bool:
+def _clear(resolved: np.ndarray, floor: float) -> bool:
     """Whether the spectrum ends so abruptly that what follows is zero and no smooth decay."""
-    if not len(trusted):
+    if not len(resolved):
         return False
-    steepest = float(np.max(trusted[:-1] / trusted[1:], initial=1.0))
-    return bool(trusted[-1] / floor > _CLEAR_GAP * max(steepest, _CLEAR_GAP))
+    falling = -np.sort(-resolved)
+    steepest = float(np.max(falling[:-1] / falling[1:], initial=1.0))
+    return bool(falling[-1] / floor > _CLEAR_GAP * max(steepest, _CLEAR_GAP))
 
 
 def _parts(
@@ -249,5 +277,5 @@ def what_helps(eigensystem: Eigensystem, remainder: str) -> str:
             "remainder='mean' for an estimate"
         )
     if _eps(eigensystem) > 1e-10:
-        return "decompose the kernel in float64 (jax.enable_x64), or train less"
+        return "compute and decompose the kernel in float64 (jax.enable_x64), or train less"
     return "the kernel's small eigenvalues are below round-off; train less"

@@ -16,6 +16,7 @@ import numpy as np
 
 from .._checks import check_finite
 from .._typing import Array, Filter, Float
+from ._filters import rank_needed
 from ._left_out import Problem, uncertainty
 
 # Eigenvalues nearer to each other than this, over the largest, are one.
@@ -97,11 +98,23 @@ def _poles(problem: Problem) -> Poles:
 
 
 def _elementwise(filter_: Filter, values: np.ndarray) -> bool:
-    """Whether a filter looks at each eigenvalue by itself: tried on either half, reversed."""
+    """Whether a filter looks at each eigenvalue by itself, as it says or as trials show.
+
+    Its values must stay as they are among other neighbours: in reverse, alone, in parts of the
+    spectrum, and beside so many copies of the largest or smallest that no count or quantile stays.
+    """
+    if rank_needed(filter_):
+        return False
+    n = len(values)
+    every, middle, copies = np.arange(n), n // 2, np.zeros(n, int)
+    trials = [every[::-1], every[::2], every[1::2], every[:middle], every[middle:], every[1:]]
+    trials += [np.append(copies, every), np.append(every, copies - 1), every[middle : middle + 1]]
     whole = np.asarray(filter_(jnp.asarray(values)))
-    for half in (slice(None, None, 2), slice(1, None, 2)):
-        some = np.asarray(filter_(jnp.asarray(values[half][::-1])))[::-1]
-        if not np.allclose(some, whole[half], rtol=1e-12, atol=1e-300, equal_nan=True):
+    for trial in trials:
+        found = np.asarray(filter_(jnp.asarray(values[trial])))
+        if found.shape != trial.shape:
+            return False
+        if not np.allclose(found, whole[trial], rtol=1e-12, atol=1e-300, equal_nan=True):
             return False
     return True
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite
+from .._classes import threshold_of
 from .._numerics import as_float, in_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
@@ -78,8 +79,9 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
 
     For symmetric noise E‖ξ_i‖² = (1 − κ²) ‖y_i‖², and so κ² = 1 − C σ²/‖ỹ_i‖², ρ = (1 − κ)(C − 1)/C
     for centred one-hot codes of C classes (one-hot codes are centred first) and ρ = (1 − κ)/2 for
-    ±1. For asymmetric noise the tail holds the conditional variance of the labels only, and the
-    rate may come out too low.
+    ±1, or for any other two numbers in one column, of which their middle is taken first. For
+    asymmetric noise the tail holds the conditional variance of the labels only, and the rate may
+    come out too low.
 
     Args:
         eigensystem: of the kernel; of a partial one the directions left out are the tail, or part
@@ -99,8 +101,8 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
     check_finite("observed", observed)
     codes = np.asarray(as_float(observed), np.float64)
     n, outputs = codes.shape
-    if outputs > 1:
-        codes = codes - codes.mean(axis=1, keepdims=True)
+    middle = codes.mean(axis=1, keepdims=True) if outputs > 1 else threshold_of(codes)
+    codes = codes - middle
     norms = np.sum(codes**2, axis=1)
     if n < 2 or not norms.any():
         raise ValueError(

@@ -147,10 +147,12 @@ def told_rate(
     best = int(np.argmin(joint))
     weights = np.exp(joint[best] - joint[inside[0] : inside[-1] + 1])
     mean = float(np.average(at[inside[0] : inside[-1] + 1], weights=weights))
+    lower = float(at[inside[0]])
     at_limit = (at[best] == ends[0] and ends[0] > LEAST_RATE) or at[best] == ends[1]
     return ToldRate(
         mean,
-        float(at[inside[0]]),
+        # Rates below the least that is searched are as likely as that one.
+        lower if lower > LEAST_RATE else 0.0,
         float(at[inside[-1]]),
         float(np.interp(mean, at, sharpnesses) / size),
         float(joint[best] / n),

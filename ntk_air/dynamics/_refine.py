@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite, check_in_range
-from .._classes import class_of
+from .._classes import class_of, threshold_of
 from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
@@ -24,6 +24,7 @@ from ._suspects import confident_joint, pooled_posterior
 
 # Further times at which points are predicted, over the chosen one.
 _EARLY_AND_LATE = (0.25, 4.0)
+_SAME = 1e-3
 
 
 @in_precision
@@ -34,7 +35,7 @@ def refine_labels(
     noise_rate: float | None = None,
     transition: str | Float[ArrayLike, "C C"] | None = None,
     time: float | None = None,
-    rule: str = "leave_one_out",
+    rule: str | None = None,
 ) -> RefinedLabels:
     """Finds labels that are probably wrong and what they should be.
 
@@ -60,22 +61,23 @@ def refine_labels(
 
     Args:
         eigensystem: of the training kernel.
-        observed: observed class codes ỹ: centred one-hot (n, C), one-hot, or ±1 (n, 1). Classes
-            that no label names get probability near zero.
+        observed: observed class codes ỹ: centred one-hot (n, C), one-hot, or ±1, or 0 and
+            1, in one column (n, 1). Classes that no label names get probability near zero.
         noise_rate: ρ of symmetric noise; default that of largest likelihood.
         transition: what the noise is known to be: ``"symmetric"``, ``"estimated"``, or a matrix
             (C, C) whose row c holds the probabilities of the observed classes given clean class c;
             default what the labels call for, or symmetric with ``noise_rate``.
         time: stopping time (learning rate × step); default what ``rule`` chooses.
-        rule: a rule of `stopping_time`.
+        rule: a rule of `stopping_time`; default ``"leave_one_out"``. Not beside ``time``.
 
     Returns:
-        `RefinedLabels`; for ±1, class 1 is +1 and the probabilities have two columns.
+        `RefinedLabels`; for one column, class 1 is the larger number and the probabilities have two
+        columns.
 
     Raises:
         ValueError: on shapes that do not match, targets that are not finite or no class codes,
-            values out of range, a ``noise_rate`` beside a transition matrix, or leave-one-out
-            outputs that the precision does not tell.
+            values out of range, a ``noise_rate`` beside a transition matrix, a ``rule`` beside a
+            ``time``, or leave-one-out outputs that the precision does not tell.
 
     Source: derived; the noise model as in forward correction (Patrini et al., arXiv:1609.03683),
         confident learning as in Northcutt et al. (arXiv:1911.00068).
@@ -84,7 +86,12 @@ def refine_labels(
     codes = _class_codes(observed)
     classes = codes.shape[1]
     given = stated_matrix(transition, classes, noise_rate)
+    if time is not None and rule is not None:
+        raise ValueError(
+            f"rule {rule!r} chooses the stopping time and time is {time:g}; pass one of them."
+        )
     if time is None:
+        rule = "leave_one_out" if rule is None else rule
         time = float(stopping_time(eigensystem, codes, rule=rule, remainder="mean").time)
     check_in_range("time", time, 0.0)
     filters = [gradient_flow(time * factor) for factor in (1.0, *_EARLY_AND_LATE)]
@@ -97,17 +104,19 @@ def refine_labels(
         )
     several = several[known]
     labels = np.asarray(class_of(codes))
+    blind = _tells_no_points_apart(np.asarray(several[0], np.float64), labels)
     if given is not None:
         noise = given_noise(several[0], labels, given, noise_rate)
     else:
         evidence = TailEvidence.of(estimate_noise(eigensystem, codes), classes)
         kind = transition if isinstance(transition, str) else None
+        kind = "symmetric" if blind else kind
         noise = found_noise(several[0], labels, evidence, kind)
     values = np.asarray(several, np.float64)
     clean = class_sensitive(values, labels, noise.matrix, noise.sharpness)
     joint = confident_joint(clean @ noise.matrix, labels)
     counted = 1.0 - float(np.trace(joint))
-    identified = noise.identified(clean, counted)
+    identified = noise.identified(clean, counted) and (given is not None or not blind)
     refined = posterior(clean, labels, noise.matrix)
     right = refined
     if not (noise.stated or identified):
@@ -116,13 +125,34 @@ def refine_labels(
     return refined_labels(codes, several[0], parts, noise, counted, time, identified)
 
 
+def _tells_no_points_apart(outputs: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether outputs (n, C) differ by nothing but the point's own label, which was left out.
+
+    So it is of constant kernels: without a label its class weighs less, at every point alike. No
+    noise is told by that, though it tells every label.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        return False
+    means = np.stack([outputs[labels == c].mean(axis=0) for c in present])
+    within = np.abs(outputs - means[np.searchsorted(present, labels)]).max()
+    if within > _SAME * np.ptp(means, axis=0).max():
+        return False
+    of_present = means[:, present]
+    own = np.diag(of_present)
+    return bool(np.all(own < (of_present.sum(axis=0) - own) / (len(present) - 1)))
+
+
 def _class_codes(observed: ArrayLike) -> Array:
     """Centred one-hot codes of the classes that the targets name."""
     check_finite("observed", observed)
     targets = as_float(observed)
-    classes = class_of(targets)
+    threshold = threshold_of(targets)
+    classes = class_of(targets, threshold)
     if targets.shape[1] == 1:
-        targets = jnp.concatenate([-targets, targets], axis=1) / 2
+        # 0 and 1 lie at a half of ±1 from their middle.
+        signs = (targets - threshold) * jnp.where(threshold == 0.5, 2.0, 1.0)
+        targets = jnp.concatenate([-signs, signs], axis=1) / 2
     codes = jax.nn.one_hot(classes, targets.shape[1], dtype=targets.dtype)
     codes = codes - 1.0 / targets.shape[1]
     centred = targets - jnp.mean(targets, axis=1, keepdims=True)
@@ -130,6 +160,7 @@ def _class_codes(observed: ArrayLike) -> Array:
     if off > 1e-3:
         raise ValueError(
             f"observed differs from class codes by up to {off:.3g}; expected one-hot, centred "
-            "one-hot, or ±1 in one column: encode integer labels with ntk_air.datasets.encode."
+            "one-hot, or ±1 or 0 and 1 in one column: encode integer labels with "
+            "ntk_air.datasets.encode."
         )
     return codes

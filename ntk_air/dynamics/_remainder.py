@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,8 +95,23 @@ def outside(first: ArrayLike, second: ArrayLike, of_first: Array, of_second: Arr
 
 
 def bank_of(filters: Filters) -> Bank:
-    """Filters, or one, as a function of eigenvalues (k,) that returns (F, k)."""
-    listed = [filters] if callable(filters) else list(filters)
+    """Filters, or one, as a function of eigenvalues (k,) that returns (F, k).
+
+    Raises:
+        ValueError: if one is no function, or they are no sequence.
+    """
+    if not callable(filters) and not isinstance(filters, Iterable):
+        raise ValueError(
+            f"filter is a {type(filters).__name__}, expected a function of eigenvalues, such as "
+            "gradient_flow(1.0), or a sequence of them."
+        )
+    listed: list[Any] = [filters] if callable(filters) else list(filters)
+    for index, one in enumerate(listed):
+        if not callable(one):
+            raise ValueError(
+                f"filter {index} is a {type(one).__name__}, expected a function of eigenvalues, "
+                "such as gradient_flow(1.0)."
+            )
     times = [time for time in map(flow_time, listed) if time is not None]
     if listed and len(times) == len(listed):
         return flows(times)

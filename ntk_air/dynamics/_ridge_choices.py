@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import root_scalar
@@ -106,8 +105,8 @@ def optimal_teacher_weight(
         signal: θ (r,), coefficients of the truth; of a kernel, u_kᵀ(κy) / sqrt(λ_k).
         noise_variance: v.
         strength: γ of both fits.
-        error_weights: w (r,); default 1, the error of the parameters. ``eigenvalues`` gives the
-            error of the outputs at the training points.
+        error_weights: w (r,), none negative; default 1, the error of the parameters.
+            ``eigenvalues`` gives the error of the outputs at the training points.
 
     Raises:
         ValueError: on shapes that do not match, values out of range, or neither signal nor noise.
@@ -118,29 +117,40 @@ def optimal_teacher_weight(
     check_same_shape("eigenvalues", eigenvalues, "signal", signal)
     check_finite("eigenvalues", eigenvalues)
     check_finite("signal", signal)
-    check_in_range("noise_variance", noise_variance, 0.0)
-    check_in_range("strength", strength, 0.0, low_open=True)
-    values, theta = jnp.maximum(as_float(eigenvalues), 0.0), as_float(signal)
-    weights = jnp.ones_like(values)
+    check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
+    check_in_range("strength", strength, 0.0, low_open=True, high_open=True)
+    values = np.maximum(np.asarray(as_float(eigenvalues), np.float64), 0.0)
+    theta, weights = np.asarray(as_float(signal), np.float64), np.ones_like(values)
     if error_weights is not None:
         check_same_shape("eigenvalues", eigenvalues, "error_weights", error_weights)
         check_finite("error_weights", error_weights)
-        weights = as_float(error_weights)
+        weights = np.asarray(as_float(error_weights), np.float64)
+        if weights.min(initial=0.0) < 0:
+            raise ValueError(
+                f"error_weights holds {weights.min():g}; a negative weight rewards errors, so that "
+                "no teacher weight is best; expected none below 0."
+            )
     top, bottom = _teacher_weight(values, theta, weights, noise_variance, strength)
     if not bottom > 0:
         raise ValueError(
             "there is neither signal nor noise in a direction of positive eigenvalue and weight, "
             "so every teacher weight is as good; expected some."
         )
-    return top / bottom
+    return jnp.asarray(top / bottom, as_float(eigenvalues).dtype)
 
 
-@jax.jit
 def _teacher_weight(
-    values: Array, theta: Array, weights: Array, variance: float, strength: float
-) -> tuple[Array, Array]:
-    # Ratios below 1 first: the fourth powers of the formula overflow in float32.
+    values: np.ndarray, theta: np.ndarray, weights: np.ndarray, variance: float, strength: float
+) -> tuple[float, float]:
+    """Numerator and denominator, over what both share: units of the kernel, errors and signal."""
+    unit = max(float(values.max(initial=0.0)), strength)
+    values, strength = values / unit, strength / unit
+    theta, deviation = theta * math.sqrt(unit), math.sqrt(variance)
+    size = max(float(np.abs(theta).max(initial=0.0)), deviation) or 1.0
+    energy, variance = (theta / size) ** 2, (deviation / size) ** 2
+    weights = weights / (float(weights.max(initial=0.0)) or 1.0)
     left = strength / (values + strength)
     scale = weights * values / (values + strength) ** 2
-    top = jnp.sum(scale * left * (variance - strength * theta**2))
-    return top, jnp.sum(scale * left**2 * (variance + values * theta**2))
+    top = np.sum(scale * left * (variance - strength * energy))
+    bottom = np.sum(scale * left**2 * (variance + values * energy))
+    return float(top), float(bottom)

@@ -34,7 +34,8 @@ def noise_floor(
         dof: squares of nearly normal coefficients that one direction's energy sums.
 
     Returns:
-        v and its lower limit; 0 where there are too few directions to tell.
+        v and its lower limit; 0 where there are too few directions to tell, or all but the leading
+        ones have eigenvalue zero: any signal there may be noise, and any noise signal.
     """
     bins = np.array_split(np.arange(len(energy))[int(_LEADING * counts.sum()) :], _BINS)
     bins = [b for b in bins if len(b)]
@@ -47,6 +48,8 @@ def noise_floor(
     if not highest > 0:
         return 0.0, 0.0
     means = np.maximum(means / highest, 1e-12)
+    if not levels.max() > 0:
+        return 0.0, 0.0
     levels = np.maximum(levels / levels.max(), 1e-12)
     floors = np.linspace(0.0, 1.2, _LEVELS)
     deviance = np.min([_deviance(means, weights, levels**b, floors) for b in _EXPONENTS], axis=0)

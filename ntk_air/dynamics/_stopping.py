@@ -9,18 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_choice, check_in_range
-from .._numerics import as_float, in_precision
+from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
 from ._fit import check_times, like, matching
-from ._left_out import REMAINDERS, what_helps
+from ._left_out import REMAINDERS, smallest_trusted, what_helps
 from ._noise import estimate_noise
 from ._remainder import Filters, bank_of, evaluate, spectrum
 from ._stopping_scores import left_out_scores, smoothed
 
 RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
 _LEFT_OUT = ("leave_one_out", "leave_one_out_error")
+_WITH_NOISE = ("sure", "discrepancy")
 _GRID_POINTS = 200
 # Largest relative error of a score of another rule that counts as known.
 _SCORE_ERROR = 0.05
@@ -52,10 +53,14 @@ class StoppingTime:
 
 @in_precision
 def time_grid(eigensystem: Eigensystem, num: int = _GRID_POINTS) -> Float[Array, " num"]:
-    """Log-spaced times from before the first direction is fitted to after the last trusted one."""
+    """Log-spaced times from before the first direction is fitted to after the last one told.
+
+    That is the last of ``trusted_rank``; where the trusted eigenvalues end far above round-off, the
+    last one that its residual tells from zero.
+    """
     values = eigensystem.eigenvalues
-    smallest = values[max(eigensystem.trusted_rank - 1, 0)]
-    return jnp.geomspace(0.01 / values[0], 10.0 / smallest, num)
+    last = jnp.asarray(smallest_trusted(eigensystem), values.dtype)
+    return jnp.geomspace(0.01 / values[0], 10.0 / last, num)
 
 
 @in_precision
@@ -80,7 +85,8 @@ def stopping_time(
     - ``"leave_one_out"``: the mean square of ỹ_i − f^{(−i)}(x_i), by `leave_one_out_flow`: what n
       retrainings on the other points, each to the same time, give.
     - ``"leave_one_out_error"``: the share of points whose observed class is not that of the largest
-      output of f^{(−i)}(x_i) (or its sign, for one output). Symmetric noise leaves the order of
+      output of f^{(−i)}(x_i) (of one output, on which side of the middle of the two numbers that
+      code the classes it lies: of 0 for ±1). Symmetric noise leaves the order of
       accuracies as it is, so this chooses for accuracy where the others choose for squared error.
 
     For early-stopped training GCV is no consistent estimate of the test error: it is too large by
@@ -104,8 +110,9 @@ def stopping_time(
         A `StoppingTime`.
 
     Raises:
-        ValueError: on an unknown rule or remainder, shapes that do not match, bad times, a negative
-            variance, or a score that is known at none of the times.
+        ValueError: on an unknown rule or remainder, shapes that do not match, bad times, a
+            variance that is negative or that the rule does not use, or a score that is known at
+            none of the times.
 
     Source: Golub, Heath, Wahba, Technometrics 21 (1979); Stein, Ann. Statist. 9 (1981); Morozov,
         Soviet Math. Dokl. 7 (1966).
@@ -123,6 +130,13 @@ def stopping_time(
     check_choice("rule", rule, RULES)
     check_choice("remainder", remainder, REMAINDERS)
     matching(eigensystem, observed=observed)
+    if noise_variance is not None:
+        if rule not in _WITH_NOISE:
+            raise ValueError(
+                f"noise_variance is {noise_variance!r} and rule {rule!r} does not use it; leave it "
+                f"out, or choose one of {', '.join(_WITH_NOISE)}."
+            )
+        check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
     observed = as_float(observed)
     listed = check_times(time_grid(eigensystem) if times is None else times)
     score = _score(rule, eigensystem, listed, observed, noise_variance, remainder)
@@ -130,7 +144,9 @@ def stopping_time(
     eps = float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
     best, at_edge = _choose(rule, listed, score, eps, advice)
     grid = jnp.asarray(listed, observed.dtype)
-    return StoppingTime(grid[best], jnp.asarray(score, observed.dtype), grid, rule, at_edge)
+    with np.errstate(over="ignore", under="ignore"):
+        score = score.astype(observed.dtype)
+    return StoppingTime(grid[best], jnp.asarray(score), grid, rule, at_edge)
 
 
 @in_precision
@@ -173,8 +189,9 @@ def _score(
         error = found.residual_error + 2 * found.free_error
         return np.where(told & (error <= _SCORE_ERROR), score, np.nan)
     if noise_variance is None:
-        noise_variance = float(estimate_noise(eigensystem, observed).variance)
-    check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
+        # The variance of large or small targets may leave the range of float32.
+        unit = float(power_of_two(observed))
+        noise_variance = unit**2 * float(estimate_noise(eigensystem, observed / unit).variance)
     level = observed.shape[1] * noise_variance
     if rule == "sure":
         score = residual + 2 * level * found.freedom

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from .._classes import class_of
+from .._classes import class_of, threshold_of
 from .._numerics import double_precision
 from .._typing import Array
 from ..spectral import Eigensystem
@@ -34,7 +34,8 @@ def left_out_scores(
     """Scores of gradient flow without each point, known as well as values of `leave_one_out`."""
     squares, missed = np.full((2, len(times)), np.nan)
     targets = np.asarray(observed, np.float64)
-    classes = class_of(targets)
+    threshold = threshold_of(targets)
+    classes = class_of(targets, threshold)
     with double_precision():
         problem = problem_of(eigensystem, observed, remainder)
         for window, windowed, errors in flow_outputs(problem, times):
@@ -43,8 +44,10 @@ def left_out_scores(
             score = np.mean(gap**2, axis=(1, 2))
             moved = np.mean(2 * np.abs(gap) * errors + errors**2, axis=(1, 2))
             squares[window] = np.where(moved <= problem.tolerance * score, score, np.nan)
-            doubtful = np.mean(_margins(outputs, classes) < np.max(errors, axis=2), axis=1)
-            share = np.mean(class_of(outputs) != classes, axis=1)
+            doubtful = np.mean(
+                _margins(outputs - threshold, classes) < np.max(errors, axis=2), axis=1
+            )
+            share = np.mean(class_of(outputs, threshold) != classes, axis=1)
             missed[window] = np.where(doubtful <= problem.tolerance, share, np.nan)
     return LeftOut(squares, missed)
 

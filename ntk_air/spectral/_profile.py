@@ -32,9 +32,11 @@ class AIRProfile:
         cumulative_noise: (r,), N_k; ``expected_noise`` in expectation for noise independent over
             points and of equal variance at each.
         index: (), AIR index: mean over k = 1..r of S_k − N_k, in [−1, 1]; 0 is no anisotropy.
+            Without noise N_k is 0.
         retention: (), the κ used.
         isotropy_deviation: (), max over k of |N_k − E[N_k]|: by how much the noise is not
-            isotropic.
+            isotropic; NaN if there is no noise. Under a measured κ there is none in any multiple
+            of y, 0 and −y among them; under a κ that is given only in κy.
         expected_noise: (r,), E[N_k] of isotropic noise: k/n where κ was given. The κ measured on
             the draw makes ξ orthogonal to y: it takes the share w of the noise's energy off, all of
             it where the signal lies, and E[N_k] = (k/n − w S_k)/(1 − w). None in files of versions
@@ -164,11 +166,13 @@ def air_profile(
     # Tiny noise is rounding of ỹ − κy, not noise.
     floor = len(noise) * (jnp.finfo(xi.dtype).eps ** 2) * jnp.sum(seen**2)
     signal = _energy(_project(eigensystem.eigenvectors, y), jnp.sum(y**2), 0.0)
-    noise_energy = _energy(xi, jnp.sum(noise**2), floor)
+    total = jnp.sum(noise**2)
+    noise_energy = _energy(xi, total, floor)
     cumulative_signal, cumulative_noise = jnp.cumsum(signal), jnp.cumsum(noise_energy)
     even = jnp.arange(1, eigensystem.rank + 1) / eigensystem.num_points
     taken = jnp.zeros((), noise.dtype) if retention is not None else _taken(y, noise, floor)
     expected = ((even - taken * cumulative_signal) / (1 - taken)).astype(noise.dtype)
+    deviation = jnp.max(jnp.abs(cumulative_noise - expected))
     return AIRProfile(
         signal_energy=signal,
         noise_energy=noise_energy,
@@ -176,7 +180,7 @@ def air_profile(
         cumulative_noise=cumulative_noise,
         index=jnp.mean(cumulative_signal - cumulative_noise),
         retention=kappa,
-        isotropy_deviation=jnp.max(jnp.abs(cumulative_noise - expected)),
+        isotropy_deviation=jnp.where(total > floor, deviation, jnp.nan),
         expected_noise=expected,
         taken=taken,
     )

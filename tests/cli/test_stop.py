@@ -20,6 +20,24 @@ def written(tmp_path_factory):
     return out
 
 
+@pytest.mark.parametrize("purpose", ["selection", "reporting", None])
+def test_labels_of_the_points_of_the_purpose_are_judged(purpose):
+    """By ``stop`` and ``labels``: points kept apart for selection are in no reported number."""
+    from ntk_air.cli._noisy_labels import DEFAULTS, _observed
+
+    options = DEFAULTS | {"train_size": 100, "purpose": purpose, "noise": "symmetric:0.2"}
+    data, noisy = _observed(options, 40)
+    assert (len(noisy.labels), len(data.test_labels)) == (100, 40)
+    kept_apart = na.datasets.selection_rows(1437)
+    if purpose is not None:
+        assert (kept_apart[np.asarray(data.train_rows)] == (purpose == "selection")).all()
+    if purpose == "selection":
+        assert not kept_apart[np.asarray(data.test_rows)].any()
+        assert set(np.bincount(data.train_labels)) == {10}
+        whole, _ = _observed(options | {"train_size": None}, None)
+        np.testing.assert_array_equal(np.sort(whole.train_rows), np.flatnonzero(kept_apart))
+
+
 def test_numbers_are_those_of_the_library(written):
     numbers = json.loads((written / "stopping.json").read_text())
     dataset = na.datasets.load("digits", train_size=120, test_size=60)

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import brentq, minimize
 
 import ntk_air as na
+from ntk_air.dynamics import _distillation
 
 VALUES = np.geomspace(4.0, 1e-4, 12)
 
@@ -198,8 +199,51 @@ def test_best_teacher_weight_against_monte_carlo(noise, of_outputs, x64):
         (lambda d: d.label_averaging(0.1, 0, num_classes=3, points_per_class=2), "rounds is 0"),
         (lambda d: d.optimal_teacher_weight(np.ones(2), np.ones(3), 1.0, 1.0), "equal shapes"),
         (lambda d: d.optimal_teacher_weight(np.ones(2), np.zeros(2), 0.0, 1.0), "neither signal"),
+        (lambda d: d.optimal_teacher_weight(np.ones(2), np.ones(2), np.inf, 1.0), "noise_variance"),
+        (
+            lambda d: d.optimal_teacher_weight(np.ones(2), np.ones(2), 1.0, np.inf),
+            "strength is inf",
+        ),
+        (
+            lambda d: d.optimal_teacher_weight(
+                np.ones(2), np.ones(2), 1.0, 1.0, error_weights=-np.ones(2)
+            ),
+            "negative weight",
+        ),
     ],
 )
 def test_bad_settings(call, match):
     with pytest.raises(ValueError, match=match):
         call(na.dynamics)
+
+
+@pytest.mark.parametrize("power", [-70, 70])
+def test_the_best_teacher_weight_knows_no_units(power):
+    """Of the targets (signal and noise), of the kernel, and of the error."""
+    values, theta = np.array([4.0, 1.0, 0.2], np.float32), np.array([1.0, -2.0, 0.5], np.float32)
+    best, unit = na.dynamics.optimal_teacher_weight, np.float32(2.0**power)
+    plain = best(values, theta, 0.1, 0.3)
+    np.testing.assert_allclose(best(values, theta * unit, 0.1 * 4.0**power, 0.3), plain, rtol=1e-6)
+    weighted = best(values, theta, 0.1, 0.3, error_weights=np.full(3, unit))
+    np.testing.assert_allclose(weighted, plain, rtol=1e-6)
+    scaled = best(values * unit, theta / np.sqrt(unit), 0.1, 0.3 * 2.0**power)
+    np.testing.assert_allclose(scaled, plain, rtol=1e-6)
+
+
+def test_very_many_rounds_and_steps_are_what_their_formulas_say(x64):
+    d, values = na.dynamics, np.array([0.0, 1e-9, 0.5, 2.0, 700.0])
+    fraction = values / (values + 1e-3)
+    many = d.ridge_distillation(1e-3, 10**10)(values)
+    np.testing.assert_allclose(many, fraction ** (10**10 + 1), rtol=1e-4)
+    for alpha in (0.3, 0.0, -0.2):
+        looped = d.ridge_distillation(0.7, 900, alpha)(values[:4])
+        summed = _distillation._many_rounds(0.7, 900, alpha)(values[:4])
+        np.testing.assert_allclose(summed, looped, rtol=1e-9)
+    rates = 1e-3 * values[:4]
+    expected = -np.expm1(2.0**31 * np.log1p(-rates))
+    np.testing.assert_allclose(d.gradient_descent(1e-3, 2**31)(values[:4]), expected, rtol=1e-12)
+    # A direction that goes back and forth stays as large, with the sign of the last step.
+    signs = [float(d.gradient_descent(2.0, 10**12 + odd)(np.ones(1))[0]) for odd in (0, 1)]
+    assert signs == [0.0, 2.0]
+    ball = np.asarray(d.heavy_ball(1e-3, 2**30, 0.5)(values[:4]))
+    np.testing.assert_allclose(ball, [0.0, -np.expm1(-2e-12 * 2.0**30), 1.0, 1.0], rtol=1e-6)

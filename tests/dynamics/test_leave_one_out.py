@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.linalg
+from retraining import flow, retrained
 
 import ntk_air as na
 
@@ -29,25 +30,6 @@ def of_spectrum(values, seed=0):
     q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values), len(values))))
     kernel = (q * values) @ q.T
     return (kernel + kernel.T) / 2
-
-
-def retrained(kernel, observed, fractions, zero=0.0):
-    """n fits to n − 1 points each, eigenvalues of each reduced kernel descending."""
-    n = len(kernel)
-    outputs = np.zeros_like(observed)
-    for i in range(n):
-        keep = np.arange(n) != i
-        values, vectors = np.linalg.eigh(kernel[np.ix_(keep, keep)])
-        values, vectors = values[::-1], vectors[:, ::-1]
-        values = np.where(values > zero, values, 0.0)
-        ratio = np.zeros_like(values)
-        np.divide(fractions(values), values, out=ratio, where=values > 0)
-        outputs[i] = kernel[i, keep] @ vectors @ (ratio[:, None] * (vectors.T @ observed[keep]))
-    return outputs
-
-
-def flow(time):
-    return lambda values: -np.expm1(-values * time) if np.isfinite(time) else 1.0 * (values > 0)
 
 
 def descent(rate, steps, momentum=0.0):
@@ -113,6 +95,29 @@ def test_flow_at_many_times_equals_retraining(dtype, x64):
     np.testing.assert_allclose(last, found[55], rtol=0, atol=TOLERANCES[dtype] * np.abs(y).max())
 
 
+@pytest.mark.parametrize(("n", "rank", "dtype"), [(6, 6, "float64"), (24, 8, "float32")])
+def test_filters_that_look_at_the_whole_spectrum(n, rank, dtype, x64):
+    """Also where they agree on either half of it, as a filter that counts all directions does."""
+    x = np.random.default_rng(3).normal(size=(n, rank))
+    y = np.random.default_rng(4).normal(size=(n, 1))
+    kernel = x @ x.T if n > rank else (1 + x @ x.T / 8) ** 3
+
+    def first(count):
+        return lambda w: 1.0 * (np.arange(len(w)) < count)
+
+    pairs = [
+        *((D.truncation(count), first(count)) for count in (1, n - 1, n, n + 3)),
+        (D.distilled(D.truncation(n), D.ridge(2.0)), lambda w: w / (w + 2.0)),
+        *((one, one) for one in (lambda w: 1.0 * (w > np.median(w)), lambda w: w / w.sum())),
+    ]
+    filters, fractions = zip(*pairs, strict=True)
+    es = na.spectral.eigendecompose(kernel.astype(dtype))
+    found = np.asarray(D.leave_one_out(es, filters, y))
+    for one, each in zip(found, fractions, strict=True):
+        assert np.isfinite(one).all()
+        assert worst(one, retrained(kernel, y, each, 1e-9)) < TOLERANCES[dtype]
+
+
 def test_flow_equals_a_matrix_exponential(x64):
     """The linear differential equation itself, without any eigenvalues."""
     x, y = data(5, outputs=1)
@@ -140,6 +145,10 @@ def test_what_precision_does_not_tell_is_nan_and_said_once(dtype, decades, x64):
     known = np.isfinite(found)
     assert known[0].all()
     assert not known[-1].any()
+    # Known as long as flow does not reach what is below round-off.
+    early = np.array(times) <= (30 if dtype == "float32" else 1e3)
+    assert early.sum() >= 3
+    assert known[early].all()
     # With exact eigenpairs in higher precision, since NumPy's own round-off would count here.
     values, vectors = np.linalg.eigh(kernel)
     for one, time in zip(found, times, strict=True):
@@ -164,6 +173,41 @@ def test_smooth_kernels_never_give_a_plausible_limit(dtype, x64):
         with pytest.warns(UserWarning, match="are NaN"):
             found = D.leave_one_out_flow(es, np.inf, y.astype(dtype))
         assert np.isnan(np.asarray(found)).all()
+
+
+def of_two_scales(name):
+    """Kernels whose eigenvalues end far above round-off and go on, resolved, far below that."""
+    rng = np.random.default_rng(1)
+    if name == "block":
+        block = 1e-7 * (np.eye(20) + np.ones((20, 20)))
+        return scipy.linalg.block_diag(block, np.eye(20))
+    z = np.c_[np.ones(40), 1e-3 * rng.normal(size=(40, 2))]
+    return z @ z.T if name == "offset" else 9e4 * (z @ z.T + 1e-5 * z[:, 1:] @ z[:, 1:].T)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("offset", None), ("block", None), ("large", "float64")]
+)
+@pytest.mark.filterwarnings("ignore:the kernel is not positive semidefinite")
+def test_what_a_gap_hides_is_not_taken_for_zero(name, precision, x64):
+    kernel = of_two_scales(name).astype(np.float32)
+    y = np.where(np.arange(40)[:, None] % 3, 1.0, -1.0)
+    es = na.spectral.eigendecompose(kernel, precision=precision)
+    values = np.linalg.eigvalsh(kernel.astype(np.float64))[::-1]
+    assert es.trusted_rank < np.sum(values > 1e-7 * values[0])
+    times = np.r_[0.01, 0.1, 10.0, 1e6, 1e7, np.inf] / values[0]
+    with pytest.warns(UserWarning, match="are NaN"):
+        found = np.asarray(D.leave_one_out_flow(es, times, y))
+    assert np.isfinite(found[1]).mean() >= 0.5
+    for one, time in zip(found, times, strict=True):
+        expected = retrained(kernel.astype(np.float64), y, flow(time), 1e-12 * values[0])
+        # Points that say next to nothing of each other are read beside what is fitted at all.
+        size = max(np.abs(expected).max(), -1e-3 * np.expm1(-time * values[0]))
+        assert np.nanmax(np.abs(one - expected), initial=0.0) < 1e-3 * size
+    assert float(D.time_grid(es)[-1]) > 1e6 / values[0]
+    for rule in ("gcv", "leave_one_out"):
+        with pytest.warns(UserWarning, match="not known"):
+            D.stopping_time(es, y, rule=rule, times=times)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

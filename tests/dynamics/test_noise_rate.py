@@ -33,7 +33,7 @@ def f1(found, wrong):
 
 def test_two_classes_are_suspected_in_every_draw(tables):
     raw, even, y = tables
-    for seed in range(6):
+    for seed in range(12):
         noisy = na.noise.symmetric(y, 0.12, num_classes=2, seed=seed)
         observed, wrong = na.datasets.encode(noisy.labels, 2), np.asarray(noisy.flipped)
         for es, least in ((raw, 0.75), (even, 0.8)):
@@ -42,9 +42,33 @@ def test_two_classes_are_suspected_in_every_draw(tables):
             rate = float(refined.noise_rate)
             assert float(tail.lower) - 1e-6 <= rate <= float(tail.upper) + 1e-6
             assert float(refined.lower) <= rate <= float(refined.upper)
+            assert refined.identified or es is raw
             if refined.identified:
                 assert float(refined.lower) - 0.01 < wrong.mean() < float(refined.upper) + 0.01
                 assert float(refined.upper) - float(refined.lower) <= 0.1
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_kernel_of_one_direction_identifies_nothing(balanced):
+    labels = np.random.default_rng(0).permutation(np.arange(40) % 2)
+    labels[0] = labels[0] if balanced else 1 - labels[0]
+    observed = na.datasets.encode(labels, 2)
+    es = na.spectral.eigendecompose(np.ones((40, 40)))
+    assert es.trusted_rank == 1
+    tail, refined = D.estimate_noise(es, observed), D.refine_labels(es, observed)
+    assert tail.upper_bound
+    assert float(tail.lower) == float(tail.extrapolated) == 0.0
+    assert not refined.identified
+    assert float(refined.upper) - float(refined.lower) > 0.2
+    assert np.isfinite(D.stopping_time(es, observed, rule="sure").time)
+
+
+def test_intervals_reach_the_rate_of_no_wrong_label_at_all():
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    es = na.spectral.eigendecompose(np.exp(-((x[:, None] - x) ** 2).sum(-1)))
+    refined = D.refine_labels(es, na.datasets.encode(np.zeros(80, int), 2))
+    assert float(refined.lower) == 0.0
+    assert 0 <= float(refined.noise_rate) <= float(refined.upper) < 0.01
 
 
 def test_a_flat_likelihood_is_not_identified(tables):

@@ -6,23 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from retraining import flow, retrained
 
 import ntk_air as na
 
 D = na.dynamics
 LEFT_OUT = ("leave_one_out", "leave_one_out_error")
-
-
-def retrained(kernel, observed, time):
-    """Gradient flow of n − 1 points each to the same time."""
-    n = len(kernel)
-    outputs = np.zeros_like(observed)
-    for i in range(n):
-        keep = np.arange(n) != i
-        values, vectors = np.linalg.eigh(kernel[np.ix_(keep, keep)])
-        weights = vectors @ ((-np.expm1(-values * time) / values)[:, None] * vectors.T)
-        outputs[i] = kernel[i, keep] @ (weights @ observed[keep])
-    return outputs
 
 
 def problem(n=60, classes=1, seed=0):
@@ -42,7 +31,7 @@ def test_leave_one_out_rules_score_what_retraining_gives(dtype, classes, x64):
     es = na.spectral.eigendecompose(kernel.astype(dtype))
     values = np.linalg.eigvalsh(kernel)
     times = np.geomspace(0.1 / values[-1], 100 / values[0], 25)
-    outputs = np.stack([retrained(kernel, observed, time) for time in times])
+    outputs = np.stack([retrained(kernel, observed, flow(time)) for time in times])
     answers = outputs[..., 0] > 0 if classes == 1 else outputs.argmax(-1)
     right = observed[:, 0] > 0 if classes == 1 else observed.argmax(-1)
     expected = ((outputs - observed) ** 2).mean((1, 2)), (answers != right).mean(1)
@@ -83,15 +72,16 @@ def test_a_time_whose_score_is_not_known_is_never_chosen(rule, dtype, x64):
     observed = np.sin(3 * x) + 0.5 * np.random.default_rng(0).normal(size=x.shape)
     es = na.spectral.eigendecompose(kernel.astype(dtype))
     eps = float(np.finfo(dtype).eps)
+    noise = {"noise_variance": 0.25} if rule in ("sure", "discrepancy") else {}
     times = [*np.geomspace(0.01, 3.0, 40), 1e3 / eps, 1e9 / eps, np.inf]
     with pytest.warns(UserWarning, match=rf"'{rule}' is not known at \d+ of 43 times") as said:
-        found = D.stopping_time(es, observed, rule=rule, times=times, noise_variance=0.25)
+        found = D.stopping_time(es, observed, rule=rule, times=times, **noise)
     assert len(said) == 1
     assert np.isnan(found.score[-3:]).all()
     assert 0.01 <= float(found.time) <= 3.0
     assert float(np.nanmin(found.score)) == float(found.score[list(found.times).index(found.time)])
     with pytest.raises(ValueError, match=rf"'{rule}' is not known at any of 2 times"):
-        D.stopping_time(es, observed, rule=rule, times=times[-2:], noise_variance=0.25)
+        D.stopping_time(es, observed, rule=rule, times=times[-2:], **noise)
 
 
 def test_at_edge(x64):
@@ -137,13 +127,42 @@ def test_a_flat_stretch_inside_is_no_minimum(x64):
     assert not D.stopping_time(es, observed, rule="sure", times=few, noise_variance=1.0).at_edge
 
 
+@pytest.mark.parametrize("rule", ["sure", "discrepancy", "gcv"])
+def test_the_scale_of_the_targets_is_none_of_the_times(rule):
+    kernel, observed = problem()
+    es, observed = na.spectral.eigendecompose(kernel.astype(np.float32)), observed.astype("f4")
+    times = np.geomspace(0.01, 10.0, 9)
+    chosen = [
+        float(D.stopping_time(es, observed * np.float32(size), rule=rule, times=times).time)
+        for size in (1.0, 2.0**100, 2.0**-100)
+    ]
+    assert chosen[0] == chosen[1] == chosen[2]
+
+
+def test_what_would_be_ignored_or_fail_later_is_refused():
+    kernel, observed = problem()
+    es = na.spectral.eigendecompose(kernel)
+    for rule in ("gcv", "leave_one_out", "leave_one_out_error"):
+        with pytest.raises(ValueError, match="does not use it"):
+            D.stopping_time(es, observed, rule=rule, noise_variance=0.123)
+    codes = na.datasets.encode(np.arange(len(kernel)) % 2, 2)
+    with pytest.raises(ValueError, match="pass one of them"):
+        D.refine_labels(es, codes, time=0.1, rule="gcv")
+    for call in (lambda f: D.fit(es, f, observed), lambda f: D.predict(es, f, observed, kernel)):
+        for filters, said in (([], "at least one"), (None, "NoneType"), ([3.0], "is a float")):
+            with pytest.raises(ValueError, match=said):
+                call(filters)
+    with pytest.raises(ValueError, match="filter 0 is a float"):
+        D.filter_values(es, [3.0])
+
+
 def test_partial_eigensystems(x64):
     kernel, observed = problem()
     part = na.spectral.eigendecompose(kernel, rank=20)
     with pytest.raises(ValueError, match=r"40 directions are outside.*remainder='mean'"):
         D.stopping_time(part, observed, rule="leave_one_out", times=[1.0, 2.0, 4.0])
     for rule in D.RULES:
-        found = D.stopping_time(part, observed, rule=rule, remainder="mean", noise_variance=0.5)
+        found = D.stopping_time(part, observed, rule=rule, remainder="mean")
         assert np.isfinite(found.time)
     with pytest.raises(ValueError, match="remainder is 'none'"):
         D.stopping_time(part, observed, remainder="none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from retraining import flow, retrained
 
 import ntk_air as na
 
@@ -133,12 +134,7 @@ def test_margin_is_that_of_retraining(x64):
     """The margin is that of n retrainings to the same time."""
     es, observed, _, kernel = clusters(n=40)
     refined = D.refine_labels(es, observed, time=3.0, noise_rate=0.3)
-    outputs = np.empty_like(observed)
-    for i in range(40):
-        keep = np.arange(40) != i
-        values, vectors = np.linalg.eigh(kernel[np.ix_(keep, keep)])
-        weights = vectors * (-np.expm1(-values * 3.0) / values) @ (vectors.T @ observed[keep])
-        outputs[i] = kernel[i, keep] @ weights
+    outputs = retrained(kernel, observed, flow(3.0))
     classes = observed.argmax(1)
     others = np.where(np.eye(4)[classes] > 0, -np.inf, outputs).max(1)
     np.testing.assert_allclose(refined.margin, outputs[np.arange(40), classes] - others, atol=1e-8)

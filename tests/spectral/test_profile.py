@@ -208,3 +208,16 @@ def test_supervision_complexity_refuses_a_singular_kernel():
     es = na.spectral.eigendecompose(matrix)
     with pytest.raises(ValueError, match="above round-off"):
         na.spectral.supervision_complexity(es, np.ones((3, 1)))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.0, -1.0, 0.6])
+def test_what_is_not_there_is_not_anisotropic(factor):
+    """A multiple of the clean labels is no noise, whichever κ is measured."""
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    es = na.spectral.eigendecompose(np.exp(-((x[:, None] - x) ** 2).sum(-1)))
+    y = np.where(x[:, :1] > 0, 1.0, -1.0)
+    profile = na.spectral.air_profile(es, y, factor * y)
+    assert np.isnan(profile.isotropy_deviation)
+    assert not np.asarray(profile.noise_energy).any()
+    given = na.spectral.air_profile(es, y, factor * y, retention=0.6)
+    assert np.isnan(given.isotropy_deviation) == (factor == 0.6)
