@@ -38,11 +38,11 @@ def as_float(value: Any, name: str = "the array") -> Array:
         # Sums of half precision lose all but two digits, and no solver takes it.
         kind = jnp.dtype(jnp.float32) if jnp.finfo(kind).bits < 32 else kind
     if isinstance(value, np.ndarray) and value.dtype.itemsize > kind.itemsize:
-        _check_range(name, value, kind)
+        check_range(name, value, kind)
     return jnp.asarray(value, kind)
 
 
-def _check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:
+def check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:
     """Raises ValueError where a narrower dtype would make infinity, or zero, of the largest."""
     if value.dtype.kind != "f" or not value.size:
         return
