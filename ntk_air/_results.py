@@ -196,7 +196,7 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        # JSON has no NaN or infinity; repr round-trips every float exactly. NumPy's own names a type.
+        # JSON has no NaN or infinity; this repr round-trips every float, NumPy's scalars too.
         return {"float": float.__repr__(value)}
     if np.ma.is_masked(value):
         raise ValueError(

@@ -214,7 +214,7 @@ def test_what_cannot_be_read_back_is_not_saved(tmp_path):
     for array in (np.zeros(2, [("a", "<f4")]), np.zeros(3, "V5"), np.array([None])):
         with pytest.raises(TypeError, match="cannot save result"):
             na.save([array], tmp_path / "x")
-    with pytest.raises(ValueError, match="cannot save result.0: it has masked values"):
+    with pytest.raises(ValueError, match=r"cannot save result\.0: it has masked values"):
         na.save([np.ma.masked_array([1.0, 2.0], [False, True])], tmp_path / "x")
     nested: list = []
     for _ in range(3000):

@@ -16,6 +16,7 @@ from .._checks import (
     check_in_range,
     check_size,
     check_square,
+    check_symmetric,
     real_array,
 )
 from .._numerics import as_float, automatic, automatic_axes, in_precision, power_of_two
@@ -29,7 +30,6 @@ from ._residuals import failure
 # Above this size the partial solver wins when few directions are asked for.
 _DENSE_SMALL = 1024
 _PARTIAL_FRACTION = 8
-_SYMMETRY_TOLERANCE = 100
 # Beyond, squares of residuals could leave the range of float32.
 _UNSCALED = 2.0**20
 # Two tiles of 128 x 128 float32 stay in a core's own cache while one is read transposed.
@@ -252,12 +252,7 @@ def _check_kernel(kernel: Any) -> Array:
             f"kernel of shape {kernel.shape} is zero everywhere, so it has no leading direction; "
             "check what computed it."
         )
-    if asymmetry > _SYMMETRY_TOLERANCE * float(jnp.finfo(kernel.dtype).eps) * scale:
-        raise ValueError(
-            f"kernel is not symmetric: entries differ from their mirror image by up to "
-            f"{asymmetry:.3g} at a scale of {scale:.3g}; pass (kernel + kernel.T) / 2 if that is "
-            "round-off."
-        )
+    check_symmetric("kernel", asymmetry, scale, kernel.dtype)
     return kernel
 
 

@@ -153,7 +153,7 @@ def test_bad_inputs():
         "seeds is": {"seeds": ()},
         "steps is": {"steps": [3, 2]},
         "steps is 0": {"steps": 0},
-        "dtype is 'bfloat16'": {"dtype": "bfloat16"},
+        "precision is 'bfloat16'": {"precision": "bfloat16"},
         "the budget is 1000 bytes": {"memory_budget": 1000},
         "learning_rate is -1": {"learning_rate": -1.0},
         # From 2/λ_1 on it diverges at infinite width.
