@@ -81,13 +81,15 @@ def automatic_axes() -> Iterator[None]:
 def power_of_two(*arrays: Array) -> Array:
     """The power of two at or below the largest magnitude in some arrays, (); 1 if all are zero.
 
-    Dividing by it is exact, and squares of what is left neither overflow nor underflow.
+    Dividing by it is exact, and squares of what is left neither overflow nor underflow. XLA may
+    multiply by the inverse instead, which is kept within the range of normal numbers too.
     """
     largest = functools.reduce(
         jnp.maximum, [jnp.max(jnp.abs(array), initial=0.0) for array in arrays]
     )
-    exponent = jnp.frexp(largest)[1]
-    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent - 1), 1.0)
+    bound = -int(jnp.finfo(largest.dtype).minexp)
+    exponent = jnp.clip(jnp.frexp(largest)[1] - 1, -bound, bound)
+    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent), 1.0)
 
 
 def check_precision(precision: Any) -> str | None:
@@ -126,7 +128,7 @@ def cast_floats(tree: Any, precision: str) -> Any:
     """The same tree with its floating-point arrays in another precision."""
 
     def cast(leaf: Any) -> Any:
-        if isinstance(leaf, np.ma.MaskedArray) or not isinstance(leaf, jax.Array | np.ndarray):
+        if np.ma.is_masked(leaf) or not isinstance(leaf, jax.Array | np.ndarray):
             return leaf
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
@@ -144,9 +146,10 @@ def _holds_float64(tree: Any) -> bool:
 
 
 def at_least_float32(tree: Any) -> Any:
-    """The same tree with arrays of half precision widened to float32."""
+    """The same tree with arrays of half precision widened to float32, and masks dropped."""
 
     def widen(leaf: Any) -> Any:
+        leaf = np.asarray(leaf) if isinstance(leaf, np.ma.MaskedArray) else leaf
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits >= 32:
             return leaf

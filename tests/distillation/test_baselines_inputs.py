@@ -64,6 +64,16 @@ BAD = [
     (b.elr, {"strength": None}, "strength is None, expected a number"),
     (b.early_stopping, {"validation": 1j, "key": 0}, "validation is 1j, expected a number"),
     (b.forward_correction, {"percentile": 101}, "percentile is 101"),
+    (
+        b.forward_correction,
+        {"transition": np.eye(3), "percentile": 90},
+        "percentile has no effect where the transition is given",
+    ),
+    (
+        b.forward_correction,
+        {"transition": np.eye(3), "percentile": 97, "estimation_steps": 3},
+        "percentile and estimation_steps have no effect",
+    ),
     (b.mixup, {}, "Mixup draws random numbers and needs a key"),
 ]
 
