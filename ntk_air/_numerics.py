@@ -55,6 +55,11 @@ def check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:
         )
 
 
+def eps_of(dtype: Any) -> float:
+    """The rounding of a dtype of floating point, half precision included; 0 for any other."""
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+
+
 def automatic(array: Array) -> Array:
     """The same shards on a mesh whose axes the compiler handles.
 

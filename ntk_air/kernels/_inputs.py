@@ -26,7 +26,7 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
     for name, value in named.items():
         if not isinstance(value, jax.Array | Tracer):
             value = real_array(name, value)
-        if np.ndim(value) < 2 or np.shape(value)[0] == 0:
+        if np.ndim(value) < 2 or np.size(value) == 0:
             raise ValueError(
                 f"{name} has shape {np.shape(value)}, expected at least one point and its features "
                 "(n, ...)."

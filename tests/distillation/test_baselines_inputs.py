@@ -191,6 +191,16 @@ def test_distance_to_initialization_of_real_targets():
     np.testing.assert_allclose(found.params, wanted, atol=1e-4)
 
 
+def test_half_precision_is_no_worse_a_transition():
+    inputs, start, observed = problem()
+    found = b.forward_correction(
+        linear_model, start, inputs, observed, optimizer=RATE, num_steps=1,
+        transition=np.full((C, C), 1 / C, np.float16),
+    )  # fmt: skip
+    assert found.transition.dtype == np.float32
+    assert b.estimate_transition(np.eye(C, dtype=np.float16)).dtype == np.float32
+
+
 def test_estimated_transition():
     """Points of one class give its row; an outlier beyond the percentile is passed over."""
     rng = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_finite, check_in_range, real_array
+from ..._numerics import as_float, eps_of
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._history import DistillationResult, History
@@ -166,7 +167,7 @@ def estimate_transition(
     """
     check_in_range("percentile", percentile, 0.0, 100.0)
     check_finite("probabilities", probabilities)
-    rows = np.asarray(probabilities)
+    rows = np.asarray(as_float(probabilities, "probabilities"))
     plain = rows.ndim == 2 and len(rows) > 0 and rows.min() >= 0
     if not plain or not np.allclose(rows.sum(-1), 1, atol=1e-3):
         raise ValueError(
@@ -203,7 +204,9 @@ def _check_transition(transition: ArrayLike, observed: Any, replicas: int | None
             f"targets with {classes} classes."
         )
     check_finite("transition", matrix)
-    if matrix.min() < 0 or not np.allclose(matrix.sum(-1), 1, atol=1e-4):
+    rounding = eps_of(matrix.dtype)
+    matrix = np.asarray(as_float(matrix, "transition"))
+    if matrix.min() < 0 or not np.allclose(matrix.sum(-1), 1, atol=max(1e-4, rounding)):
         raise ValueError(
             f"transition has least entry {matrix.min():g} and rows that sum to "
             f"{matrix.sum(-1).min():g}..{matrix.sum(-1).max():g}; expected rows of probabilities."
