@@ -212,7 +212,7 @@ def _sizes(dataset: Dataset) -> dict[str, Any]:
 def _draws(noisy: NoisyLabels | Sequence[NoisyLabels], num_seeds: int) -> list[NoisyLabels]:
     if isinstance(noisy, NoisyLabels):
         return [noisy] * num_seeds
-    draws = list(noisy) if isinstance(noisy, Sequence) else [noisy]
+    draws: list[Any] = list(noisy) if isinstance(noisy, Sequence) else [noisy]
     for one in draws:
         check_noisy(one)
     if len(draws) != num_seeds:

@@ -105,7 +105,8 @@ def kernel_self_distill(
     schedule = as_schedule(alpha, int(steps[-1]))
     bound = bind(label_fn, observed)
     kernel = as_float(kernel, "kernel")
-    check_symmetric("kernel", *map(float, _asymmetry(kernel)), kernel.dtype)
+    asymmetry, largest = map(float, _asymmetry(kernel))
+    check_symmetric("kernel", asymmetry, largest, kernel.dtype)
     targets = jnp.asarray(observed, kernel.dtype)
     check_label_fn(bound, targets.shape, kernel.dtype)
     if initial is None:

@@ -32,13 +32,13 @@ def two_layer_init(
     dimension = check_size("dimension", dimension, 1)
     if check_size("width", width, 1) % 2:
         raise ValueError(f"width is {width}, expected an even number >= 2.")
-    key = one_key(key)
-    if key is None:
+    one = one_key(key)
+    if one is None:
         raise ValueError("key is None, expected a JAX key or a seed.")
     dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype is {dtype}, expected one of floating point.")
-    return _normal(key, (int(width), dimension), dtype)
+    return _normal(one, (int(width), dimension), dtype)
 
 
 _normal = jax.jit(jax.random.normal, static_argnums=(1, 2))
