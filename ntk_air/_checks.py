@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+_SYMMETRY_TOLERANCE = 100
+_LARGEST_SEED = 2**32 - 1
+
 
 def shape_of(value: Any) -> tuple[int, ...]:
     """Returns the shape of anything array-like without moving it between devices."""
@@ -116,6 +119,16 @@ def check_square(name: str, value: Any) -> None:
         raise ValueError(f"{name} has shape {shape}, expected a square matrix (n, n).")
 
 
+def check_symmetric(name: str, asymmetry: float, scale: float, dtype: Any) -> None:
+    """Raises ValueError if the largest |K - Kᵀ| is more than round-off of the largest |K|."""
+    if asymmetry > _SYMMETRY_TOLERANCE * float(jnp.finfo(dtype).eps) * scale:
+        raise ValueError(
+            f"{name} is not symmetric: entries differ from their mirror image by up to "
+            f"{asymmetry:.3g} at a scale of {scale:.3g}; pass ({name} + {name}.T) / 2 if that is "
+            "round-off."
+        )
+
+
 def check_in_range(
     name: str,
     value: float,
@@ -182,3 +195,18 @@ def check_size(name: str, value: Any, low: int, high: int | None = None, hint: s
             f"{name} is {value!r}, expected a whole number {ends}{hint and '; '}{hint}."
         )
     return int(value)
+
+
+def check_seed(name: str, value: Any) -> int:
+    """Returns a seed as an int; ValueError unless it is one of the 2³² that JAX tells apart.
+
+    In 32-bit mode `jax.random.key` drops the upper bits of larger ones, as of negative ones.
+    """
+    return check_size(name, value, 0, _LARGEST_SEED)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Returns a switch as a bool; ValueError for anything else, such as the text "no"."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} is {value!r}, expected True or False.")
+    return bool(value)

@@ -38,11 +38,11 @@ def as_float(value: Any, name: str = "the array") -> Array:
         # Sums of half precision lose all but two digits, and no solver takes it.
         kind = jnp.dtype(jnp.float32) if jnp.finfo(kind).bits < 32 else kind
     if isinstance(value, np.ndarray) and value.dtype.itemsize > kind.itemsize:
-        _check_range(name, value, kind)
+        check_range(name, value, kind)
     return jnp.asarray(value, kind)
 
 
-def _check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:
+def check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:
     """Raises ValueError where a narrower dtype would make infinity, or zero, of the largest."""
     if value.dtype.kind != "f" or not value.size:
         return
@@ -53,6 +53,11 @@ def _check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:
             f"{name} has a largest magnitude of {largest:.3g}, which {kind} does not hold; rescale "
             "it, or compute in float64 (precision='float64')."
         )
+
+
+def eps_of(dtype: Any) -> float:
+    """The rounding of a dtype of floating point, half precision included; 0 for any other."""
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
 
 
 def automatic(array: Array) -> Array:
@@ -81,13 +86,15 @@ def automatic_axes() -> Iterator[None]:
 def power_of_two(*arrays: Array) -> Array:
     """The power of two at or below the largest magnitude in some arrays, (); 1 if all are zero.
 
-    Dividing by it is exact, and squares of what is left neither overflow nor underflow.
+    Dividing by it is exact, and squares of what is left neither overflow nor underflow. XLA may
+    multiply by the inverse instead, which is kept within the range of normal numbers too.
     """
     largest = functools.reduce(
         jnp.maximum, [jnp.max(jnp.abs(array), initial=0.0) for array in arrays]
     )
-    exponent = jnp.frexp(largest)[1]
-    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent - 1), 1.0)
+    bound = -int(jnp.finfo(largest.dtype).minexp)
+    exponent = jnp.clip(jnp.frexp(largest)[1] - 1, -bound, bound)
+    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent), 1.0)
 
 
 def check_precision(precision: Any) -> str | None:
@@ -126,7 +133,7 @@ def cast_floats(tree: Any, precision: str) -> Any:
     """The same tree with its floating-point arrays in another precision."""
 
     def cast(leaf: Any) -> Any:
-        if isinstance(leaf, np.ma.MaskedArray) or not isinstance(leaf, jax.Array | np.ndarray):
+        if np.ma.is_masked(leaf) or not isinstance(leaf, jax.Array | np.ndarray):
             return leaf
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
@@ -144,9 +151,10 @@ def _holds_float64(tree: Any) -> bool:
 
 
 def at_least_float32(tree: Any) -> Any:
-    """The same tree with arrays of half precision widened to float32."""
+    """The same tree with arrays of half precision widened to float32, and masks dropped."""
 
     def widen(leaf: Any) -> Any:
+        leaf = np.asarray(leaf) if isinstance(leaf, np.ma.MaskedArray) else leaf
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits >= 32:
             return leaf

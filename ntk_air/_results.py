@@ -90,7 +90,9 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
         The path written.
 
     Raises:
-        TypeError: if a part of ``value`` is of a type that cannot be read back.
+        TypeError: if a part of ``value`` is of a type that cannot be read back, or it is nested
+            too deeply.
+        ValueError: if an array has masked entries.
         OSError: if the file cannot be written.
 
     Warns:
@@ -106,12 +108,15 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
-    tree = _encode(value, arrays, "result")
-    manifest = {"format": FORMAT, "version": FORMAT_VERSION, "tree": tree}
+    try:
+        tree = _encode(value, arrays, "result")
+        manifest = json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "tree": tree}, indent=1)
+    except RecursionError as error:
+        raise TypeError("cannot save result: it is nested too deeply, or holds itself.") from error
     handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w") as archive:
-            archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
+            archive.writestr(_MANIFEST, manifest)
             for name, array in arrays.items():
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, array, allow_pickle=False)
@@ -140,8 +145,9 @@ def load(path: str | os.PathLike[str]) -> Any:
             no regular file.
         ValueError: if it is not one of this package's, is damaged, holds a field of another type
             than its result declares, or is of a newer format.
+        TypeError: if ``path`` is no path.
     """
-    with open_regular(path) as file:
+    with open_regular(os.fspath(path)) as file:
         try:
             archive = Archive(file)
             return _decode(_tree_of(archive), _Reader(archive))
@@ -190,8 +196,13 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        # JSON has no NaN or infinity; repr round-trips every float exactly.
-        return {"float": repr(value)}
+        # JSON has no NaN or infinity; this repr round-trips every float, NumPy's scalars too.
+        return {"float": float.__repr__(value)}
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"cannot save {name}: it has masked values, and what lies under the mask would be read "
+            "back; fill them in."
+        )
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         return _encode_array(np.asarray(value), arrays, name)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):

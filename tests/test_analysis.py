@@ -92,13 +92,32 @@ def test_result_survives_a_file_and_redraws(analysis, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "idle", [{"width": 8}, {"learning_rate": 3.0}, {"momentum": 0.5}, {"time_constant": 7.0}]
+)
+def test_settings_of_training_are_refused_without_any(idle):
+    with pytest.raises(ValueError, match=f"{next(iter(idle))} has no effect where steps is 0"):
+        na.analysis.Settings(steps=0, **idle)
+
+
 def test_bad_inputs(problem):
     data, noisy = problem
     with pytest.raises(ValueError, match="noisy holds 10 labels"):
         short = na.noise.symmetric(data.train_labels[:10], 0.4, num_classes=10, seed=0)
         na.analysis.air(data, short)
+    labels = np.asarray(noisy.labels)
+    for function in (na.analysis.air, na.analysis.teacher_student):
+        with pytest.raises(ValueError, match="dataset is a int, expected an ntk_air"):
+            function(3, noisy)
+        with pytest.raises(ValueError, match="noisy is a ndarray, expected ntk_air"):
+            function(data, labels)
+    with pytest.raises(ValueError, match="dataset is a ndarray, expected an ntk_air"):
+        na.analysis.noisy_training(labels)
     with pytest.raises(ValueError, match=r"need about \d+ bytes .* the budget is 1000"):
         na.analysis.air(data, noisy, memory_budget=1000)
-    for field, value in (("steps", -1), ("momentum", 1.0), ("learning_rate", 0.0), ("width", 0)):
+    for field, value in (
+        ("steps", -1), ("steps", 1.5), ("momentum", 1.0), ("learning_rate", 0.0), ("width", 0),
+        ("seed", 1.5), ("seed", "a"), ("seed", -1), ("seed", 2**32),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=field):
             na.analysis.air(data, noisy, **{field: value})

@@ -69,7 +69,7 @@ def value_for(annotation):
     if annotation.startswith("dict"):
         return {"dict": {}}, {"list": []}
     if annotation.startswith("tuple"):
-        return {"tuple": []}, {"tuple": [1.5 and {"float": "1.5"}]}
+        return {"tuple": []}, {"tuple": [{"float": "1.5"}]}
     if annotation.endswith("| None"):
         return None, 3
     return None
@@ -182,6 +182,9 @@ def test_members_that_lie_or_are_locked(tmp_path):
 def test_what_is_no_file_is_an_error_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         na.load(tmp_path / "absent")
+    for path in (None, 3):
+        with pytest.raises(TypeError):
+            na.load(path)
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(OSError, match="not a regular file"):
@@ -211,6 +214,22 @@ def test_what_cannot_be_read_back_is_not_saved(tmp_path):
     for array in (np.zeros(2, [("a", "<f4")]), np.zeros(3, "V5"), np.array([None])):
         with pytest.raises(TypeError, match="cannot save result"):
             na.save([array], tmp_path / "x")
+    with pytest.raises(ValueError, match=r"cannot save result\.0: it has masked values"):
+        na.save([np.ma.masked_array([1.0, 2.0], [False, True])], tmp_path / "x")
+    nested: list = []
+    for _ in range(3000):
+        nested = [nested]
+    with pytest.raises(TypeError, match="nested too deeply"):
+        na.save(nested, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_scalars_of_numpy_in_a_tree_and_in_fields_come_back(tmp_path):
+    values = [np.float64(1.5), np.float64(np.nan), np.float32(0.1), np.float64(-np.inf)]
+    back = na.load(na.save(values, tmp_path / "x"))
+    np.testing.assert_array_equal(np.asarray(back, np.float64), np.asarray(values, np.float64))
+    law = na.theory.PowerLaw(exponent=np.float64(0.5), low=np.float64(0.25), high=1.0)
+    assert str(na.load(na.save(law, tmp_path / "x"))) == str(law)
 
 
 def test_stacked_results_are_results(tmp_path):

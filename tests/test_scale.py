@@ -276,3 +276,64 @@ def test_the_score_of_a_stopping_time_scales_with_the_squares_of_the_labels():
         there = na.dynamics.stopping_time(es, _OBSERVED * 8, rule=rule, times=_TIMES[1:])
         power = 0 if rule in ("discrepancy", "leave_one_out_error") else 64
         np.testing.assert_allclose(there.score, here.score * (power or 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("c", [2.0**127, 2.0**100, 2.0**-100])
+def test_outputs_follow_labels_to_the_ends_of_float32(c):
+    es, flow = _system(1.0), na.dynamics.gradient_flow(0.3)
+    # Outputs of one column say nothing about those of another.
+    labels = np.stack([_OBSERVED[:, 0], _OBSERVED[:, 1] * np.float32(c)], 1)
+    for function in (
+        lambda y: na.dynamics.fit(es, flow, y, initial=y / 3),
+        lambda y: na.dynamics.predict(es, flow, y, _CROSS / 64),
+    ):
+        found, expected = np.asarray(function(labels)), np.asarray(function(_OBSERVED[:, :2]))
+        np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            found[:, 1].astype(float) / c, expected[:, 1], rtol=1e-5, atol=1e-6
+        )
+
+
+def test_outputs_beyond_float32_are_said():
+    es, flow = _system(1.0), na.dynamics.gradient_flow(0.3)
+    with pytest.warns(UserWarning, match="beyond the range of float32"):
+        na.dynamics.predict(es, flow, _OBSERVED * np.float32(1e30), _CROSS * np.float32(1e20))
+
+
+def _network(params, x):
+    return jnp.tanh(x @ params)
+
+
+def test_products_of_an_operator_follow_the_vector_or_are_refused():
+    points = _POINTS.astype(np.float32)
+    weights = _RNG.normal(size=(5, 2)).astype(np.float32)
+    operator = na.kernels.NTKOperator(_network, weights, points)
+    ones = np.ones((_N, 1), np.float32)
+    kernel = np.asarray(na.kernels.empirical_ntk(_network, weights, points))
+    product = operator @ (ones * np.float32([1.0, 2.0**120]))
+    expected = kernel @ ones
+    np.testing.assert_allclose(np.asarray(product)[:, :1], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(product, float)[:, 1:] / 2.0**120, expected, rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(ValueError, match="the product holds NaN or infinity"):
+        operator @ (ones * np.float32(3e38))
+
+
+def test_parameters_beyond_float32_are_refused_not_flushed():
+    weights = _RNG.normal(size=(5, 2)) * 1e-200
+    for call in (na.kernels.empirical_ntk, na.kernels.NTKOperator):
+        with pytest.raises(ValueError, match=r"params has a largest magnitude of \d.*e-200"):
+            call(_network, weights, _POINTS)
+    kernel = na.kernels.empirical_ntk(_network, weights, _POINTS, precision="float64")
+    np.testing.assert_allclose(np.asarray(kernel), _POINTS @ _POINTS.T, rtol=1e-12)
+
+
+def test_masks_that_hide_nothing_are_no_masks():
+    weights = np.ma.masked_array(_RNG.normal(size=(5, 2)), False)
+    for precision in ("float32", "float64"):
+        found, expected = (
+            np.asarray(na.kernels.empirical_ntk(_network, w, _POINTS, precision=precision))
+            for w in (weights, np.asarray(weights))
+        )
+        np.testing.assert_array_equal(found, expected)

@@ -36,9 +36,9 @@ def install() -> None:
     """Guards this process, once; says so where programs were already compiled wrongly.
 
     Raises:
-        ValueError: if the environment's ``NTK_AIR_RUNTIME_GUARD`` is neither 0 nor 1.
+        ValueError: if the environment's ``NTK_AIR_RUNTIME_GUARD`` is neither 0, 1 nor empty.
     """
-    setting = os.environ.get(SWITCH, "1")
+    setting = os.environ.get(SWITCH) or "1"
     if setting not in ("0", "1"):
         raise ValueError(
             f"{SWITCH} is {setting!r}, expected 1 (the default) or 0, which leaves a fusion of XLA "

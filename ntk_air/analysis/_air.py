@@ -55,8 +55,8 @@ def air(
         An `AIRAnalysis`.
 
     Raises:
-        ValueError: labels that do not match the dataset, settings out of range, or a kernel that
-            does not fit in memory (the message says how many bytes).
+        ValueError: no dataset or noisy labels, labels that do not match the dataset, settings out
+            of range, or a kernel that does not fit in memory (the message says how many bytes).
         TypeError: if ``alpha`` of the settings is no number, array or schedule.
         RuntimeError: if an eigensolver fails.
         ImportError: if neural-tangents and JAX are of versions that do not fit.
@@ -64,6 +64,8 @@ def air(
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255).
     """
     settings = dataclasses.replace(settings or Settings(), **overrides)
+    check_dataset(dataset)
+    check_noisy(noisy)
     if settings.precision is None:
         return _air(_prepare(dataset), noisy, settings, progress)
     dataset = _prepare(dataset)
@@ -97,7 +99,8 @@ def _air(dataset: Dataset, noisy: NoisyLabels, settings: Settings, progress: boo
     rate = settings.learning_rate or float(1.0 / es.eigenvalues[0])
     stop_step = float(stopping.time) * (1 - settings.momentum) / rate
     time_constant = settings.time_constant or max(1.0, stop_step)
-    settings = dataclasses.replace(settings, learning_rate=rate, time_constant=time_constant)
+    if settings.steps:
+        settings = dataclasses.replace(settings, learning_rate=rate, time_constant=time_constant)
     networks = _networks(architecture, dataset, noisy, clean, observed, es, settings, progress)
     return AIRAnalysis(
         eigenvalues=es.eigenvalues,
@@ -134,6 +137,24 @@ def versions() -> tuple[tuple[str, str], ...]:
         *found,
         ("device", f"{device.platform}:{device.device_kind}"),
     )
+
+
+def check_dataset(dataset: Any) -> None:
+    """Raises ValueError unless this is a dataset."""
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"dataset is a {type(dataset).__name__}, expected an ntk_air.datasets.Dataset; "
+            "ntk_air.datasets.from_arrays makes one of arrays."
+        )
+
+
+def check_noisy(noisy: Any) -> None:
+    """Raises ValueError unless these are noisy labels."""
+    if not isinstance(noisy, NoisyLabels):
+        raise ValueError(
+            f"noisy is a {type(noisy).__name__}, expected ntk_air.noise.NoisyLabels; "
+            "ntk_air.noise.recorded makes them of labels at hand."
+        )
 
 
 def _prepare(dataset: Dataset) -> Dataset:
@@ -208,7 +229,8 @@ def _kernel_accuracies(
 
 
 def _accuracy(outputs: Array, labels: Array) -> Array:
-    return jnp.mean(class_of(outputs) == jnp.asarray(labels), axis=-1)
+    right = class_of(outputs) == jnp.asarray(labels)
+    return jnp.mean(right, axis=-1, dtype=outputs.dtype)
 
 
 def _record_steps(steps: int) -> list[int]:

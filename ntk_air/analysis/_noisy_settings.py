@@ -6,7 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from .._checks import check_choice, check_in_range, check_size
+from .._checks import check_bool, check_choice, check_in_range, check_seed, check_size
 from ..distillation._records import check_learning_rate
 from . import _noisy_specs as specs
 
@@ -91,8 +91,9 @@ class NoisySettings:
         check_choice("augment", self.augment, specs.AUGMENTATIONS)
         for size in ("batch_size", "epochs", "seeds"):
             check_size(size, getattr(self, size), 1)
+        check_seed("the last seed", check_seed("seed", self.seed) + self.seeds - 1)
         check_learning_rate(self.learning_rate)
-        check_choice("one_by_one", self.one_by_one, (True, False))
+        check_bool("one_by_one", self.one_by_one)
         check_in_range("validation", self.validation, 0.0, 1.0, low_open=True, high_open=True)
         if self.precision is not None and not _is_floating(self.precision):
             raise ValueError(

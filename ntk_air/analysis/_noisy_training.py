@@ -14,6 +14,7 @@ from .._results import result, static
 from .._typing import Array, PyTree
 from ..datasets import Dataset
 from ..distillation import DistillationResult, History
+from ._air import check_dataset
 from ._noisy_group import Group
 from ._noisy_problem import prepare
 from ._noisy_settings import NoisySettings
@@ -75,10 +76,11 @@ def noisy_training(
         best record, at the last and at stopping.
 
     Raises:
-        ValueError: on settings that do not fit the data.
+        ValueError: on settings that do not fit the data, or no dataset.
         DivergenceError: if a loss is not finite.
     """
     settings = NoisySettings() if settings is None else settings
+    check_dataset(dataset)
     problem = prepare(dataset, settings)
     everyone = list(range(settings.seeds))
     groups = [[i] for i in everyone] if settings.one_by_one else [everyone]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from .._checks import check_in_range
+from .._checks import check_in_range, check_seed, check_size
 from .._numerics import check_precision
+
+_OF_TRAINING = ("width", "learning_rate", "momentum", "time_constant")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Settings:
             ``"float32"`` likewise; None is JAX's default.
 
     Raises:
-        ValueError: on a setting out of range.
+        ValueError: on a setting out of range, or one of training where ``steps`` is 0.
     """
 
     depth: int = 1
@@ -49,11 +51,19 @@ class Settings:
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError on a number out of range."""
+        """Raises ValueError on a number out of range, or one that nothing would read."""
         check_precision(self.precision)
-        check_in_range("steps", self.steps, 0)
+        check_seed("seed", self.seed)
+        check_size("steps", self.steps, 0)
         check_in_range("momentum", self.momentum, 0.0, 1.0, high_open=True)
         for name in ("learning_rate", "time_constant"):
             value = getattr(self, name)
             if value is not None:
                 check_in_range(name, value, 0.0, math.inf, low_open=True, high_open=True)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        given = [name for name in _OF_TRAINING if getattr(self, name) != defaults[name]]
+        if given and self.steps == 0:
+            raise ValueError(
+                f"{', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect where steps "
+                "is 0: no network is trained; leave out."
+            )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from .._checks import check_in_range
+from .._checks import check_finite, check_in_range
 from .._results import result, static
 from .._typing import ArrayLike
 
@@ -50,9 +50,12 @@ def fit_slope(
         confidence: of the interval, in (0, 1).
 
     Raises:
-        ValueError: on shapes that do not match, values that are not positive, or too few of them.
+        ValueError: on shapes that do not match, values that are not positive, finite numbers, or
+            too few of them.
     """
     check_in_range("confidence", confidence, 0.0, 1.0, low_open=True, high_open=True)
+    check_finite("sizes", sizes)
+    check_finite("values", values)
     sizes, values = np.asarray(sizes, np.float64), np.asarray(values, np.float64)
     if sizes.ndim != 1 or values.ndim != 2 or len(sizes) != len(values):
         raise ValueError(
@@ -63,8 +66,8 @@ def fit_slope(
             f"{values.size} value(s) at {len(np.unique(sizes))} size(s) do not give a slope with "
             "an error; expected three or more values at two or more sizes."
         )
-    if not ((sizes > 0).all() and (values > 0).all() and np.isfinite(values).all()):
-        raise ValueError("sizes and values must be positive and finite: a power law has no others.")
+    if not ((sizes > 0).all() and (values > 0).all()):
+        raise ValueError("sizes and values must be positive: a power law has no others.")
     fitted: Any = stats.linregress(
         np.log(np.broadcast_to(sizes[:, None], values.shape)).ravel(), np.log(values).ravel()
     )

@@ -12,16 +12,18 @@ import jax.numpy as jnp
 import optax
 
 from .. import distillation, dynamics, kernels, spectral
-from .._checks import check_choice, check_in_range, check_size
+from .._checks import check_choice, check_in_range, check_seed, check_size
 from .._memory import eigensystem_budget
+from .._numerics import in_precision
 from .._typing import Array
 from ..datasets import Dataset
 from ..noise import NoisyLabels
-from ._air import _describe, _prepare, _targets, versions
+from ._air import _describe, _prepare, _targets, check_dataset, check_noisy, versions
 from ._teacher_student_kernels import CLOSED_FORM, closed_form, complexities
 from ._teacher_student_result import TeacherStudentStudy
 
 
+@in_precision
 def teacher_student(
     dataset: Dataset,
     noisy: NoisyLabels | Sequence[NoisyLabels],
@@ -44,6 +46,7 @@ def teacher_student(
     memory_budget: float | None = None,
     students_at_once: int | None = None,
     seed: int = 0,
+    precision: str | None = None,
 ) -> TeacherStudentStudy:
     """Student accuracy and supervision complexity against the teacher's stopping time.
 
@@ -78,13 +81,15 @@ def teacher_student(
         memory_budget: bytes for a kernel and its eigensystem; None is half of what is free.
         students_at_once: networks of a seed in memory at a time; None is all of all seeds.
         seed: of the first network; the others follow from it.
+        precision: ``"float64"`` computes all of it in float64, whatever JAX's default is;
+            ``"float32"`` likewise.
 
     Returns:
         A `TeacherStudentStudy`.
 
     Raises:
-        ValueError: labels that do not match the dataset, no test points, numbers out of range, or
-            kernels that do not fit in memory.
+        ValueError: no dataset or noisy labels, labels that do not match the dataset, no test
+            points, numbers out of range, or kernels that do not fit in memory.
         TypeError: if ``label_fn`` is no function.
         RuntimeError: if an eigensolver fails.
         ImportError: if neural-tangents and JAX are of versions that do not fit.
@@ -92,7 +97,8 @@ def teacher_student(
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255); supervision complexity: Harutyunyan, Rawat,
         Menon, Kim, Kumar (arXiv:2301.12245).
     """
-    _check(dataset, loss, num_seeds, momentum, batch_size)
+    check_dataset(dataset)
+    _check(dataset, loss, num_seeds, seed, momentum, batch_size)
     dataset = _prepare(dataset)
     draws = _draws(noisy, num_seeds)
     clean, observed = _coded(dataset, draws, loss)
@@ -153,10 +159,16 @@ def teacher_student(
 
 
 def _check(
-    dataset: Dataset, loss: str, num_seeds: int, momentum: float, batch_size: int | None
+    dataset: Dataset,
+    loss: str,
+    num_seeds: int,
+    seed: int,
+    momentum: float,
+    batch_size: int | None,
 ) -> None:
     check_choice("loss", loss, ("mse", "cross_entropy"))
     check_size("num_seeds", num_seeds, 1)
+    check_seed("seed", seed)
     check_in_range("momentum", momentum, 0.0, 1.0, high_open=True)
     if batch_size is not None:
         check_size("batch_size", batch_size, 1, len(dataset.train_labels))
@@ -200,7 +212,9 @@ def _sizes(dataset: Dataset) -> dict[str, Any]:
 def _draws(noisy: NoisyLabels | Sequence[NoisyLabels], num_seeds: int) -> list[NoisyLabels]:
     if isinstance(noisy, NoisyLabels):
         return [noisy] * num_seeds
-    draws = list(noisy)
+    draws: list[Any] = list(noisy) if isinstance(noisy, Sequence) else [noisy]
+    for one in draws:
+        check_noisy(one)
     if len(draws) != num_seeds:
         raise ValueError(
             f"noisy holds {len(draws)} draws of the labels, expected one, or one for each of "

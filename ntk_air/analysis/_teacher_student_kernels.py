@@ -39,7 +39,7 @@ def closed_form(
     for one in observed:
         outputs = dynamics.predict(es, filters, one, cross)
         right = class_of(outputs) == jnp.asarray(dataset.test_labels)
-        accuracies.append(jnp.mean(right, axis=-1).reshape(2, len(teachers)))
+        accuracies.append(jnp.mean(right, axis=-1, dtype=outputs.dtype).reshape(2, len(teachers)))
         chosen.append(dynamics.stopping_time(es, one).time)
     both = jnp.stack(accuracies)
     return {

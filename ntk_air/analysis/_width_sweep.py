@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import kernels
-from .._checks import check_choice, check_finite, check_ndim, check_same_length, check_size
+from .._checks import (
+    check_choice,
+    check_finite,
+    check_ndim,
+    check_same_length,
+    check_seed,
+    check_size,
+)
 from .._memory import eigensystem_budget
 from .._numerics import double_precision
 from .._results import result, static
@@ -76,9 +84,10 @@ def width_sweep(
     learning_rate: float | None = None,
     steps: int | Sequence[int] = 300,
     test_inputs: Float[ArrayLike, "m d"] | None = None,
-    dtype: str = "float64",
+    precision: str = "float64",
     memory_budget: float | None = None,
     progress: bool = False,
+    dtype: str | None = None,
 ) -> WidthSweep:
     """Trains fully connected networks of several widths and measures how far closed forms are off.
 
@@ -98,11 +107,12 @@ def width_sweep(
         learning_rate: η, below 2/λ_1 of the infinite-width NTK; None is 1/λ_1.
         steps: the steps to compare at, increasing; a number is the last of about 16 log-spaced.
         test_inputs: points (m, d) to compare with the infinite-width closed form at.
-        dtype: ``"float64"``, whatever JAX's default, so that round-off is no part of the
+        precision: ``"float64"``, whatever JAX's default, so that round-off is no part of the
             deviation; or ``"float32"``, for accelerators without float64.
         memory_budget: bytes for the (n·C)² kernel of a network and its eigensystem; None is half
             of what is free.
         progress: show a bar on a terminal.
+        dtype: the former name of ``precision``.
 
     Returns:
         A `WidthSweep`.
@@ -120,10 +130,18 @@ def width_sweep(
     check_ndim("inputs", inputs, 2, "(n, d)")
     check_ndim("observed", observed, 2, "(n, C)")
     check_same_length("inputs", inputs, "observed", observed)
+    check_finite("inputs", inputs)
     check_finite("observed", observed)
-    check_choice("dtype", dtype, ("float64", "float32"))
+    if test_inputs is not None:
+        check_finite("test_inputs", test_inputs)
+    if dtype is not None:
+        warnings.warn("dtype= is now precision=", DeprecationWarning, stacklevel=2)
+        precision = dtype
+    check_choice("precision", precision, ("float64", "float32"))
     widths = _distinct("widths", widths, 1)
     seeds = _distinct("seeds", seeds, 0)
+    for seed in seeds:
+        check_seed("seeds", seed)
     if len(widths) < 2 or len(widths) * len(seeds) < 3:
         raise ValueError(
             f"{len(widths)} width(s) and {len(seeds)} seed(s) do not give a slope with an error; "
@@ -134,7 +152,7 @@ def width_sweep(
     eigensystem_budget(
         f"the NTK between all {size} outputs (points × classes)",
         size,
-        np.dtype(dtype).itemsize,
+        np.dtype(precision).itemsize,
         memory_budget,
         advice="use fewer points, or set memory_budget",
     )
@@ -149,9 +167,9 @@ def width_sweep(
             bias_std=bias_std,
         )
 
-    with double_precision() if dtype == "float64" else contextlib.nullcontext():
+    with double_precision() if precision == "float64" else contextlib.nullcontext():
         problem = Problem(
-            architecture(widths[0]), inputs, observed, test_inputs, learning_rate, chosen, dtype
+            architecture(widths[0]), inputs, observed, test_inputs, learning_rate, chosen, precision
         )
         runs = [(width, seed) for width in widths for seed in seeds]
         rows = [problem.measure(architecture(w), seed) for w, seed in _shown(runs, progress)]
@@ -172,7 +190,7 @@ def width_sweep(
         seeds=seeds,
         learning_rate=problem.learning_rate,
         architecture=f"fully_connected(depth={depth}, activation={activation})",
-        dtype=dtype,
+        dtype=precision,
         **columns,
     )
 

@@ -47,7 +47,10 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--noise-rate", type=float, help="share of wrong labels, where it is known")
     one.add_argument("--rule", help="that chooses the stopping time (default leave_one_out)")
     one.add_argument("--all", action="store_true", help="list every point, not only the suspected")
-    one.add_argument("--out", help=f"suspected.csv or .parquet; default the first {_SHOWN} here")
+    one.add_argument(
+        "--out",
+        help=f"suspected.csv or .parquet; default here, the first {_SHOWN} (all by --all)",
+    )
     one.set_defaults(run=run, parser=one)
 
 
@@ -75,7 +78,7 @@ def _run(options: dict[str, Any], out: Path | None) -> int:
     if problem.truth_known:
         print(_against_the_truth(problem, refined))
     if out is None:
-        _show(table)
+        _show(table, None if options["all"] else _SHOWN)
     else:
         _write(table, out)
         print(f"{out}: {len(table['index'])} rows ({time.perf_counter() - began:.0f} s)")
@@ -168,17 +171,17 @@ def _against_the_truth(problem: Problem, refined: RefinedLabels) -> str:
     )
 
 
-def _show(table: dict[str, list[Any]]) -> None:
+def _show(table: dict[str, list[Any]], most: int | None) -> None:
     table = {k: [one_line(c) if type(c) is str else c for c in v] for k, v in table.items()}
     width = max([len("suggested"), *map(len, table["observed_name"])])
     print(f"{'index':>8}  {'observed':<{width}}  {'suggested':<{width}}  score  confidence")
-    for i, index in enumerate(table["index"][:_SHOWN]):
+    for i, index in enumerate(table["index"][:most]):
         print(
             f"{index:>8}  {table['observed_name'][i]:<{width}}  "
             f"{table['suggested_name'][i]:<{width}}  {table['score'][i]:.3f}  "
             f"{table['confidence'][i]:.3f}"
         )
-    left = len(table["index"]) - _SHOWN
+    left = 0 if most is None else len(table["index"]) - most
     if left > 0:
         print(f"and {left} more; --out suspected.csv lists all of them")
 

@@ -94,6 +94,11 @@ def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[StoppingTime
         chosen = int((one.times == one.time).argmax())
         freedom = dynamics.degrees_of_freedom(es, dynamics.gradient_flow(time))
         rate = options["learning_rate"]
+        if rate is not None and not math.isfinite(time / rate):
+            raise ValueError(
+                f"--learning-rate is {rate:g}, which takes more steps to time {time:g} than can be "
+                "counted; give a larger one."
+            )
         numbers["rules"][one.rule] = {
             "time": time,
             "steps": None if rate is None else round(time / rate),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_in_range, check_size
+from .._checks import check_bool, check_in_range, check_size
 from .._results import result, static
 from .._typing import Array, Float, Int
 from ._draw import generator
@@ -110,9 +110,10 @@ def clusterable(
     check_in_range("radius", radius, 0.0, 1.0, high_open=True)
     check_in_range("noise_rate", noise_rate, 0.0, 1.0, high_open=True)
     check_in_range("size_ratio", size_ratio, 1.0, high_open=True)
-    center_classes = np.arange(num_clusters) % num_classes
+    exact_rate = check_bool("exact_rate", exact_rate)
     # Centres at distance -1 or more are all of them.
-    apart = 2 * radius if separated else -1.0
+    apart = 2 * radius if check_bool("separated", separated) else -1.0
+    center_classes = np.arange(num_clusters) % num_classes
     centers = _draw_centers(
         center_classes, dimension, apart, generator(seed, "clusterable.centers")
     )

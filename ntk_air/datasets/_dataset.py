@@ -10,9 +10,19 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_labels, check_same_length, check_size
+from .._checks import (
+    check_choice,
+    check_finite,
+    check_labels,
+    check_same_length,
+    check_size,
+    real_array,
+)
+from .._numerics import check_range
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
+
+_MODERATE = 2.0**40
 
 
 @result
@@ -63,7 +73,7 @@ class Dataset:
         Raises:
             ValueError: if all training images are equal, so that nothing is left to scale.
         """
-        train, test = np.asarray(self.train_inputs), np.asarray(self.test_inputs)
+        train, test = _of_moderate_size(self.train_inputs, self.test_inputs)
         if per_image:
             train, test = _without_own_mean(train), _without_own_mean(test)
         # Sums over 1e8 float32 pixels lose digits: accumulate in float64, keep float32.
@@ -116,7 +126,7 @@ class Dataset:
             A new dataset with the same classes.
 
         Raises:
-            ValueError: if a position is out of range or a mask has the wrong length.
+            ValueError: if a position is out of range or masked, or a mask has the wrong length.
         """
         train = _positions("train_index", train_index, len(self.train_labels))
         changes: dict[str, Any] = {
@@ -161,8 +171,9 @@ def from_arrays(
         The dataset.
 
     Raises:
-        ValueError: for lengths or trailing axes that differ, NaN or infinity, labels out of
-            range, or one of the two test arrays without the other.
+        ValueError: for lengths or trailing axes that differ, NaN, infinity, masked or complex
+            values, inputs whose size float32 does not hold, labels out of range, or one of the two
+            test arrays without the other.
     """
     train = _inputs("train_inputs", train_inputs)
     if not len(train):
@@ -172,13 +183,14 @@ def from_arrays(
     if test_inputs is None or test_labels is None:
         test, raw_test_labels = np.zeros((0, *train.shape[1:]), np.float32), np.zeros(0, np.int32)
     else:
-        test, raw_test_labels = _inputs("test_inputs", test_inputs), np.asarray(test_labels)
+        test, raw_test_labels = _inputs("test_inputs", test_inputs), test_labels
     if test.shape[1:] != train.shape[1:]:
         raise ValueError(
             f"test_inputs has shape {test.shape} and train_inputs {train.shape}; "
             "expected the same axes after the first."
         )
-    classes = _class_count(num_classes, class_names, np.asarray(train_labels), raw_test_labels)
+    given = {"train_labels": train_labels, "test_labels": raw_test_labels}
+    classes = _class_count(num_classes, class_names, given)
     labels = check_labels("train_labels", train_labels, classes)
     tested = check_labels("test_labels", raw_test_labels, classes)
     check_same_length("train_inputs", train, "train_labels", labels)
@@ -200,18 +212,19 @@ def from_arrays(
 
 
 def _inputs(name: str, value: ArrayLike) -> np.ndarray:
-    array = np.asarray(value)
-    if array.ndim < 2 or array.dtype.kind not in "fiub":
+    array = real_array(name, value)
+    if array.ndim < 2:
         raise ValueError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}, expected numbers (n, d) or "
-            "(n, H, W, ch)."
+            f"{name} has shape {array.shape}, expected numbers (n, d) or (n, H, W, ch)."
         )
-    array = array.astype(np.float32, copy=False)
     check_finite(name, array)
-    return array
+    check_range(name, array, np.dtype(np.float32))
+    return array.astype(np.float32, copy=False)
 
 
-def _class_count(num_classes: int | None, names: Sequence[str] | None, *labels: np.ndarray) -> int:
+def _class_count(
+    num_classes: int | None, names: Sequence[str] | None, labels: Mapping[str, ArrayLike]
+) -> int:
     if names is not None and num_classes is not None and len(names) != num_classes:
         raise ValueError(f"class_names has {len(names)} names and num_classes is {num_classes}.")
     if names is not None and len(set(names)) != len(names):
@@ -219,13 +232,13 @@ def _class_count(num_classes: int | None, names: Sequence[str] | None, *labels: 
     if names is not None:
         num_classes = len(names)
     if num_classes is None:
-        largest = max((check_labels("labels", x).max(initial=0) for x in labels), default=0)
+        largest = max(check_labels(*one).max(initial=0) for one in labels.items())
         num_classes = max(int(largest) + 1, 2)
     return check_size("num_classes", num_classes, 2)
 
 
 def _extra(name: str, value: ArrayLike, length: int, num_classes: int) -> np.ndarray:
-    array = np.asarray(value)
+    array = real_array(f"extra_labels[{name!r}]", value)
     if array.shape != (length,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
             f"extra_labels[{name!r}] has shape {array.shape} and dtype {array.dtype}, expected "
@@ -260,8 +273,18 @@ def _flatten(inputs: ArrayLike, unit_norm: bool | str, split: str) -> np.ndarray
     return scaled
 
 
+def _of_moderate_size(train: ArrayLike, test: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both over one power of two, where squares of the training inputs leave float32's range."""
+    train, test = np.asarray(train), np.asarray(test)
+    largest = max(float(train.max(initial=0.0)), -float(train.min(initial=0.0)))
+    if largest == 0 or 1 / _MODERATE <= largest <= _MODERATE:
+        return train, test
+    exponent = -int(np.frexp(largest)[1])
+    return np.ldexp(train, exponent), np.ldexp(test, exponent)
+
+
 def _positions(name: str, index: ArrayLike, length: int) -> np.ndarray:
-    array = np.asarray(index)
+    array = real_array(name, index)
     if array.dtype == bool:
         if array.shape != (length,):
             raise ValueError(f"{name} is a mask of shape {array.shape}, expected ({length},).")

@@ -78,4 +78,6 @@ def decode(codes: ArrayLike) -> Int[Array, " n"]:
     if np.shape(codes)[1] == 0:
         raise ValueError("codes has no columns, expected (n, C) with C of at least 1.")
     check_finite("codes", codes)
-    return class_of(jnp.asarray(codes))
+    # Before anything is narrowed: two numbers may be one in float32, or in int32.
+    rows = codes if isinstance(codes, jax.Array) else np.asarray(codes)
+    return jnp.asarray(class_of(rows))

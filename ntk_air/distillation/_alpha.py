@@ -167,13 +167,15 @@ def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
     weight outside [0, 1] before training starts, and compiles nothing anew for another function.
 
     Raises:
-        ValueError: if a weight at a step in 0..num_steps is outside [0, 1] or not finite.
+        ValueError: if a weight at a step in 0..num_steps is masked, not finite or outside [0, 1].
         TypeError: if ``alpha`` is none of these.
     """
     if isinstance(alpha, AlphaSchedule):
         return _checked(alpha, num_steps)
     if callable(alpha):
         return _table(tabulate("alpha", alpha, num_steps), num_steps)
+    if np.ma.is_masked(alpha):
+        raise ValueError("alpha has masked weights, expected a number for every step.")
     try:
         weights = np.asarray(alpha)
     except ValueError:  # rows of different lengths

@@ -9,8 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_finite, check_same_length, check_same_shape, check_square
-from .._numerics import as_float
+from .._checks import (
+    check_bool,
+    check_finite,
+    check_same_length,
+    check_same_shape,
+    check_square,
+    check_symmetric,
+)
+from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from . import _objective
 from ._alpha import as_schedule
@@ -35,6 +42,7 @@ class _Problem(NamedTuple):
     test_initial: Array | None
 
 
+@in_precision
 def kernel_self_distill(
     kernel: Float[ArrayLike, "n n"],
     observed: Float[ArrayLike, "n C"],
@@ -50,6 +58,7 @@ def kernel_self_distill(
     test_train_kernel: Float[ArrayLike, "m n"] | None = None,
     test: ArrayLike | None = None,
     test_initial: Float[ArrayLike, "m C"] | None = None,
+    precision: str | None = None,
 ) -> History:
     """Gradient descent on the outputs themselves, with a fixed kernel shared by all outputs.
 
@@ -74,13 +83,15 @@ def kernel_self_distill(
         test_train_kernel: (m, n) kernel between test and training points.
         test: test labels (m,) or encoded targets (m, C), needed for the test accuracy.
         test_initial: outputs at the test points before the first step (m, C); zero if None.
+        precision: ``"float64"`` casts the arrays given and computes in float64 whatever JAX's
+            default is; ``"float32"`` likewise.
 
     Returns:
         The records; ``distance_from_init`` is that of the parameters of the linearised network.
 
     Raises:
-        ValueError: on shapes that do not fit, targets that are not finite encoded floats, or
-            numbers out of range.
+        ValueError: on shapes that do not fit, a kernel that is not symmetric, targets that are not
+            finite encoded floats, or numbers out of range.
         DivergenceError: if the loss becomes NaN or infinite, naming the step.
         TypeError: if ``alpha`` is no number, array or schedule, or ``label_fn`` no function.
     """
@@ -90,9 +101,12 @@ def kernel_self_distill(
     check_finite("kernel", kernel)
     check_learning_rate(learning_rate)
     steps = record_steps(record_every, num_steps)
+    check_bool("record_outputs", record_outputs)
     schedule = as_schedule(alpha, int(steps[-1]))
     bound = bind(label_fn, observed)
-    kernel = as_float(kernel)
+    kernel = as_float(kernel, "kernel")
+    asymmetry, largest = map(float, _asymmetry(kernel))
+    check_symmetric("kernel", asymmetry, largest, kernel.dtype)
     targets = jnp.asarray(observed, kernel.dtype)
     check_label_fn(bound, targets.shape, kernel.dtype)
     if initial is None:
@@ -112,6 +126,12 @@ def kernel_self_distill(
     records = _run(problem, schedule, bound, jnp.asarray(steps), record_outputs)
     check_finite_losses(steps, records["loss"])
     return history_of({"time": jnp.asarray(learning_rate * steps, kernel.dtype), **records})
+
+
+@jax.jit
+def _asymmetry(kernel: Array) -> tuple[Array, Array]:
+    """Largest |K - Kᵀ|, and largest |K|."""
+    return jnp.max(jnp.abs(kernel - kernel.T)), jnp.max(jnp.abs(kernel))
 
 
 def _test_part(

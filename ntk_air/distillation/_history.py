@@ -177,6 +177,12 @@ def check_finite_losses(steps: Any, losses: Any) -> None:
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         which = f" of network {bad[0][1]}" if values.ndim > 1 else ""
+        if np.asarray(steps)[bad[0][0]] == 0:
+            raise DivergenceError(
+                f"the loss{which} is {values[tuple(bad[0])]} at step 0, before any training: the "
+                f"targets or outputs are too large for {values.dtype}; rescale the targets, or "
+                "compute in float64 (precision='float64')."
+            )
         raise DivergenceError(
             f"the loss{which} is {values[tuple(bad[0])]} at step "
             f"{int(np.asarray(steps)[bad[0][0]])}; training diverged: lower the learning rate "

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_in_range
+from .._checks import check_choice, check_finite, check_in_range, real_array
 from .._classes import class_of
 from .._typing import Array, ArrayLike
 
@@ -74,10 +74,14 @@ def _hard(outputs: Array, coding: str | None) -> Array:
 
 
 def _softmax(outputs: Array, coding: str | None, temperature: Any) -> Array:
+    # One that the dtype holds no more is as good as zero: hard labels.
+    temperature = jnp.maximum(temperature, jnp.finfo(outputs.dtype).tiny)
     if outputs.shape[-1] == 1:
         # Two classes with outputs +-f/2: the expected sign under their softmax.
-        return jnp.tanh(outputs / (2.0 * temperature))
-    return jax.nn.softmax(outputs / temperature, axis=-1) - _offset(outputs, coding)
+        return jnp.tanh(outputs / 2.0 / temperature)
+    # The largest first: infinity less infinity, where a small temperature overflows, is no number.
+    below = outputs - outputs.max(axis=-1, keepdims=True)
+    return jax.nn.softmax(below / temperature, axis=-1) - _offset(outputs, coding)
 
 
 def _tanh(outputs: Array, coding: str | None, slope: Any) -> Array:
@@ -145,9 +149,9 @@ def nearest(levels: Sequence[float] | ArrayLike) -> LabelFn:
     values (the data model of arXiv:1903.11680); of two equally near ones, the first.
 
     Raises:
-        ValueError: if ``levels`` is empty, not one-dimensional or not finite.
+        ValueError: if ``levels`` is empty, masked, not one-dimensional or not finite.
     """  # noqa: D205
-    array = np.asarray(levels, np.float64)
+    array = real_array("levels", levels).astype(np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"levels has shape {array.shape}, expected at least one number, (L,).")
     check_finite("levels", array)

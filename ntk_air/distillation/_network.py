@@ -22,6 +22,7 @@ from .._typing import ApplyFn, Array, PyTree
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_PRECISIONS = ("bfloat16", "float16", "float32", "float64")
 
 
 class Network(Protocol):
@@ -281,9 +282,9 @@ def computing_dtype(precision: Any) -> Any:
         dtype = jnp.dtype(precision)
     except TypeError:
         dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+    if dtype is None or dtype.name not in _PRECISIONS:
         raise ValueError(
-            f"precision is {precision!r}, expected a dtype of floating point such as 'bfloat16'."
+            f"precision is {precision!r}, expected one of {', '.join(map(repr, _PRECISIONS))}."
         )
     return dtype
 

@@ -14,6 +14,7 @@ from .._checks import (
     check_in_range,
     check_labels,
     check_ndim,
+    check_real,
     check_same_length,
     check_same_shape,
     is_number,
@@ -154,7 +155,7 @@ def check_probabilities(label_fn: Any, loss: str) -> None:
 
 
 def check_label_fn(label_fn: Any, shape: tuple[int, ...], dtype: Any) -> None:
-    """Raises ValueError unless ``label_fn`` keeps the shape (n, C)."""
+    """Raises ValueError unless ``label_fn`` keeps the shape (n, C) and gives real numbers."""
     try:
         returned = jax.eval_shape(label_fn, jax.ShapeDtypeStruct(shape, dtype))
     except jax.errors.JAXTypeError as error:
@@ -162,6 +163,8 @@ def check_label_fn(label_fn: Any, shape: tuple[int, ...], dtype: Any) -> None:
             "label_fn cannot be compiled, as functions of NumPy cannot; write it with jax.numpy: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    if hasattr(returned, "dtype"):
+        check_real("what label_fn returns", returned)
     if getattr(returned, "shape", None) != shape:
         raise ValueError(
             f"label_fn turns outputs of shape {shape} into {getattr(returned, 'shape', returned)}, "

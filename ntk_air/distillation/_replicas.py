@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_seed
 from .._typing import Array, PyTree
 from ._method import Method
 
@@ -65,7 +66,7 @@ def as_keys(key: Any) -> Array:
     """Typed keys of a seed, a key of `jax.random.key` or `jax.random.PRNGKey`, or many of them.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, or a seed is not in 0..2³² - 1.
     """
     if isinstance(key, list | tuple) and key and all(map(_is_key, key)):
         return jnp.stack(list(key))
@@ -79,7 +80,11 @@ def as_keys(key: Any) -> Array:
             f"key is {key!r}, expected a seed (an integer), a key such as jax.random.key(0), or "
             "with replicas one of these for each network."
         )
-    return jax.vmap(jax.random.key)(seeds) if seeds.ndim else jax.random.key(int(seeds))
+    for seed in seeds.ravel().tolist():
+        check_seed("key", seed)
+    if not seeds.ndim:
+        return jax.random.key(int(seeds))
+    return jax.vmap(jax.random.key)(seeds.astype(np.uint32))
 
 
 def _is_key(value: Any) -> bool:

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .._checks import check_choice, check_finite, check_in_range, check_same_length, check_size
+from .._checks import (
+    check_bool,
+    check_choice,
+    check_finite,
+    check_in_range,
+    check_same_length,
+    check_size,
+)
+from .._numerics import in_precision
 from .._results import result
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from . import _student_arguments as arguments
@@ -53,6 +61,7 @@ class TeacherStudentResult:
     student_params: Any = None
 
 
+@in_precision
 def teacher_student(
     apply_fn: ApplyFn,
     teacher_params: PyTree,
@@ -81,6 +90,7 @@ def teacher_student(
     keep_params: bool = False,
     students_at_once: int | None = None,
     key: Array | int | None = None,
+    precision: str | None = None,
 ) -> TeacherStudentResult:
     """Trains a teacher on the observed labels and a student on its outputs at every checkpoint.
 
@@ -135,6 +145,8 @@ def teacher_student(
         keep_params: keep the students' final parameters.
         students_at_once: networks of a seed in memory at a time; None is all of all seeds.
         key: a JAX key or a seed for the order of the points; needed with ``batch_size`` only.
+        precision: ``"float64"`` casts inputs, targets and parameters and computes in float64
+            whatever JAX's default is; ``"float32"`` likewise.
 
     Returns:
         A `TeacherStudentResult`.
@@ -160,6 +172,9 @@ def teacher_student(
     records = record_steps(record_every, student_steps)
     if students_at_once is not None:
         check_size("students_at_once", students_at_once, 1)
+    switches = {"subtract_initial": subtract_initial, "record_outputs": record_outputs}
+    for name, switch in (switches | {"keep_params": keep_params}).items():
+        check_bool(name, switch)
     make, rate = arguments.optimizer_and_rate(optimizer, learning_rate)
     student_apply = student_apply_fn or apply_fn
     teacher_params, student_params = _parameters(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_finite, check_same_length
+from .._checks import check_bool, check_finite, check_same_length
 from .._numerics import as_float, cast_floats
 from .._typing import Array, ArrayLike, PyTree
 from . import _checkpoint, _engine
@@ -121,7 +121,7 @@ def train(
         make,
         batch_size,
         augment,
-        bool(record_outputs),
+        check_bool("record_outputs", record_outputs),
         None if mesh is None else _spread_over(mesh, replicas, batch_size or len(inputs)),
         None if replicas is None else _replicated(problem, method, rate),
         _is_slow_in_loops(adapted, sample, inputs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_finite, check_ndim, check_same_length, check_same_shape, real_array
+from .._checks import (
+    all_finite,
+    check_finite,
+    check_ndim,
+    check_same_length,
+    check_same_shape,
+    real_array,
+)
 from .._numerics import as_float, in_precision, power_of_two
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project
@@ -52,15 +60,21 @@ def fit(
     Raises:
         ValueError: on shapes that do not match, no filter, or one that is no function or counts
             more directions than a partial eigensystem holds.
+
+    Warns:
+        UserWarning: if outputs are beyond the range of their dtype.
     """
     start = _initial(observed, initial)
-    target = as_float(observed) - start
+    unit = _units(as_float(observed), start)
+    start = start / unit
+    target = as_float(observed) / unit - start
     coefficients = project(eigensystem, target)
     bank = _some(filter)
     fitted, rest = evaluate(eigensystem, bank)
-    warn_where_untrusted(eigensystem, bank, coefficients)
+    warn_where_untrusted(eigensystem, bank, _comparable(coefficients, unit))
     vectors = eigensystem.eigenvectors
-    return like(filter, _outputs(vectors, fitted, rest, coefficients, target, start))
+    outputs = _outputs(vectors, fitted, rest, coefficients, target, start) * unit
+    return like(filter, _warned_of_overflow(outputs))
 
 
 @in_precision
@@ -91,16 +105,21 @@ def predict(
     Raises:
         ValueError: on shapes that do not match, no filter, or one that is no function or counts
             more directions than a partial eigensystem holds.
+
+    Warns:
+        UserWarning: if outputs are beyond the range of their dtype.
     """
     kernel = _test_kernel(eigensystem, test_train_kernel)
     start = _initial(observed, initial)
-    target = as_float(observed) - start
-    coefficients = project(eigensystem, target)
-    outputs = jnp.zeros((len(kernel), target.shape[1]), target.dtype)
+    outputs = jnp.zeros((len(kernel), start.shape[1]), start.dtype)
     if initial_test is not None:
         check_same_shape("initial_test", initial_test, "test outputs", outputs)
         check_finite("initial_test", initial_test)
         outputs = as_float(initial_test)
+    unit = _units(as_float(observed), start, outputs)
+    outputs = outputs / unit
+    target = as_float(observed) / unit - start / unit
+    coefficients = project(eigensystem, target)
     held = spectrum(eigensystem)
     bank = _some(filter)
     fitted, rest = evaluate(eigensystem, bank)
@@ -109,12 +128,12 @@ def predict(
     inverse_rest = 1.0 / held.mean if held.mean > 0 else 0.0
     features = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
     lengths = jnp.linalg.norm(features / power_of_two(features), axis=0)
-    warn_where_untrusted(eigensystem, bank, coefficients, weights=lengths, per_eigenvalue=True)
+    comparable = _comparable(coefficients, unit)
+    warn_where_untrusted(eigensystem, bank, comparable, weights=lengths, per_eigenvalue=True)
     whole = jnp.matmul(kernel, target, precision="highest") if held.count else outputs
     scales = inverse, inverse_rest
-    return like(
-        filter, _outputs(features, fitted, rest, coefficients, whole, outputs, scales=scales)
-    )
+    outputs = unit * _outputs(features, fitted, rest, coefficients, whole, outputs, scales=scales)
+    return like(filter, _warned_of_overflow(outputs))
 
 
 @in_precision
@@ -216,6 +235,27 @@ def _some(filters: Filters) -> Bank:
     if not callable(filters) and not len(filters):
         raise ValueError("filter is an empty sequence, expected at least one filter.")
     return bank
+
+
+@jax.jit
+def _units(*arrays: Array) -> Array:
+    """A power of two for each output, at the largest magnitude in arrays (..., C), (C,)."""
+    return jax.vmap(power_of_two, in_axes=1)(*arrays)
+
+
+def _comparable(coefficients: Array, unit: Array) -> Array:
+    """Coefficients (r, C) over one unit for all outputs."""
+    return coefficients * (unit / unit.max())
+
+
+def _warned_of_overflow(outputs: Array) -> Array:
+    if not isinstance(outputs, jax.core.Tracer) and not bool(all_finite(outputs)):
+        warnings.warn(
+            f"outputs hold infinity or NaN: they are beyond the range of {outputs.dtype}; rescale "
+            "the targets or the kernel, or compute in float64 (precision='float64').",
+            stacklevel=4,
+        )
+    return outputs
 
 
 def _test_kernel(eigensystem: Eigensystem, test_train_kernel: ArrayLike) -> Array:

@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 
 from .._checks import check_choice
 from .._memory import BudgetError
-from .._numerics import at_least_float32, in_precision
+from .._numerics import in_precision
 from .._typing import ApplyFn, ArrayLike, Float, PyTree
 from ._compute import Kernel, compute
 from ._implementations import IMPLEMENTATIONS, default_tile, implementation_costs, program_of
-from ._inputs import check_inputs, check_network, check_params
+from ._inputs import check_inputs, check_network, checked_params
 from ._plan import plan
 from ._task import Options, Task
 from ._tiles import Layout
@@ -86,8 +86,7 @@ def empirical_ntk(
     check_choice("outputs", outputs, _OUTPUTS)
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     a, b = check_inputs(x1, x2)
-    check_params(params)
-    params = at_least_float32(params)
+    params = checked_params(params)
     options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     num_outputs = check_network(apply_fn, params, a)
     task = Task(

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks import check_finite, real_array
-from .._numerics import as_float
+from .._numerics import as_float, at_least_float32, check_range
 from .._typing import ApplyFn, Array, ArrayLike, PyTree
 
 
@@ -26,7 +26,7 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
     for name, value in named.items():
         if not isinstance(value, jax.Array | Tracer):
             value = real_array(name, value)
-        if np.ndim(value) < 2 or np.shape(value)[0] == 0:
+        if np.ndim(value) < 2 or np.size(value) == 0:
             raise ValueError(
                 f"{name} has shape {np.shape(value)}, expected at least one point and its features "
                 "(n, ...)."
@@ -53,11 +53,20 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
     return a.astype(dtype), b.astype(dtype)
 
 
-def check_params(params: PyTree) -> None:
-    """Raises ValueError naming the parameter that is not finite, or if there are none."""
+def checked_params(params: PyTree) -> PyTree:
+    """The parameters, half precision widened to float32.
+
+    Raises:
+        ValueError: naming the parameter that is not finite, or whose size is beyond the dtype that
+            JAX computes in; or if there are none.
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if isinstance(leaf, np.ndarray):
-            real_array(f"params{jax.tree_util.keystr(path)}", leaf)
+            name = f"params{jax.tree_util.keystr(path)}"
+            array, kind = real_array(name, leaf), jnp.dtype(jnp.result_type(leaf))
+            if array.dtype.itemsize > kind.itemsize:
+                check_range(name, array, kind)
+    params = at_least_float32(params)
     leaves = [p for p in jax.tree.leaves(params) if _is_inexact(p)]
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
@@ -71,10 +80,11 @@ def check_params(params: PyTree) -> None:
             "make the kernel."
         )
     if bool(_all_finite(leaves)):
-        return
+        return params
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if _is_inexact(leaf):
             check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
+    return params
 
 
 def _is_inexact(leaf: Any) -> bool:

@@ -12,12 +12,12 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import Mesh
 
-from .._checks import check_choice, check_finite, check_size
+from .._checks import all_finite, check_choice, check_finite, check_size
 from .._memory import human, resolve_budget, tree_bytes
-from .._numerics import as_float, at_least_float32, in_precision
+from .._numerics import as_float, in_precision, power_of_two
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ._implementations import cheapest_implementation
-from ._inputs import check_inputs, check_network, check_params
+from ._inputs import check_inputs, check_network, checked_params
 from ._operator_products import Plan, diagonal, product, residual_bytes
 from ._ring import Ring, as_ring
 
@@ -105,12 +105,12 @@ class NTKOperator:
         precision: str | None,
     ) -> None:
         x, _ = check_inputs(x, None)
-        check_params(params)
+        params = checked_params(params)
         _check_float(params)
         num_outputs = check_network(apply_fn, params, x)
         devices = 1 if ring is None else ring.size
         longest = batch_size or _DEFAULT_BATCH.get(jax.default_backend(), 2048)
-        self._params, self._x = jax.tree.map(jnp.asarray, at_least_float32(params)), x
+        self._params, self._x = jax.tree.map(jnp.asarray, params), x
         self._point_bytes = residual_bytes(apply_fn, self._params, x)
         local = -(-len(x) // devices)
         batch = min(longest, local)
@@ -142,16 +142,24 @@ class NTKOperator:
         """K v for ``v`` (N,) or (N, r), N = ``shape[0]``.
 
         Raises:
-            ValueError: another shape, complex or non-finite entries, or more columns than the
-                budget has room for.
+            ValueError: another shape, complex or non-finite entries, more columns than the budget
+                has room for, or a product that is not finite.
         """
         columns = self._check_operand(v)
         shape = columns.shape
         columns = columns.reshape(self._plan.num_points, *self._plan.entries, -1)
         plan, group = self._fitting(columns.shape[-1])
         with self._on_ring(columns):
-            result = product(plan, group, self._params, self._x, columns).reshape(shape)
-        return self._handed_over(result)
+            # Sums over the points overflow long before the product does.
+            units = _units(columns)
+            result = product(plan, group, self._params, self._x, columns / units) * units
+            finite = isinstance(result, Tracer) or bool(all_finite(result))
+        if not finite:
+            raise ValueError(
+                f"the product holds NaN or infinity: it is beyond the range of {self.dtype}, or a "
+                "derivative of the network is none; rescale v, or take precision='float64'."
+            )
+        return self._handed_over(result.reshape(shape))
 
     @in_precision
     def diagonal(self) -> Float[Array, " N"]:
@@ -239,6 +247,12 @@ class NTKOperator:
             f"({human(self._budget)}); set memory_budget to at least {needed}, or use fewer "
             "columns or points."
         )
+
+
+@jax.jit
+def _units(columns: Array) -> Array:
+    """A power of two for each column (n, ..., r), at its largest entry, (r,)."""
+    return jax.vmap(power_of_two, in_axes=-1)(columns)
 
 
 def _check_float(params: PyTree) -> None:

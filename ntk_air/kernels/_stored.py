@@ -47,6 +47,8 @@ def open_kernel(path: str | os.PathLike[str]) -> StoredKernel:
     Warns:
         UserWarning: if the store is of format version 1, whose tiles have checksums but no seals.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path is {path!r}, expected the folder of a kernel store.")
     path = Path(path)
     manifest, layout = read_manifest(path)
     total, sealed = layout.num_tiles, manifest["version"] >= SEALED_SINCE

@@ -42,10 +42,10 @@ class Options:
         store: str | os.PathLike[str] | None,
         progress: bool,
     ) -> Options:
-        """Raises ValueError for a mesh that is none, or axes that it does not have."""
+        """Raises ValueError for a mesh or store that is none, or axes that a mesh does not have."""
         ring = as_ring(mesh, mesh_axes)
-        if store is not None and not os.fspath(store):
-            raise ValueError("store is an empty path, expected a folder for the kernel's tiles.")
+        if store is not None and (not isinstance(store, str | os.PathLike) or not os.fspath(store)):
+            raise ValueError(f"store is {store!r}, expected a folder for the kernel's tiles.")
         return cls(memory_budget, tile_size, ring, store, progress)
 
 

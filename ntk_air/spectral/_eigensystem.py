@@ -16,9 +16,10 @@ from .._checks import (
     check_in_range,
     check_size,
     check_square,
+    check_symmetric,
     real_array,
 )
-from .._numerics import as_float, automatic, automatic_axes, in_precision, power_of_two
+from .._numerics import as_float, automatic, automatic_axes, eps_of, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, Float, PRNGKeyArray
 from ._dense import dense_eigh, platform_of
@@ -29,7 +30,6 @@ from ._residuals import failure
 # Above this size the partial solver wins when few directions are asked for.
 _DENSE_SMALL = 1024
 _PARTIAL_FRACTION = 8
-_SYMMETRY_TOLERANCE = 100
 # Beyond, squares of residuals could leave the range of float32.
 _UNSCALED = 2.0**20
 # Two tiles of 128 x 128 float32 stay in a core's own cache while one is read transposed.
@@ -96,8 +96,8 @@ def eigendecompose(
             ``"auto"``: Lanczos for an operator, and for a kernel of more than 1024 points when at
             most n/8 eigenpairs are asked for.
         tolerance: Lanczos stops when every residual is below ``tolerance · λ_1``; default
-            100 · eps.
-        key: random blocks of Lanczos; default ``jax.random.key(0)``.
+            100 · eps. Not with ``"dense"``.
+        key: random blocks of Lanczos; default ``jax.random.key(0)``. Not with ``"dense"``.
         precision: ``"float64"`` decomposes an array in float64 whatever JAX's default is, and every
             function that gets the result then computes in float64 too; ``"float32"`` likewise. An
             operator computes in its own.
@@ -107,11 +107,16 @@ def eigendecompose(
 
     Raises:
         ValueError: kernel not square, not symmetric, not finite, or zero; rank or tolerance out of
-            range; an operator without rank or ``.diagonal()``, or with bad products.
+            range, or settings of Lanczos for the dense solver; an operator without rank or
+            ``.diagonal()``, or with bad products.
         RuntimeError: a solver whose residuals show that it failed, or Lanczos short of the
             tolerance.
     """
     check_choice("method", method, ("auto", "dense", "lanczos"))
+    if method == "dense" and (tolerance is not None or key is not None):
+        raise ValueError(
+            "tolerance and key have no effect on method='dense', which iterates nothing; leave out."
+        )
     resolution = _resolution(kernel_or_operator)
     on_mesh = isinstance(getattr(kernel_or_operator, "sharding", None), jax.sharding.NamedSharding)
     with automatic_axes() if on_mesh else contextlib.nullcontext():
@@ -135,8 +140,7 @@ def _on_mesh(array: Any, mesh: Any) -> Any:
 def _resolution(kernel: Any) -> float:
     """The eps of a kernel's own dtype, if that is a floating one."""
     dtype = getattr(kernel, "dtype", None)
-    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-    return float(jnp.finfo(dtype).eps) if floating else 0.0
+    return 0.0 if dtype is None else eps_of(dtype)
 
 
 @in_precision
@@ -252,12 +256,7 @@ def _check_kernel(kernel: Any) -> Array:
             f"kernel of shape {kernel.shape} is zero everywhere, so it has no leading direction; "
             "check what computed it."
         )
-    if asymmetry > _SYMMETRY_TOLERANCE * float(jnp.finfo(kernel.dtype).eps) * scale:
-        raise ValueError(
-            f"kernel is not symmetric: entries differ from their mirror image by up to "
-            f"{asymmetry:.3g} at a scale of {scale:.3g}; pass (kernel + kernel.T) / 2 if that is "
-            "round-off."
-        )
+    check_symmetric("kernel", asymmetry, scale, kernel.dtype)
     return kernel
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_finite, check_in_range, check_same_length, check_square
+from .._checks import check_finite, check_in_range, check_same_length, check_size, check_square
 from .._numerics import as_float, in_precision, power_of_two
 from .._typing import Array, ArrayLike, Float
 from ._eigensystem import Eigensystem
@@ -106,10 +106,11 @@ def subspace_overlap(first: Eigensystem, second: Eigensystem, k: int) -> Float[A
     Single eigenvectors of near-equal eigenvalues are arbitrary; the subspace is not.
 
     Raises:
-        ValueError: if ``k`` exceeds either rank, or the numbers of points differ.
+        ValueError: if ``k`` is no whole number or exceeds either rank, or the numbers of points
+            differ.
     """
     check_same_length("first", first.eigenvectors, "second", second.eigenvectors)
-    check_in_range("k", k, 1, min(first.rank, second.rank))
+    check_size("k", k, 1, min(first.rank, second.rank))
     overlap = jnp.matmul(
         first.eigenvectors[:, :k].T, second.eigenvectors[:, :k], precision="highest"
     )

@@ -8,7 +8,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_finite, check_labels, check_same_length, check_same_shape, check_size
+from .._checks import (
+    check_finite,
+    check_labels,
+    check_same_length,
+    check_same_shape,
+    check_seed,
+    check_size,
+)
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
 from ._cluster_kernel import cluster_kernel
@@ -89,22 +96,27 @@ def measure_clusterability(
         seed: of k-means, which starts three times.
 
     Raises:
-        ValueError: on shapes that do not match, a zero input, more clusters than points of a
-            class, or fewer clusters than classes.
+        ValueError: on shapes that do not match, inputs that are no finite numbers or zero, more
+            clusters than points of a class, or fewer clusters than classes.
     """
-    points = np.asarray(inputs, np.float64).reshape(len(np.asarray(labels)), -1)
-    check_finite("inputs", points)
+    check_finite("inputs", inputs)
     clean = check_labels("labels", labels)
     noisy = clean if observed is None else check_labels("observed", observed)
     check_same_shape("observed", noisy, "labels", clean)
-    check_same_length("inputs", points, "labels", clean)
-    norms = np.linalg.norm(points, axis=1)
-    if not norms.all():
+    check_same_length("inputs", inputs, "labels", clean)
+    if not len(clean):
+        raise ValueError("labels holds no points, expected at least one.")
+    check_seed("seed", seed)
+    points = np.asarray(inputs, np.float64).reshape(len(clean), -1)
+    largest = np.abs(points).max(axis=1, initial=0.0, keepdims=True)
+    if not largest.all():
         raise ValueError(
-            f"inputs hold {int(np.sum(norms == 0))} zero vector(s), expected points that can be "
+            f"inputs hold {int(np.sum(largest == 0))} zero vector(s), expected points that can be "
             "scaled to unit norm; drop them."
         )
-    points = points / norms[:, None]
+    # Squares of very large and very small numbers leave the range of float64.
+    points = points / largest
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)
     _, clean_index = np.unique(clean, return_inverse=True)
     sizes = np.bincount(clean_index)
     wrong = noisy != clean

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_same_length, check_same_shape
 from .._results import result, static
+from ._points import checked
 from ._report import Check
 
 
@@ -51,16 +51,10 @@ def measure_clusters(data: Any) -> ClusterGeometry:
             example an `ntk_air.datasets.ClusterableDataset`.
 
     Raises:
-        ValueError: if the shapes do not fit or a cluster holds several clean labels.
+        ValueError: if the shapes do not fit, an array holds what is no finite number, a cluster has
+            no centre or holds several clean labels.
     """
-    inputs = np.asarray(data.inputs, np.float64)
-    clean, observed = (np.asarray(v, np.float64) for v in (data.clean, data.observed))
-    clusters, centers = np.asarray(data.clusters), np.asarray(data.centers, np.float64)
-    check_same_length("inputs", inputs, "clean", clean)
-    check_same_shape("observed", observed, "clean", clean)
-    check_same_length("clusters", clusters, "inputs", inputs)
-    if clean.ndim != 2 or clean.shape[1] != 1:
-        raise ValueError(f"clean has shape {clean.shape}, expected (n, 1): one label per point.")
+    inputs, clean, observed, clusters, centers = checked(data)
     used = np.unique(clusters)
     labels = np.stack([clean[clusters == c][0, 0] for c in used])
     if any(np.ptp(clean[clusters == c]) > 1e-6 for c in used):

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._checks import check_in_range, check_size
+from .._checks import (
+    check_finite,
+    check_in_range,
+    check_labels,
+    check_ndim,
+    check_same_length,
+    check_same_shape,
+    check_size,
+)
 
 
 class Points(NamedTuple):
@@ -34,12 +42,38 @@ class Points(NamedTuple):
         return self.clean[first, 0]
 
 
-def as_points(data: Any) -> Points:
-    """Takes the five arrays from a dataset and drops clusters without points."""
-    used, clusters = np.unique(np.asarray(data.clusters), return_inverse=True)
+def checked(data: Any) -> Points:
+    """The five arrays of a dataset as they are, in float64.
+
+    Raises:
+        ValueError: if the shapes do not fit, an array holds what is no finite number, or a cluster
+            has no centre.
+    """
+    for name in ("inputs", "clean", "observed", "centers"):
+        check_ndim(name, getattr(data, name), 2, "(K, d)" if name == "centers" else "(n, d)")
+        check_finite(name, getattr(data, name))
     inputs, clean, observed, centers = (
         np.asarray(v, np.float64) for v in (data.inputs, data.clean, data.observed, data.centers)
     )
+    if not len(inputs):
+        raise ValueError(f"inputs has shape {inputs.shape}, expected at least one point.")
+    if clean.shape[1] != 1:
+        raise ValueError(f"clean has shape {clean.shape}, expected (n, 1): one label per point.")
+    if inputs.shape[1] != centers.shape[1]:
+        raise ValueError(
+            f"inputs has shape {inputs.shape} and centers {centers.shape}, expected one dimension."
+        )
+    check_same_length("inputs", inputs, "clean", clean)
+    check_same_shape("observed", observed, "clean", clean)
+    clusters = check_labels("clusters", data.clusters, len(centers))
+    check_same_length("clusters", clusters, "inputs", inputs)
+    return Points(inputs, clean, observed, clusters, centers)
+
+
+def as_points(data: Any) -> Points:
+    """Takes the five arrays from a dataset and drops clusters without points."""
+    inputs, clean, observed, clusters, centers = checked(data)
+    used, clusters = np.unique(clusters, return_inverse=True)
     return Points(inputs, clean, observed, clusters, centers[used])
 
 

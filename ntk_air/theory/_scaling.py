@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from .._checks import check_finite, check_in_range, check_ndim, check_same_shape
 from .._results import result, static
 
 CONFIDENCE = 0.95
@@ -53,7 +54,8 @@ def power_law(x: Any, y: Any, groups: Any, *, next_order: float | None = None) -
         The exponent and its interval.
 
     Raises:
-        ValueError: with too few points for an interval, or values that are not positive.
+        ValueError: with too few points for an interval, arrays of different shapes, or values that
+            are not positive, finite numbers.
 
     Example:
         >>> import ntk_air as na
@@ -61,7 +63,9 @@ def power_law(x: Any, y: Any, groups: Any, *, next_order: float | None = None) -
         >>> round(law.exponent, 6)
         1.0
     """
-    x, y, groups = np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(groups)
+    x, y, groups = _checked(x, y, groups)
+    if next_order is not None:
+        check_in_range("next_order", next_order, -np.inf, low_open=True, high_open=True)
     if not (np.all(x > 0) and np.all(y > 0)):
         raise ValueError("a power law needs positive values; drop zeros before the fit.")
     plain = _fit(np.log(x), np.log(y), None, groups)
@@ -73,6 +77,17 @@ def power_law(x: Any, y: Any, groups: Any, *, next_order: float | None = None) -
     law = _fit(np.log(x), np.log(y), x**next_order, groups)
     shift = abs(law.exponent - plain.exponent)
     return PowerLaw(exponent=law.exponent, low=law.low - shift, high=law.high + shift)
+
+
+def _checked(x: Any, y: Any, groups: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    for name, value in {"x": x, "y": y}.items():
+        check_ndim(name, value, 1, "(N,)")
+        check_finite(name, value)
+    if np.ma.is_masked(groups):
+        raise ValueError("groups has masked entries, expected the group of each point.")
+    check_same_shape("y", y, "x", x)
+    check_same_shape("groups", groups, "x", x)
+    return np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(groups)
 
 
 def _fit(

@@ -153,7 +153,8 @@ def test_bad_inputs():
         "seeds is": {"seeds": ()},
         "steps is": {"steps": [3, 2]},
         "steps is 0": {"steps": 0},
-        "dtype is 'bfloat16'": {"dtype": "bfloat16"},
+        "seeds is 4294967296": {"seeds": (0, 2**32)},
+        "precision is 'bfloat16'": {"precision": "bfloat16"},
         "the budget is 1000 bytes": {"memory_budget": 1000},
         "learning_rate is -1": {"learning_rate": -1.0},
         # From 2/λ_1 on it diverges at infinite width.
@@ -165,6 +166,11 @@ def test_bad_inputs():
         width_sweep(x[:, 0], observed)
     with pytest.raises(ValueError, match="inputs has length 5"):
         width_sweep(x[:5], observed)
+    hidden = np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) == 3)
+    with pytest.raises(ValueError, match=r"^inputs has 1 masked"):
+        width_sweep(hidden, observed)
+    with pytest.raises(ValueError, match=r"^test_inputs has 1 masked"):
+        width_sweep(x, observed, test_inputs=hidden)
     for sizes, values, match in (
         ([1.0, 2.0], np.ones((3, 1)), "sizes has shape"),
         ([1.0, 1.0], np.ones((2, 2)), "do not give a slope"),

@@ -60,6 +60,9 @@ def test_own_data_finds_the_planted_label_without_a_truth(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "truth" not in printed
     assert printed.splitlines()[2].split()[0] == "7"
+    assert main(["labels", "--dataset", str(tmp_path / "own.npz"), "--all"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert sorted(int(row.split()[0]) for row in rows) == list(range(80))
 
 
 @pytest.mark.data

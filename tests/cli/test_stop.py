@@ -90,6 +90,7 @@ def test_own_data_without_test_labels_and_config(tmp_path, capsys):
     ("flags", "said"),
     [
         (["--learning-rate", "-1"], "learning-rate is -1"),
+        (["--learning-rate", "5e-324"], "--learning-rate is 4.94066e-324, which takes more steps"),
         (["--labels", "worst"], "has the further labels none"),
         (["--labels", "worst", "--noise", "symmetric:0.1"], "both say"),
         (["--rank", "5000"], "rank is 5000"),

@@ -1,6 +1,7 @@
 """Rescalings of a dataset, own arrays, and saving."""
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -38,6 +39,18 @@ def test_standardizing_equal_images_is_refused():
     data = from_arrays(np.ones((5, 3)), np.arange(5) % 2, name="flat")
     with pytest.raises(ValueError, match="are equal"):
         data.standardized()
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100, 2.0**126])
+@pytest.mark.parametrize("per_image", [False, True])
+def test_standardizing_does_not_see_the_scale(scale, per_image):
+    data = make()
+    arrays = (data.train_inputs, data.train_labels, data.test_inputs, data.test_labels)
+    own, labels, test, tested = map(np.asarray, arrays)
+    scaled = from_arrays(own * np.float32(scale), labels, test * np.float32(scale), tested, name="")
+    out, again = (d.standardized(per_image=per_image) for d in (data, scaled))
+    np.testing.assert_allclose(again.train_inputs, out.train_inputs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(again.test_inputs, out.test_inputs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +94,8 @@ def test_take_by_positions_and_mask():
     assert (np.asarray(kept.extra_labels["second"]) >= 0).all()
     np.testing.assert_array_equal(kept.train_rows, np.flatnonzero(mask))
     np.testing.assert_array_equal(kept.test_inputs, np.asarray(data.test_inputs)[[3, 1]])
-    for bad in (mask[1:], np.array([30]), np.array([-1]), np.array([0.5])):
+    hidden = np.ma.masked_array([0, 1], [False, True])
+    for bad in (hidden, mask[1:], np.array([30]), np.array([-1]), np.array([0.5])):
         with pytest.raises(ValueError, match="train_index"):
             data.take(bad)
 
@@ -107,7 +121,16 @@ def test_own_arrays_are_copied():
     assert data.test_inputs.shape == (0, 64)
 
 
+def test_half_precision_is_widened():
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        data = from_arrays(np.full((4, 3), 0.5, dtype), Y, name="own")
+        assert data.train_inputs.dtype == np.float32
+        np.testing.assert_array_equal(data.train_inputs, 0.5)
+
+
 X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
+HIDDEN = np.ma.masked_array(X, X + np.eye(4, 3) > 0)
+UNKNOWN = np.ma.masked_array(Y, [False, False, True, False])
 
 
 @pytest.mark.parametrize(
@@ -126,6 +149,15 @@ X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
         ((X, Y, X, Y[:2]), {}, "test_labels has length 2"),
         ((X[:0], Y[:0]), {}, "no points"),
         ((Y, Y), {}, "expected numbers"),
+        ((HIDDEN, Y), {}, "train_inputs has 3 masked"),
+        ((X, Y, HIDDEN, Y), {}, "test_inputs has 3 masked"),
+        ((X, UNKNOWN), {}, "train_labels has 1 masked"),
+        ((X, Y, X, UNKNOWN), {}, "test_labels has 1 masked"),
+        ((X, Y, X, UNKNOWN), {"num_classes": 2}, "test_labels has 1 masked"),
+        ((X, Y), {"extra_labels": {"h": UNKNOWN}}, r"extra_labels\['h'\] has 1 masked"),
+        ((X * 1j, Y), {}, "train_inputs is complex"),
+        ((X + 1e-60, Y), {}, "train_inputs has a largest magnitude of 1e-60"),
+        ((X + 1e60, Y), {}, "train_inputs has a largest magnitude of 1e\\+60"),
         ((X.astype(str), Y), {}, "expected numbers"),
         ((X, Y), {"extra_labels": {"h": Y[:2]}}, "extra_labels"),
         ((X, Y), {"extra_labels": {"h": Y + 1}}, "1..2"),

@@ -37,6 +37,21 @@ def test_decode_inverts_encode(coding, num_classes):
     np.testing.assert_array_equal(decode(0.01 * codes), labels)
 
 
+@pytest.mark.parametrize(
+    ("codes", "label"),
+    [
+        ([[1e300, 2e300]], 1),
+        ([[1e-60, 2e-60]], 1),
+        ([[0.5, 0.5 + 1e-10]], 1),
+        ([[1e-60]], 1),
+        ([[-1e-60]], 0),
+        ([[2**40, 2**41]], 1),
+    ],
+)
+def test_what_float32_cannot_tell_apart_is_decoded(codes, label):
+    assert decode(np.array(codes)).tolist() == decode(codes).tolist() == [label]
+
+
 def test_both_work_under_jit():
     labels = jnp.array([2, 0, 1])
     codes = jax.jit(lambda x: encode(x, 3))(labels)

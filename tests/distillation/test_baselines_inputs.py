@@ -64,6 +64,16 @@ BAD = [
     (b.elr, {"strength": None}, "strength is None, expected a number"),
     (b.early_stopping, {"validation": 1j, "key": 0}, "validation is 1j, expected a number"),
     (b.forward_correction, {"percentile": 101}, "percentile is 101"),
+    (
+        b.forward_correction,
+        {"transition": np.eye(3), "percentile": 90},
+        "percentile has no effect where the transition is given",
+    ),
+    (
+        b.forward_correction,
+        {"transition": np.eye(3), "percentile": 97, "estimation_steps": 3},
+        "percentile and estimation_steps have no effect",
+    ),
     (b.mixup, {}, "Mixup draws random numbers and needs a key"),
 ]
 
@@ -179,6 +189,16 @@ def test_distance_to_initialization_of_real_targets():
     gram = inputs.T @ inputs + 0.49 * np.eye(P)
     wanted = start + np.linalg.solve(gram, inputs.T @ (targets - inputs @ start))
     np.testing.assert_allclose(found.params, wanted, atol=1e-4)
+
+
+def test_half_precision_is_no_worse_a_transition():
+    inputs, start, observed = problem()
+    found = b.forward_correction(
+        linear_model, start, inputs, observed, optimizer=RATE, num_steps=1,
+        transition=np.full((C, C), 1 / C, np.float16),
+    )  # fmt: skip
+    assert found.transition.dtype == np.float32
+    assert b.estimate_transition(np.eye(C, dtype=np.float16)).dtype == np.float32
 
 
 def test_estimated_transition():

@@ -71,6 +71,15 @@ def test_soft_labels():
     np.testing.assert_array_equal(d.nearest([-1.0, 0.0, 1.0])(f), [[0.0], [-1.0]])
 
 
+@pytest.mark.parametrize("temperature", [1e-50, 1e-38, 1e-30])
+def test_labels_of_no_temperature_are_hard(temperature):
+    f = jnp.array([[3e38, -3e38, 0.0], [0.1, 0.2, 1e-30], [-1.0, -2.0, -3.0]])
+    np.testing.assert_allclose(d.softmax(temperature)(f), d.hard(f), atol=1e-7)
+    alone = jax.jit(lambda fn, x: fn(x))(d.softmax(temperature), f[:, :1])
+    np.testing.assert_array_equal(alone, d.hard(f[:, :1]))
+    assert float(d.softmax(temperature)(jnp.zeros((1, 1)))[0, 0]) == 0
+
+
 @pytest.mark.parametrize(
     ("targets", "coding"),
     [
@@ -100,6 +109,8 @@ def test_coding_is_detected(targets, coding):
         lambda: d.softmax(0.0),
         lambda: d.tanh(float("nan")),
         lambda: d.nearest([]),
+        lambda: d.nearest(np.ma.masked_array([0.0, 1.0], [False, True])),
+        lambda: d.nearest([0.0, 1j]),
         lambda: d.label_fn.bind(d.hard, np.array([[1.0], [0.0]])),
         lambda: d.label_fn.bind(d.softmax(), 2 * np.eye(2) - 1),
     ],

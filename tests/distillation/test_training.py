@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import ntk_air as na
+from ntk_air.distillation._replicas import as_keys
 
 d = na.distillation
 
@@ -313,6 +314,11 @@ def bad_calls():
         call("test labels holds 6 value.s. that are NaN", test=(inputs[:3], codes[:3] * np.nan)),
         call("at least one point", inputs=inputs[:0], observed=codes[:0]),
         call("test labels has length", test=(inputs[:3], codes[:2])),
+        call("label_fn returns is complex", label_fn=lambda z: z * 1j),
+        call("record_outputs is 'no'", record_outputs="no"),
+        call("alpha has masked", alpha=np.ma.masked_array(np.ones(4), np.arange(4) == 2)),
+        call("key is 4294967296, expected a whole number in 0..4294967295", key=2**32),
+        call("key is -1", key=-1),
         call("test labels holds 5", test=(inputs[:3], np.array([0, 1, 5]))),
     ]
 
@@ -321,6 +327,27 @@ def bad_calls():
 def test_bad_inputs(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_the_largest_seed_is_one_of_its_own_alone_and_among_others():
+    keys = as_keys([0, 2**32 - 1])
+    for one, seed in zip(keys, (0, 2**32 - 1), strict=True):
+        assert one == as_keys(seed) == jax.random.key(seed)
+    assert keys[0] != keys[1]
+
+
+def test_every_seed_of_several_is_one_of_them():
+    with pytest.raises(ValueError, match="key is 4294967296"):
+        as_keys([0, 2**32])
+
+
+def test_labels_too_large_for_the_loss_are_not_a_learning_rate():
+    _, observed = noisy_signs()
+    options = {"learning_rate": 1e-3, "num_steps": 1, "alpha": 1.0, "label_fn": d.identity}
+    with pytest.raises(d.DivergenceError, match="at step 0, before any training: the targets"):
+        d.kernel_self_distill(KERNEL, observed * np.float32(2.0**70), **options)
+    history = d.kernel_self_distill(KERNEL, observed * 2.0**70, precision="float64", **options)
+    assert np.isfinite(history.loss).all()
 
 
 def test_divergence_names_the_step():
@@ -343,6 +370,8 @@ def test_divergence_names_the_step():
     [
         ({"kernel": KERNEL[:, :5]}, "square"),
         ({"kernel": KERNEL[:5, :5]}, "length"),
+        ({"kernel": KERNEL + np.triu(np.ones_like(KERNEL), 1)}, "kernel is not symmetric"),
+        ({"record_outputs": 1}, "record_outputs is 1"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"initial": np.zeros((20, 2))}, "initial has shape"),
         ({"test_train_kernel": KERNEL[:3]}, "without test"),

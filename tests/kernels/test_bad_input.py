@@ -82,7 +82,7 @@ REFUSED = {
     "tile of a half": (lambda: finite(tile_size=2.5), "tile_size is 2.5"),
     "budget of zero": (lambda: finite(memory_budget=0), "memory_budget is 0"),
     "budget in words": (lambda: finite(memory_budget="1GB"), "memory_budget is '1GB'"),
-    "no store": (lambda: finite(store=""), "store is an empty path"),
+    "no store": (lambda: finite(store=""), "store is '', expected a folder"),
     "images for vectors": (
         lambda: na.kernels.infinite_ntk(na.kernels.fully_connected(1), X.reshape(2, 2, 2, 5)),
         r"takes inputs \(n, d\), these have shape \(2, 2, 2, 5\); .*flattened",

@@ -176,6 +176,7 @@ def test_every_activation_matches_its_network(activation):
     [
         (points(4)[0], None, "expected at least one point"),
         (points(0), None, "expected at least one point"),
+        (points(4)[:, :0], None, "expected at least one point and its features"),
         (np.full((3, 4), np.nan, np.float32), None, "NaN or infinite, the first at index"),
         (points(4, d=3), points(4, d=5), "expected the same"),
         (points(4).astype(np.complex64), None, "complex"),
@@ -212,6 +213,9 @@ def test_budget_shrinks_the_tiles_not_the_result():
         (lambda k: k.convolutional(1, pooling="max"), "pooling"),
         (lambda k: k.myrtle(6), "depth is 6"),
         (lambda k: k.infinite_ntk(k.fully_connected(1), points(3), kind="cka"), "kind"),
+        (lambda k: k.infinite_ntk(k.fully_connected(1), points(3), store=3), "store is 3"),
+        (lambda k: k.infinite_ntk(k.fully_connected(1), points(3), store=""), "store is ''"),
+        (lambda k: k.open_kernel(3), "path is 3, expected the folder"),
     ],
 )
 def test_bad_settings(call, match):

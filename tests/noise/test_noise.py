@@ -1,5 +1,6 @@
 """Noise models: the drawn frequencies against the transition, and retention by regression."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -228,3 +229,12 @@ def test_bad_values_are_refused(draw, words):
     with pytest.raises(ValueError, match=words) as caught:
         draw()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
+def test_a_transition_may_be_of_any_precision(dtype):
+    thirds = np.full((3, 3), 1 / 3).astype(dtype)
+    drawn = noise.from_transition(Y, thirds, seed=0)
+    np.testing.assert_allclose(drawn.transition, 1 / 3, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"sums to 1\.0[0-9]"):
+        noise.from_transition(Y, (thirds * dtype(1.03)).astype(dtype), seed=0)

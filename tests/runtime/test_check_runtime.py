@@ -65,10 +65,6 @@ print(json.dumps([report.ok, [c.name for c in report.checks if not c.holds], rep
         assert "Unset NTK_AIR_RUNTIME_GUARD" in advice
 
 
-def _less_precise(function):
-    return lambda *a, **k: function(*(jnp.asarray(v, jnp.bfloat16) for v in a)).astype(a[0].dtype)
-
-
 def test_what_is_wrong_is_named(monkeypatch):
     matmul = jnp.matmul
 

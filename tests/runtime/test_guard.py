@@ -233,7 +233,7 @@ def test_a_jax_that_cannot_be_guarded_is_said(unguarded, monkeypatch):
         _guard.install()
 
 
-@pytest.mark.parametrize(("setting", "installed"), [("0", False), ("1", True)])
+@pytest.mark.parametrize(("setting", "installed"), [("0", False), ("1", True), ("", True)])
 def test_the_switch(setting, installed, unguarded, monkeypatch):
     monkeypatch.setattr(jaxlib, "__version__", "0.10.2")
     monkeypatch.setenv("NTK_AIR_RUNTIME_GUARD", setting)

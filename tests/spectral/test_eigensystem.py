@@ -116,6 +116,8 @@ def test_one_bad_entry_is_found_wherever_it_is(at, bad):
         (np.eye(3), {"rank": 4}, "rank is 4"),
         (np.eye(3), {"rank": 0}, "rank is 0"),
         (np.eye(3), {"method": "power"}, "method is 'power'"),
+        (np.eye(3), {"method": "dense", "tolerance": 1e-6}, "no effect on method='dense'"),
+        (np.eye(3), {"method": "dense", "key": jax.random.key(1)}, "no effect on method='dense'"),
         (Operator(np.eye(3)), {}, "operator needs rank="),
     ],
 )

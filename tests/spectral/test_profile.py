@@ -201,6 +201,9 @@ def test_measures_against_direct_formulas(x64):
     assert float(na.spectral.subspace_overlap(es, es, 5)) == pytest.approx(1)
     flipped = na.spectral.eigendecompose(-matrix + 4 * np.eye(30))
     assert float(na.spectral.subspace_overlap(es, flipped, 15)) == pytest.approx(0, abs=1e-9)
+    for k in (2.5, 0, 31, None):
+        with pytest.raises(ValueError, match=f"k is {k}, expected a whole number"):
+            na.spectral.subspace_overlap(es, es, k)
 
 
 def test_supervision_complexity_refuses_a_singular_kernel():

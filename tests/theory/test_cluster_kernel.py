@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -152,6 +154,7 @@ def test_digits_are_not_clusterable():
         ({"num_clusters": 2}, "num_clusters is 2"),
         ({"num_clusters": 121}, "num_clusters is 121"),
         ({"observed": np.zeros(3, int)}, "observed has shape"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_bad_clusterability_options(options, words):
@@ -159,10 +162,41 @@ def test_bad_clusterability_options(options, words):
         t.measure_clusterability(DATA.inputs, DATA.clean_labels, **options)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_clusterability_does_not_see_the_scale(scale):
+    inputs = np.asarray(DATA.inputs, np.float64)
+    options = {"labels": DATA.clean_labels, "num_clusters": 6}
+    found = t.measure_clusterability(inputs * scale, **options)
+    expected = t.measure_clusterability(inputs, **options)
+    assert found.radius == pytest.approx(expected.radius, rel=1e-9)
+    assert found.separation == pytest.approx(expected.separation, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"clusters": np.asarray(DATA.clusters) + 100}, "clusters holds 105"),
+        ({"clusters": np.asarray(DATA.clusters, float)}, "clusters has dtype float64"),
+        ({"clusters": np.ma.masked_equal(DATA.clusters, 1)}, "clusters has 20 masked"),
+        ({"clusters": DATA.clusters[:5]}, "clusters has length 5"),
+        ({"centers": DATA.centers[:, :3]}, "expected one dimension"),
+        ({"inputs": DATA.inputs[:, 0]}, "inputs has shape"),
+        ({"clean": DATA.clean_labels}, "clean has shape"),
+        ({"observed": DATA.observed[:5]}, "observed has shape"),
+    ],
+)
+def test_cluster_data_that_do_not_fit(change, words):
+    arrays = {k: getattr(DATA, k) for k in ("inputs", "clean", "observed", "clusters", "centers")}
+    with pytest.raises(ValueError, match=words):
+        t.measure_clusters(types.SimpleNamespace(**arrays | change))
+
+
 def test_points_that_have_no_direction_or_no_variety():
     inputs = np.asarray(DATA.inputs).copy()
     inputs[3] = 0.0
     with pytest.raises(ValueError, match="1 zero vector"):
         t.measure_clusterability(inputs, DATA.clean_labels)
+    with pytest.raises(ValueError, match="inputs has length 120 and labels has length 7"):
+        t.measure_clusterability(DATA.inputs, DATA.clean_labels[:7])
     with pytest.raises(ValueError, match="fewer than its 2 clusters"):
         t.measure_clusterability(np.ones((8, 3)), np.repeat([0, 1], 4), num_clusters=4)

@@ -187,3 +187,15 @@ def test_power_law_against_closed_form():
         t.power_law([1, 2, 3], [1, 0, 2], [0, 0, 0])
     with pytest.raises(ValueError, match="three or more"):
         t.power_law([1, 2], [1, 2], [0, 0])
+    ones = np.ones(3)
+    for match, arrays, options in (
+        ("groups has shape", (x[:4], x[:4], [0, 0]), {}),
+        ("y has shape", (x[:4], x[:3], [0, 0, 0]), {}),
+        ("x has shape", (x[0], x[0], 0), {}),
+        ("y is complex", (x[:3], ones + 1j, ones), {}),
+        ("groups has masked", (x[:3], ones, np.ma.masked_equal([0, 1, 2], 1)), {}),
+        ("next_order is nan", (x[:3], ones, ones), {"next_order": np.nan}),
+        ("next_order is inf", (x[:3], ones, ones), {"next_order": np.inf}),
+    ):
+        with pytest.raises(ValueError, match=match):
+            t.power_law(*arrays, **options)

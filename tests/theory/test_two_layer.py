@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +43,32 @@ def test_kernel_matches_generic_route():
     np.testing.assert_allclose(generic, t.two_layer_ntk(weights, inputs), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("width", "dimension"), [(7, 3), (0, 3), (4, 0)])
+@pytest.mark.parametrize(("width", "dimension"), [(7, 3), (0, 3), (4, 0), (4.0, 3), (4, 3.0)])
 def test_bad_sizes(width, dimension):
     with pytest.raises(ValueError, match="expected"):
         t.two_layer_init(jax.random.key(0), width, dimension)
+
+
+def test_half_precision_is_widened():
+    weights = t.two_layer_init(0, 12, 5)
+    inputs = np.ones((3, 5), np.float32)
+    half = jnp.asarray(inputs, jnp.bfloat16)
+    for function in (t.two_layer_apply, t.two_layer_ntk):
+        found = function(weights.astype(jnp.bfloat16), half)
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, function(weights, inputs), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "points", "words"),
+    [
+        (np.ones((3, 2)), np.ones((4, 2)), "weights has 3 rows, expected an even number"),
+        (np.ones((4, 2)), np.ones((4, 3)), "shape (4, 3), expected 2 columns"),
+        (np.ones(4), np.ones((4, 3)), "weights has shape (4,)"),
+        (np.ones((4, 2)), np.ones(2), "has shape (2,)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(weights, points, words):
+    for function in (t.two_layer_apply, t.two_layer_ntk):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            function(weights, points)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_finite, check_in_range, real_array
+from ..._numerics import as_float, eps_of
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._history import DistillationResult, History
@@ -19,6 +20,8 @@ from .._records import check_pair
 from .._train import train
 from ._cross_entropy import cross_entropy
 from ._methods import outputs_at, weighted_mean
+
+_PERCENTILE = 97.0
 
 
 @method
@@ -59,7 +62,7 @@ def forward_correction(
     optimizer: Optimizer,
     num_steps: int,
     transition: Float[ArrayLike, "C C"] | None = None,
-    percentile: float = 97.0,
+    percentile: float | None = None,
     estimation_steps: int | None = None,
     **options: Unpack[TrainingOptions],
 ) -> ForwardCorrectionResult:
@@ -80,9 +83,10 @@ def forward_correction(
         transition: (C, C), row c the probabilities of the observed classes given clean class c,
             such as ``NoisyLabels.transition``; None estimates it. With ``replicas`` also one for
             each network, (R, C, C).
-        percentile: see `estimate_transition`.
+        percentile: see `estimate_transition`; None is its 97. Not with a transition.
         estimation_steps: optimiser steps of the first training; None is ``num_steps``. A network
-            that has fitted its labels gives an estimate near the identity: stop it before.
+            that has fitted its labels gives an estimate near the identity: stop it before. Not with
+            a transition.
         **options: `TrainingOptions`, for both trainings; ``record_outputs`` and ``on_record`` for
             the second only. A checkpoint gets a folder for each. Not ``replicas`` without a
             transition.
@@ -92,10 +96,11 @@ def forward_correction(
         for clean classes; ``loss`` is the corrected one.
 
     Raises:
-        ValueError: see `cross_entropy`; a transition that is none, or under which an observed
-            class cannot come about.
+        ValueError: see `cross_entropy`; a transition that is none, under which an observed class
+            cannot come about, or that comes with settings of its estimation.
     """
-    check_in_range("percentile", percentile, 0.0, 100.0)
+    _check_estimation(transition, percentile, estimation_steps)
+    percentile = _PERCENTILE if percentile is None else percentile
     for targets in np.asarray(observed) if np.ndim(observed) == 3 else [observed]:
         check_pair(targets, options.get("clean"), "cross_entropy")
     steps = num_steps if estimation_steps is None else estimation_steps
@@ -141,7 +146,7 @@ def forward_correction(
 
 
 def estimate_transition(
-    probabilities: Float[ArrayLike, "n C"], *, percentile: float = 97.0
+    probabilities: Float[ArrayLike, "n C"], *, percentile: float = _PERCENTILE
 ) -> Array:
     """The transition of class-conditional noise, read off points that are surely of one class.
 
@@ -157,10 +162,12 @@ def estimate_transition(
         (C, C), rows that sum to one.
 
     Raises:
-        ValueError: rows that are no probabilities, or a percentile out of range.
+        ValueError: rows that are no probabilities, masked or not finite, or a percentile out of
+            range.
     """
     check_in_range("percentile", percentile, 0.0, 100.0)
-    rows = np.asarray(probabilities)
+    check_finite("probabilities", probabilities)
+    rows = np.asarray(as_float(probabilities, "probabilities"))
     plain = rows.ndim == 2 and len(rows) > 0 and rows.min() >= 0
     if not plain or not np.allclose(rows.sum(-1), 1, atol=1e-3):
         raise ValueError(
@@ -170,6 +177,19 @@ def estimate_transition(
     rank = int(np.ceil(percentile / 100 * (len(rows) - 1)))
     points = np.argsort(rows, axis=0, kind="stable")[rank]
     return jnp.asarray(rows[points] / rows[points].sum(1, keepdims=True))
+
+
+def _check_estimation(transition: Any, percentile: Any, steps: Any) -> None:
+    """Raises ValueError on settings of an estimation that are out of range or have no effect."""
+    if percentile is not None:
+        check_in_range("percentile", percentile, 0.0, 100.0)
+    settings = {"percentile": percentile, "estimation_steps": steps}
+    given = [name for name, value in settings.items() if value is not None]
+    if transition is not None and given:
+        raise ValueError(
+            f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect where the "
+            "transition is given: nothing is estimated; leave out."
+        )
 
 
 def _check_transition(transition: ArrayLike, observed: Any, replicas: int | None) -> Array:
@@ -184,7 +204,9 @@ def _check_transition(transition: ArrayLike, observed: Any, replicas: int | None
             f"targets with {classes} classes."
         )
     check_finite("transition", matrix)
-    if matrix.min() < 0 or not np.allclose(matrix.sum(-1), 1, atol=1e-4):
+    rounding = eps_of(matrix.dtype)
+    matrix = np.asarray(as_float(matrix, "transition"))
+    if matrix.min() < 0 or not np.allclose(matrix.sum(-1), 1, atol=max(1e-4, rounding)):
         raise ValueError(
             f"transition has least entry {matrix.min():g} and rows that sum to "
             f"{matrix.sum(-1).min():g}..{matrix.sum(-1).max():g}; expected rows of probabilities."
