@@ -116,11 +116,11 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
     handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w") as archive:
-            archive.writestr(_MANIFEST, manifest)
+            archive.writestr(_entry(_MANIFEST), manifest)
             for name, array in arrays.items():
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, array, allow_pickle=False)
-                archive.writestr(f"{name}.npy", buffer.getbuffer())
+                archive.writestr(_entry(f"{name}.npy"), buffer.getbuffer())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -241,6 +241,13 @@ def _plain_state(state: Any) -> Any:
         return jax.random.key_data(node) if is_key else node
 
     return plain(nnx.to_pure_dict(state))
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """An entry without the time of day: equal results make equal files."""
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = 0o600 << 16
+    return entry
 
 
 def _encode_array(array: np.ndarray, arrays: dict[str, np.ndarray], name: str) -> Any:

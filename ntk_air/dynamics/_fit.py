@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .._checks import (
     all_finite,
@@ -249,7 +250,7 @@ def _comparable(coefficients: Array, unit: Array) -> Array:
 
 
 def _warned_of_overflow(outputs: Array) -> Array:
-    if not isinstance(outputs, jax.core.Tracer) and not bool(all_finite(outputs)):
+    if not isinstance(outputs, Tracer) and not bool(all_finite(outputs)):
         warnings.warn(
             f"outputs hold infinity or NaN: they are beyond the range of {outputs.dtype}; rescale "
             "the targets or the kernel, or compute in float64 (precision='float64').",
