@@ -11,10 +11,13 @@ import numpy as np
 from ._activations import Activation
 from ._network_checks import ClusterSpectrum, measure_spectrum
 from ._points import Points
-from ._two_layer_training import descend, jacobian_gram
+from ._two_layer_training import descend, first_steps, jacobian_gram
 
 MAX_STEPS = 20_000
 """A cluster kernel so near to singular that T exceeds this is out of the theorem's reach."""
+
+CHECKED_STEPS = 3
+"""Steps of each run that are held against the algorithm one by one."""
 
 
 class Case(NamedTuple):
@@ -23,7 +26,9 @@ class Case(NamedTuple):
     Of shape (S,): ``wrong`` points whose rounded output is not the clean label, ``distance`` of
     the weights from initialisation, ``bound`` on it, ``leak``, the largest fraction fitted of any
     direction beyond the first K, ``pull`` the norm over clusters of the mean initial residual,
-    ``of_points`` the distance of an infinitely wide network whose clusters are points.
+    ``of_points`` the distance of an infinitely wide network whose clusters are points, ``linear``
+    that of this network linearised at initialisation, ``residual`` how far the first steps are from
+    the algorithm's, relative to how far they move.
     """
 
     points: Points
@@ -36,6 +41,8 @@ class Case(NamedTuple):
     leak: np.ndarray
     pull: np.ndarray
     of_points: np.ndarray
+    linear: np.ndarray
+    residual: np.ndarray
 
     @property
     def num_clusters(self) -> int:
@@ -96,7 +103,8 @@ def _run(
     )
     first, last = (np.asarray(trained.outputs[:, i], np.float64) for i in (0, -1))
     residual = first - observed
-    beyond = np.asarray([_beyond(points, w, phi) for w in weights])
+    systems = [np.linalg.eigh(jacobian_gram(w, points.inputs, points.inputs, phi)) for w in weights]
+    beyond = np.asarray([_beyond(values, len(points.centers)) for values, _ in systems])
     # The mean of each cluster, (S, K).
     means = np.stack([np.bincount(points.clusters, weights=r) for r in residual]) / points.sizes
     ratio = points.sizes.max() / points.sizes.min()
@@ -113,14 +121,49 @@ def _run(
         leak=rate * num_steps * beyond**2,
         pull=np.linalg.norm(means, axis=1),
         of_points=_of_points(points, spectrum, means, rate, num_steps),
+        linear=np.asarray(
+            [_travelled(*s, r, rate, num_steps) for s, r in zip(systems, residual, strict=True)]
+        ),
+        residual=np.asarray(
+            [
+                _off_the_algorithm(points, w, rate, phi, *run)
+                for w, *run in zip(weights, trained.outputs, trained.distance, strict=True)
+            ]
+        ),
     )
 
 
-def _beyond(points: Points, weights: np.ndarray, phi: Activation) -> float:
+def _beyond(values: np.ndarray, clusters: int) -> float:
     """The (K+1)-th singular value of the Jacobian; zero where there are K points."""
-    values = np.linalg.eigvalsh(jacobian_gram(weights, points.inputs, points.inputs, phi))
-    clusters = len(points.centers)
     return float(np.sqrt(max(values[-clusters - 1], 0.0))) if len(values) > clusters else 0.0
+
+
+def _travelled(
+    values: np.ndarray, vectors: np.ndarray, residual: np.ndarray, rate: float, steps: int
+) -> float:
+    """|W_T - W_0| of the network linearised at initialisation, from its kernel's eigensystem."""
+    values = np.maximum(values, 0.0)
+    fitted = 1 - np.clip(1 - rate * values, -1, 1) ** steps
+    shares = fitted * np.divide(1, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
+    return float(np.linalg.norm(vectors.T @ residual * shares))
+
+
+def _off_the_algorithm(
+    points: Points,
+    weights: np.ndarray,
+    rate: float,
+    phi: Activation,
+    outputs: np.ndarray,
+    distance: np.ndarray,
+) -> float:
+    """Largest deviation of outputs and distance of the first steps from NumPy's in float64."""
+    count = min(CHECKED_STEPS, len(distance) - 1)
+    right = first_steps(weights, points.inputs, points.observed[:, 0], rate, count, phi)
+    path, moved = np.asarray(outputs[: count + 1]), np.asarray(distance[: count + 1])
+    off = np.linalg.norm(path - right.outputs, axis=1).max()
+    size = np.linalg.norm(right.outputs - right.outputs[0], axis=1).max()
+    far = right.distance.max()
+    return float(max(off / size, np.abs(moved - right.distance).max() / far))
 
 
 def _of_points(
@@ -132,11 +175,8 @@ def _of_points(
     D^(1/2), D the cluster sizes and a = U^T D^(1/2) r. Nothing of the network is in it but f_0.
     """
     roots = np.sqrt(points.sizes)
-    values, vectors = np.linalg.eigh(roots[:, None] * spectrum.matrix * roots)
-    values = np.maximum(values, 0.0)
-    fitted = 1 - np.clip(1 - rate * values, -1, 1) ** steps
-    shares = fitted * np.divide(1, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
-    return np.linalg.norm((means * roots) @ vectors * shares, axis=1)
+    system = np.linalg.eigh(roots[:, None] * spectrum.matrix * roots)
+    return np.asarray([_travelled(*system, mean * roots, rate, steps) for mean in means])
 
 
 def _wrong(outputs: np.ndarray, points: Points) -> int:

@@ -14,7 +14,7 @@ from .._numerics import double_precision
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
 from ._clusters import measure_clusters
-from ._exponents import decay_check, resolution_check, scaling_check
+from ._exponents import decay_check, resolution_checks, scaling_check
 from ._network_checks import unit_norm_check, worst
 from ._points import Points, as_points
 from ._report import Check, TheoremReport
@@ -74,7 +74,8 @@ def check_linearization(
         activation: of the network; one without bounded derivatives is reported as such.
         num_steps: T; time = learning_rate x step.
         learning_rate: of the loss summed over points; None is 1 / lambda_1(K_0) of each network.
-        seeds: how many initialisations, or their seeds.
+        seeds: how many initialisations, or their seeds; fewer than three leave
+            exponents undecided, and the report says "not applicable".
         quick: at most 100 steps.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
@@ -104,7 +105,7 @@ def check_linearization(
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=(*_assumptions(flat, points, phi), resolution_check(conclusions)),
+        assumptions=(*_assumptions(flat, points, phi), *resolution_checks(conclusions)),
         conclusions=conclusions,
         tables={"networks": tuple(_row(case) for case in flat)},
         histories={},

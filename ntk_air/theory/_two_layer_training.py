@@ -98,9 +98,34 @@ def _descend_one(
     )
 
 
+def first_steps(
+    weights: np.ndarray,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    rate: float,
+    num_steps: int,
+    phi: Activation,
+) -> Descent:
+    """The same steps one by one in NumPy and float64, for one network: weights (k, d)."""
+    signs = np.where(np.arange(len(weights)) < len(weights) // 2, 1.0, -1.0) / len(weights) ** 0.5
+    current, path, moved = np.asarray(weights, np.float64), [], []
+    for _ in range(num_steps + 1):
+        path.append(_values(current, inputs, phi) @ signs)
+        moved.append(np.linalg.norm(current - weights))
+        last = current
+        pull = (path[-1] - targets)[:, None] * _slopes(current, inputs, phi) * signs
+        current = current - rate * (pull.T @ inputs)
+    return Descent(np.stack(path), np.asarray(moved), last)
+
+
 def _signs(weights: Array) -> Array:
     width = weights.shape[0]
     return jnp.where(jnp.arange(width) < width // 2, 1.0, -1.0).astype(weights.dtype) / width**0.5
+
+
+def _values(weights: np.ndarray, x: np.ndarray, phi: Activation) -> np.ndarray:
+    with double_precision():
+        return np.asarray(phi.function(jnp.asarray(x @ weights.T)))
 
 
 def _slopes(weights: np.ndarray, x: np.ndarray, phi: Activation) -> np.ndarray:
