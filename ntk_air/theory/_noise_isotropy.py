@@ -14,6 +14,7 @@ from .._checks import check_in_range, check_labels, check_same_length, check_siz
 from .._numerics import double_precision
 from .._typing import ArrayLike
 from ._cells import Cells
+from ._label_directions import apart_check, follow_check, lead
 from ._noise_energies import (
     Draws,
     NoiseModel,
@@ -36,12 +37,6 @@ SOURCE = (
 
 EQUAL_VARIANCES = 1.05
 """Largest ratio of the noise variances of two points that counts as equal."""
-
-APART = 3.0
-"""Standard deviations from random labels at which the labels' place among directions is told."""
-
-SHUFFLES = 200
-"""Random orders of the labels that say where labels lie by chance."""
 
 TESTS = 3
 """Tests of each seed that can reject: equal energies, mean zero, energies that follow variances."""
@@ -137,11 +132,11 @@ def check_noise_isotropy(
             for m in models
         ]
     tested = draws[0]
-    leads = [_lead(bases[seed], clean) for seed in chosen]
+    leads = [lead(bases[seed], clean) for seed in chosen]
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=(*_assumptions(tested), _follow_check(points, clean), _apart_check(leads)),
+        assumptions=(*_assumptions(tested), follow_check(points, clean), apart_check(leads)),
         conclusions=_conclusions(tested, significance / (TESTS * len(chosen)), leads),
         tables={
             "noise": tuple(_row(d) for every in draws for d in every),
@@ -185,51 +180,6 @@ def _basis(points: np.ndarray, width: int, seed: int) -> np.ndarray:
         weights = two_layer_init(jax.random.key(seed), width, points.shape[1])
         kernel = np.asarray(two_layer_ntk(weights, points))
     return np.linalg.eigh(kernel)[1][:, ::-1]
-
-
-def _follow_check(points: np.ndarray, clean: np.ndarray) -> Check:
-    """Whether inputs tell the labels at all, by a route that needs no kernel and no noise."""
-    nearest = points @ points.T
-    np.fill_diagonal(nearest, -np.inf)
-    right = float(np.mean(clean[nearest.argmax(1)] == clean))
-    chance = float(np.sum((np.bincount(clean) / len(clean)) ** 2))
-    required = chance + 3 * float(np.sqrt(chance * (1 - chance) / len(clean)))
-    return Check(
-        name="labels follow the inputs",
-        statement="points whose nearest other point has their label, above chance by three "
-        "standard errors",
-        required=required,
-        measured=right,
-        holds=right > required,
-    )
-
-
-def _lead(basis: np.ndarray, clean: np.ndarray) -> float:
-    """How far labels lie before the same labels in random order, in standard deviations of these.
-
-    The place is the mean rank of their energy over the directions (n, n), weights 1 to -1.
-    """
-    code = np.eye(int(clean.max()) + 1)[clean] - np.bincount(clean) / len(clean)
-    ranks = np.linspace(1.0, -1.0, len(clean))
-    form = (basis * ranks) @ basis.T
-    rng = np.random.default_rng(0)
-    orders = [np.arange(len(clean)), *(rng.permutation(len(clean)) for _ in range(SHUFFLES))]
-    found, *chance = (float(np.sum(code[o] * (form @ code[o]))) for o in orders)
-    spread = float(np.std(chance))
-    # Without a spread the labels are one class, or the directions tell nothing.
-    return (found - float(np.mean(chance))) / spread if spread > 0 else 0.0
-
-
-def _apart_check(leads: Sequence[float]) -> Check:
-    least = min(abs(lead) for lead in leads)
-    return Check(
-        name="labels are anisotropic",
-        statement="mean rank of the labels' energy over the directions, apart from that of random "
-        "orders of the labels, in their standard deviations: least over seeds",
-        required=APART,
-        measured=least,
-        holds=least >= APART,
-    )
 
 
 def _assumptions(tested: Sequence[Draws]) -> tuple[Check, ...]:
