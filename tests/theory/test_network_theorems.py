@@ -221,6 +221,33 @@ def test_mutation_of_the_linearised_kernel(monkeypatch):
     assert "the linearised network predicts training" in failed(made.conclusions)
 
 
+def test_mutation_of_the_distance_in_the_bound(monkeypatch):
+    """The draw of f_0 is taken out, so that a twentieth more of the exponent is seen."""
+
+    def longer(weights, *rest, **options):
+        run = training.descend(weights, *rest, **options)
+        return run._replace(distance=run.distance * weights.shape[1] ** 0.05)
+
+    bound = next(c.scaling for c in linearization().conclusions if c.scaling)
+    assert bound.high - bound.low < 0.04
+    monkeypatch.setattr(_linearization, "descend", longer)
+    assert "scaling of the bound with the width" in failed(linearization().conclusions)
+
+
+def test_closed_form_of_distance_and_summed_residuals():
+    rng = np.random.default_rng(0)
+    jacobian, residual, rate = rng.normal(size=(4, 9)), rng.normal(size=4), 0.02
+    system = np.linalg.eigh(jacobian @ jacobian.T)
+    found = _linearization._at_infinite_width(*system, residual, rate, 30)
+    weights, moved, total = np.zeros(9), [], 0.0
+    for _ in range(30):
+        left = jacobian @ weights + residual
+        total += rate * np.linalg.norm(left)
+        weights = weights - rate * jacobian.T @ left
+        moved.append(np.linalg.norm(weights))
+    np.testing.assert_allclose(found, (max(moved), total))
+
+
 def test_mutation_of_the_initial_variance(monkeypatch):
     from ntk_air.theory import _ntk_concentration
 
