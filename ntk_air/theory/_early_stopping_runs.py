@@ -158,12 +158,12 @@ def _off_the_algorithm(
 ) -> float:
     """Largest deviation of outputs and distance of the first steps from NumPy's in float64."""
     count = min(CHECKED_STEPS, len(distance) - 1)
-    right = first_steps(weights, points.inputs, points.observed[:, 0], rate, count, phi)
+    right, far = first_steps(weights, points.inputs, points.observed[:, 0], rate, count, phi)
     path, moved = np.asarray(outputs[: count + 1]), np.asarray(distance[: count + 1])
-    off = np.linalg.norm(path - right.outputs, axis=1).max()
-    size = np.linalg.norm(right.outputs - right.outputs[0], axis=1).max()
-    far = right.distance.max()
-    return float(max(off / size, np.abs(moved - right.distance).max() / far))
+    off = (
+        np.linalg.norm(path - right, axis=1).max() / np.linalg.norm(right - right[0], axis=1).max()
+    )
+    return float(np.max([off, np.abs(moved - far).max() / far.max()]))
 
 
 def _of_points(

@@ -104,10 +104,11 @@ def check_linearization(
         raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
     chosen = seed_list(seeds)
     points = as_points(_default_data() if data is None else data)
-    limit = np.linalg.eigh(np.asarray(cluster_kernel(points.inputs, phi).matrix))
+    values, vectors = np.linalg.eigh(np.asarray(cluster_kernel(points.inputs, phi).matrix))
+    limit = (values, vectors)
     with Cells(len(widths), checkpoint, progress) as cells:
         cases = [
-            cells.run(_cases, points, w, chosen, phi, num_steps, learning_rate, *limit)
+            cells.run(_cases, points, w, chosen, phi, num_steps, learning_rate, limit)
             for w in widths
         ]
     flat = [case for row in cases for case in row]
@@ -137,7 +138,7 @@ def _cases(
     phi: Activation,
     num_steps: int,
     learning_rate: float | None,
-    *limit: np.ndarray,
+    limit: tuple[np.ndarray, np.ndarray],
 ) -> list[Case]:
     weights = draw(seeds, width, points.inputs.shape[1])
     kernels = [jacobian_gram(w, points.inputs, points.inputs, phi) for w in weights]

@@ -105,17 +105,19 @@ def first_steps(
     rate: float,
     num_steps: int,
     phi: Activation,
-) -> Descent:
-    """The same steps one by one in NumPy and float64, for one network: weights (k, d)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same steps one by one in NumPy and float64, for one network of weights (k, d).
+
+    Returns outputs (T + 1, n) and distance (T + 1,).
+    """
     signs = np.where(np.arange(len(weights)) < len(weights) // 2, 1.0, -1.0) / len(weights) ** 0.5
     current, path, moved = np.asarray(weights, np.float64), [], []
     for _ in range(num_steps + 1):
         path.append(_values(current, inputs, phi) @ signs)
         moved.append(np.linalg.norm(current - weights))
-        last = current
         pull = (path[-1] - targets)[:, None] * _slopes(current, inputs, phi) * signs
         current = current - rate * (pull.T @ inputs)
-    return Descent(np.stack(path), np.asarray(moved), last)
+    return np.stack(path), np.asarray(moved)
 
 
 def _signs(weights: Array) -> Array:
