@@ -11,19 +11,16 @@ import numpy as np
 from .._checks import check_in_range
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
-from ._early_stopping_runs import CHECKED_STEPS, MAX_STEPS, Case, needed_width, run_groups
+from ._early_stopping_runs import MAX_STEPS, Case, needed_width, run_groups
 from ._exponents import resolution_checks, scaling_check
 from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
 from ._points import Points, as_points, cluster_groups, thin
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
-from ._two_layer_training import draw
+from ._two_layer_training import ALGORITHM, CHECKED_STEPS, draw
 
 SLACK = 0.01
 """Part of an exponent that finite width and radius may make: 0.004 at most at a width of 200."""
-
-ALGORITHM = 1e-3
-"""Relative deviation from float64 that runs in float32 are allowed."""
 
 NAME = "Early-stopped gradient descent recovers all clean labels close to initialisation"
 SOURCE = "arXiv:1903.11680, robustness of early stopping, up to constants; constants derived"

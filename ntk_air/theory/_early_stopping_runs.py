@@ -11,13 +11,10 @@ import numpy as np
 from ._activations import Activation
 from ._network_checks import ClusterSpectrum, measure_spectrum
 from ._points import Points
-from ._two_layer_training import descend, first_steps, jacobian_gram
+from ._two_layer_training import descend, jacobian_gram, off_the_algorithm
 
 MAX_STEPS = 20_000
 """A cluster kernel so near to singular that T exceeds this is out of the theorem's reach."""
-
-CHECKED_STEPS = 3
-"""Steps of each run that are held against the algorithm one by one."""
 
 
 class Case(NamedTuple):
@@ -126,7 +123,7 @@ def _run(
         ),
         residual=np.asarray(
             [
-                _off_the_algorithm(points, w, rate, phi, *run)
+                off_the_algorithm(w, points.inputs, observed, rate, phi, *run)
                 for w, *run in zip(weights, trained.outputs, trained.distance, strict=True)
             ]
         ),
@@ -146,24 +143,6 @@ def _travelled(
     fitted = 1 - np.clip(1 - rate * values, -1, 1) ** steps
     shares = fitted * np.divide(1, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
     return float(np.linalg.norm(vectors.T @ residual * shares))
-
-
-def _off_the_algorithm(
-    points: Points,
-    weights: np.ndarray,
-    rate: float,
-    phi: Activation,
-    outputs: np.ndarray,
-    distance: np.ndarray,
-) -> float:
-    """Largest deviation of outputs and distance of the first steps from NumPy's in float64."""
-    count = min(CHECKED_STEPS, len(distance) - 1)
-    right, far = first_steps(weights, points.inputs, points.observed[:, 0], rate, count, phi)
-    path, moved = np.asarray(outputs[: count + 1]), np.asarray(distance[: count + 1])
-    off = (
-        np.linalg.norm(path - right, axis=1).max() / np.linalg.norm(right - right[0], axis=1).max()
-    )
-    return float(np.max([off, np.abs(moved - far).max() / far.max()]))
 
 
 def _of_points(
