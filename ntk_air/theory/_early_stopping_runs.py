@@ -11,7 +11,7 @@ import numpy as np
 from ._activations import Activation
 from ._network_checks import ClusterSpectrum, measure_spectrum
 from ._points import Points
-from ._two_layer_training import descend, jacobian_gram
+from ._two_layer_training import descend, jacobian_gram, off_the_algorithm
 
 MAX_STEPS = 20_000
 """A cluster kernel so near to singular that T exceeds this is out of the theorem's reach."""
@@ -23,7 +23,9 @@ class Case(NamedTuple):
     Of shape (S,): ``wrong`` points whose rounded output is not the clean label, ``distance`` of
     the weights from initialisation, ``bound`` on it, ``leak``, the largest fraction fitted of any
     direction beyond the first K, ``pull`` the norm over clusters of the mean initial residual,
-    ``of_points`` the distance of an infinitely wide network whose clusters are points.
+    ``of_points`` the distance of an infinitely wide network whose clusters are points, ``linear``
+    that of this network linearised at initialisation, ``residual`` how far the first steps are from
+    the algorithm's, relative to how far they move.
     """
 
     points: Points
@@ -36,6 +38,8 @@ class Case(NamedTuple):
     leak: np.ndarray
     pull: np.ndarray
     of_points: np.ndarray
+    linear: np.ndarray
+    residual: np.ndarray
 
     @property
     def num_clusters(self) -> int:
@@ -96,7 +100,8 @@ def _run(
     )
     first, last = (np.asarray(trained.outputs[:, i], np.float64) for i in (0, -1))
     residual = first - observed
-    beyond = np.asarray([_beyond(points, w, phi) for w in weights])
+    systems = [np.linalg.eigh(jacobian_gram(w, points.inputs, points.inputs, phi)) for w in weights]
+    beyond = np.asarray([_beyond(values, len(points.centers)) for values, _ in systems])
     # The mean of each cluster, (S, K).
     means = np.stack([np.bincount(points.clusters, weights=r) for r in residual]) / points.sizes
     ratio = points.sizes.max() / points.sizes.min()
@@ -113,14 +118,31 @@ def _run(
         leak=rate * num_steps * beyond**2,
         pull=np.linalg.norm(means, axis=1),
         of_points=_of_points(points, spectrum, means, rate, num_steps),
+        linear=np.asarray(
+            [_travelled(*s, r, rate, num_steps) for s, r in zip(systems, residual, strict=True)]
+        ),
+        residual=np.asarray(
+            [
+                off_the_algorithm(w, points.inputs, observed, rate, phi, *run)
+                for w, *run in zip(weights, trained.outputs, trained.distance, strict=True)
+            ]
+        ),
     )
 
 
-def _beyond(points: Points, weights: np.ndarray, phi: Activation) -> float:
+def _beyond(values: np.ndarray, clusters: int) -> float:
     """The (K+1)-th singular value of the Jacobian; zero where there are K points."""
-    values = np.linalg.eigvalsh(jacobian_gram(weights, points.inputs, points.inputs, phi))
-    clusters = len(points.centers)
     return float(np.sqrt(max(values[-clusters - 1], 0.0))) if len(values) > clusters else 0.0
+
+
+def _travelled(
+    values: np.ndarray, vectors: np.ndarray, residual: np.ndarray, rate: float, steps: int
+) -> float:
+    """|W_T - W_0| of the network linearised at initialisation, from its kernel's eigensystem."""
+    values = np.maximum(values, 0.0)
+    fitted = 1 - np.clip(1 - rate * values, -1, 1) ** steps
+    shares = fitted * np.divide(1, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
+    return float(np.linalg.norm(vectors.T @ residual * shares))
 
 
 def _of_points(
@@ -132,11 +154,8 @@ def _of_points(
     D^(1/2), D the cluster sizes and a = U^T D^(1/2) r. Nothing of the network is in it but f_0.
     """
     roots = np.sqrt(points.sizes)
-    values, vectors = np.linalg.eigh(roots[:, None] * spectrum.matrix * roots)
-    values = np.maximum(values, 0.0)
-    fitted = 1 - np.clip(1 - rate * values, -1, 1) ** steps
-    shares = fitted * np.divide(1, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
-    return np.linalg.norm((means * roots) @ vectors * shares, axis=1)
+    system = np.linalg.eigh(roots[:, None] * spectrum.matrix * roots)
+    return np.asarray([_travelled(*system, mean * roots, rate, steps) for mean in means])
 
 
 def _wrong(outputs: np.ndarray, points: Points) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ._report import Check, Scaling
-from ._scaling import PowerLaw, power_law
+from ._scaling import PowerLaw, exponent_alone, power_law
 
 ROUND_OFF = 1e-4
 """Distance from its interval at which an exponent counts as inside: runs in float32 leave less."""
 
 RESOLUTION = 0.25
 """Largest half-width of an interval that decides: a wider one may hold both 0 and a half."""
+
+FEWEST = 3
+"""Seeds below which there is no interval: two slopes hardly tell how far slopes scatter."""
 
 
 def scaling_check(
@@ -38,8 +41,9 @@ def scaling_check(
         quantity: what is measured, in symbols.
         size: what is varied, in symbols.
         sizes: (W,) or (W, S).
-        values: (W, S), one column per seed, each with its own constant in the fit. Values that no
-            power law can follow, such as those of a run that diverged, fail the check.
+        values: (W, S), one column per seed, each with its own constant in the fit. Fewer than three
+            give no interval, and no exponent is left out of it. Values that no power law can
+            follow, such as those of a run that diverged, fail the check.
         predicted: the exponent.
         correction: (W,), (W, S) or a number: derived factor by which the values leave the power
             law at these sizes; the law is fitted to values / correction.
@@ -100,22 +104,38 @@ def decay_check(
     )
 
 
-def resolution_check(conclusions: Sequence[Check]) -> Check:
-    """The assumption that intervals are narrow enough: a wide one holds any exponent.
+def resolution_checks(
+    conclusions: Sequence[Check], others: Mapping[str, Check] | None = None
+) -> tuple[Check, ...]:
+    """The assumptions that what runs measure of themselves is known well enough to decide.
+
+    They withhold the conclusions that are not, and no other: none is asked where a conclusion that
+    is decided fails, for a fault of the runs is not excused by how widely their results scatter.
 
     Args:
-        conclusions: of which those with a sweep are looked at. A sweep that follows no power law
-            is a finding of its own, and no interval is asked of it.
+        conclusions: those with a sweep need an interval that is narrow enough, of `FEWEST` seeds
+            at least. A sweep that follows no power law is a finding of its own, and no interval is
+            asked of it.
+        others: name of a conclusion to the assumption that it is decided, where that is measured
+            in another way.
     """
-    reaches = [(c.scaling.high - c.scaling.low) / 2 for c in conclusions if c.scaling is not None]
-    widest = max((r for r in reaches if not np.isnan(r)), default=0.0)
-    return Check(
+    others = others or {}
+    reaches = {
+        c.name: (c.scaling.high - c.scaling.low) / 2 for c in conclusions if c.scaling is not None
+    }
+    open_ = {name for name, reach in reaches.items() if reach > RESOLUTION}
+    open_ |= {name for name, assumption in others.items() if not assumption.holds}
+    if any(not c.holds for c in conclusions if c.name not in open_):
+        return ()
+    widest = max((r for r in reaches.values() if not np.isnan(r)), default=0.0)
+    resolved = Check(
         name="exponents are resolved",
-        statement="half-width of every interval of an exponent",
+        statement=f"half-width of every interval of an exponent; infinite below {FEWEST} seeds",
         required=RESOLUTION,
         measured=widest,
         holds=widest <= RESOLUTION,
     )
+    return (*others.values(), resolved)
 
 
 def _measured(
@@ -138,7 +158,10 @@ def _measured(
     with np.errstate(divide="ignore", invalid="ignore"):
         fitted = values / factor
     if np.isfinite(fitted).all() and (fitted > 0).all() and (sizes > 0).all():
-        law = power_law(sizes.ravel(), fitted.ravel(), seeds.ravel(), next_order=next_order)
+        if values.shape[1] < FEWEST:
+            law = exponent_alone(sizes, fitted)
+        else:
+            law = power_law(sizes.ravel(), fitted.ravel(), seeds.ravel(), next_order=next_order)
     known = isinstance(law, PowerLaw)
     return Scaling(
         quantity=quantity,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
-from ._exponents import resolution_check, scaling_check
+from ._exponents import resolution_checks, scaling_check
 from ._network_checks import (
     ClusterSpectrum,
     JacobianSplit,
@@ -71,8 +71,9 @@ def check_jacobian_bimodality(
         width: hidden units, even.
         activation: of the network; one without bounded derivatives is reported as such.
         factors: of the radius, in (0, 1], for the scaling law; checks are at every one.
-        seeds: how many initialisations, or their seeds.
-        quick: at most 2 seeds, width 400, 3 radii; if ``data`` is None, 100 points in 5 clusters.
+        seeds: how many initialisations, or their seeds; fewer than three leave
+            exponents undecided, and the report says "not applicable".
+        quick: at most 3 seeds, width 400, 3 radii; if ``data`` is None, 100 points in 5 clusters.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
 
@@ -85,7 +86,7 @@ def check_jacobian_bimodality(
     phi = find_activation(activation)
     if quick:
         width, factors = min(width, 400), tuple(factors)[:3]
-    chosen = seed_list(seeds, 2 if quick else None)
+    chosen = seed_list(seeds, 3 if quick else None)
     points = as_points(_default_data(quick) if data is None else data)
     weights = draw(chosen, width, points.inputs.shape[1])
     cases = []
@@ -101,7 +102,7 @@ def check_jacobian_bimodality(
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=(*_assumptions(cases, phi), resolution_check(conclusions)),
+        assumptions=(*_assumptions(cases, phi), *resolution_checks(conclusions)),
         conclusions=conclusions,
         tables={"spectrum": tuple(_row(case) for case in cases)},
         histories={},

@@ -9,7 +9,7 @@ from typing import Any
 from .. import distillation
 from .._checks import check_in_range, check_size
 from ._cells import Cells
-from ._exponents import resolution_check
+from ._exponents import resolution_checks
 from ._l2_floor_checks import LINEAR, POINT, floor_assumptions, floor_conclusions
 from ._l2_floor_overshoot import (
     overshoot_assumptions,
@@ -82,8 +82,9 @@ def check_l2_floor(
         momentum: its heavy-ball momentum, in [0, 1).
         controls: also stop networks trained with larger steps and with momentum, on the smallest
             radius and the first seed.
-        seeds: how many draws of data and network, or their seeds.
-        quick: at most 2 seeds, 100 points and 4 radii.
+        seeds: how many draws of data and network, or their seeds; fewer than three leave
+            exponents undecided, and the report says "not applicable".
+        quick: at most 3 seeds, 100 points and 4 radii.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
 
@@ -114,7 +115,7 @@ def check_l2_floor(
         step_size=float(step_size),
         momentum=float(momentum),
     )
-    chosen = seed_list(seeds, 2 if quick else None)
+    chosen = seed_list(seeds, 3 if quick else None)
     with Cells(len(chosen) * len(radii) + controls, checkpoint, progress) as cells:
         every = [cells.run(run_seed, settings, seed, float(r)) for seed in chosen for r in radii]
         beyond = (
@@ -128,7 +129,7 @@ def check_l2_floor(
         assumptions=(
             *floor_assumptions(every, settings, accuracy),
             *overshoot_assumptions(beyond),
-            resolution_check(conclusions),
+            *resolution_checks(conclusions),
         ),
         conclusions=conclusions,
         tables={

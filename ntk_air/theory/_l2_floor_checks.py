@@ -205,6 +205,8 @@ def _exponents(every: Sequence[Run]) -> tuple[Check, ...]:
             np.asarray([run.geometry.radius for run in small])[by_seed],
             np.asarray(values)[by_seed],
             1.0,
+            # Directions turn by O(epsilon_0), which moves outputs by O(epsilon_0^2) beside it.
+            next_order=1.0,
         )
         for name, (quantity, values) in laws.items()
     )

@@ -13,6 +13,9 @@ from scipy import special
 from .._numerics import double_precision
 from .._typing import Array
 
+CHECKED_STEPS = 100
+"""Steps of gradient descent that are held against the algorithm one by one."""
+
 
 class Problem(NamedTuple):
     """Several seeds at once: signed points (S, n, d), truth (d,), variances (d,), step size (S,).
@@ -78,6 +81,19 @@ def _advance(signed: Array, rate: Array, weights: Array, count: Array) -> Array:
         return weights + rate * (jax.nn.sigmoid(-(signed @ weights)) @ signed) / len(signed)
 
     return jax.lax.fori_loop(0, count, step, weights)
+
+
+def off_the_algorithm(
+    signed: np.ndarray, rate: float, weights: np.ndarray, steps: np.ndarray
+) -> float:
+    """Largest relative deviation of the records (T, d) of early steps (T,) from NumPy's descent."""
+    right, off, done = np.zeros(signed.shape[1]), [], 0
+    for step, record in zip(steps[steps <= CHECKED_STEPS], weights, strict=False):
+        for _ in range(step - done):
+            right = right + rate * (special.expit(-(signed @ right)) @ signed) / len(signed)
+        off.append(float(np.linalg.norm(record - right) / np.linalg.norm(right)))
+        done = step
+    return float(np.max(off))
 
 
 def losses(signed: np.ndarray, weights: np.ndarray) -> np.ndarray:

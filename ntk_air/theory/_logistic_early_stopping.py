@@ -10,9 +10,9 @@ import numpy as np
 from .._checks import check_in_range, check_size
 from . import _logistic as logistic
 from ._cells import Cells
-from ._exponents import resolution_check
+from ._exponents import resolution_checks
 from ._logistic import Problem
-from ._logistic_checks import Path, assumptions, conclusions_of, resolved_error
+from ._logistic_checks import EXCESS_ERROR, Path, assumptions, conclusions_of, resolved_error
 from ._logistic_tables import path_rows, stopping_rows
 from ._report import TheoremReport
 from ._seeds import seed_list
@@ -107,8 +107,7 @@ def check_logistic_early_stopping(
         source=SOURCE,
         assumptions=(
             *assumptions(problem, paths),
-            *resolved_error(paths, conclusions),
-            resolution_check(conclusions),
+            *resolution_checks(conclusions, {EXCESS_ERROR: resolved_error(paths)}),
         ),
         conclusions=conclusions,
         tables={
@@ -143,4 +142,7 @@ def _measure(
         ridge_distance=np.linalg.norm(weights - ridge, axis=1) / norms,
         ridge_cosine=cosine,
         stop=int(reached[0]) if reached.size else len(steps) - 1,
+        residual=logistic.off_the_algorithm(
+            signed, float(problem.learning_rate[index]), weights, steps
+        ),
     )

@@ -10,6 +10,7 @@ import numpy as np
 from ._noise_level_runs import Run, Settings
 from ._noise_level_truths import steepest, unlearnable
 from ._report import Check, Scaling
+from ._two_layer_training import ALGORITHM, CHECKED_STEPS
 
 DIMENSION = 1
 """The circle's: what is learned is a function of one angle."""
@@ -144,6 +145,13 @@ def conclusions(
             required=1.0,
             measured=float(lasting[-1] / stopped.mean()),
             holds=bool(lasting[-1] > stopped.mean()),
+        ),
+        _at_most(
+            "the network's steps",
+            f"outputs and |W_s - W_0| of its first {CHECKED_STEPS} steps against the algorithm in "
+            "float64, largest deviation relative to how far they move",
+            ALGORITHM,
+            float(network["off the algorithm"]),
         ),
         Check(
             name="the network does the same",

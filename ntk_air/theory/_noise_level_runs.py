@@ -11,7 +11,7 @@ import numpy as np
 from ._activations import find_activation
 from ._noise_level_truths import angle_kernel, values_at
 from ._two_layer import two_layer_init
-from ._two_layer_training import descend, jacobian_gram, outputs
+from ._two_layer_training import descend, jacobian_gram, off_the_algorithm, outputs
 
 LAST_STEP = 1e7
 
@@ -126,7 +126,8 @@ def train_network(
     def train(steps: int) -> Any:
         return descend(weights[None], points[None], targets[None], rate, num_steps=steps, phi=phi)
 
-    residual = np.mean((np.asarray(train(num_steps).outputs[0]) - np.asarray(targets)) ** 2, 1)
+    run = train(num_steps)
+    residual = np.mean((np.asarray(run.outputs[0]) - np.asarray(targets)) ** 2, 1)
     under = np.flatnonzero(residual <= settings.level**2)
     stop = int(under[0]) if under.size else num_steps
     predicted = outputs(train(stop).weights[0], fresh, phi) - outputs(weights, fresh, phi)
@@ -141,6 +142,15 @@ def train_network(
         "linearised step": linear.stop_step,
         "linearised error": linear.stopped,
         "kernel deviation": float(np.linalg.norm(own - kernel, 2)) / norm,
+        "off the algorithm": off_the_algorithm(
+            np.asarray(weights, np.float64),
+            inputs,
+            np.asarray(targets, np.float64),
+            1.0 / norm,
+            phi,
+            run.outputs[0],
+            run.distance[0],
+        ),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._checks import check_in_range, check_size
 from ._cells import Cells
-from ._exponents import resolution_check
+from ._exponents import resolution_checks
 from ._noise_level_checks import assumptions, conclusions, harmonic_conclusions
 from ._noise_level_runs import Run, Settings, run_size, train_network
 from ._noise_level_truths import predicted_errors, unlearnable, values_at
@@ -124,7 +124,7 @@ def check_noise_level_stopping(
         source=SOURCE,
         assumptions=(
             *assumptions(every, network, settings, predicted),
-            resolution_check(promised),
+            *resolution_checks(promised),
         ),
         conclusions=promised,
         tables={

@@ -12,7 +12,7 @@ from scipy import stats
 from ._activations import Activation, find_activation
 from ._cells import Cells
 from ._cluster_kernel import cluster_kernel
-from ._exponents import resolution_check, scaling_check
+from ._exponents import resolution_checks, scaling_check
 from ._points import Points, as_points
 from ._report import Check, TheoremReport
 from ._scaling import CONFIDENCE
@@ -59,7 +59,8 @@ def check_ntk_concentration(
         widths: hidden units, even, three or more.
         activation: of the network; the theorem needs phi' bounded, which is unknown for a function.
         num_samples: of the Monte Carlo estimate of the variance.
-        seeds: how many initialisations, or their seeds.
+        seeds: how many initialisations, or their seeds; fewer than three leave
+            exponents undecided, and the report says "not applicable".
         quick: at most 3 seeds, the first 5 widths.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
@@ -104,7 +105,7 @@ def check_ntk_concentration(
                 measured="unknown" if np.isnan(phi.max_slope) else phi.max_slope,
                 holds=bool(np.isfinite(phi.max_slope)),
             ),
-            resolution_check(conclusions),
+            *resolution_checks(conclusions),
         ),
         conclusions=conclusions,
         tables={"kernels": tuple(_row(case) for case in flat)},

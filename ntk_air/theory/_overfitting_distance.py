@@ -13,7 +13,7 @@ from .._numerics import double_precision
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
 from ._clusters import ClusterGeometry, measure_clusters
-from ._exponents import decay_check, resolution_check, scaling_check
+from ._exponents import decay_check, resolution_checks, scaling_check
 from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
 from ._points import Points, as_points, contract, corrupt
 from ._report import Check, TheoremReport
@@ -91,7 +91,8 @@ def check_overfitting_distance(
         factors: of the radius, in (0, 1], for the scaling with epsilon_0.
         rate_factors: of the noise rate, in (0, 1], for the scaling with rho, at the median radius.
         seeds: how many initialisations, or their seeds; wrong labels of the sweep over rho differ
-            between them.
+            between them. Fewer than three leave exponents undecided, and the report says "not
+            applicable".
         quick: at most 5 seeds, width 200; if ``data`` is None, 80 points in 2 clusters.
         checkpoint: folder to store finished parts in and to go on from; None stores nothing.
         progress: show a progress bar on a terminal.
@@ -129,7 +130,7 @@ def check_overfitting_distance(
     return TheoremReport(
         name=NAME,
         source=SOURCE,
-        assumptions=(*_assumptions(every, spreads, phi), resolution_check(conclusions)),
+        assumptions=(*_assumptions(every, spreads, phi), *resolution_checks(conclusions)),
         conclusions=conclusions,
         tables={"networks": tuple(_row(case) for case in every)},
         histories={},

@@ -19,8 +19,8 @@ class PowerLaw:
 
     Attributes:
         exponent: the slope shared by all groups.
-        low: lower end of its 95 % interval (Student's t).
-        high: upper end.
+        low: lower end of its 95 % interval (Student's t); minus infinity where there is none.
+        high: upper end; infinity where there is none.
     """
 
     exponent: float = static()
@@ -28,6 +28,8 @@ class PowerLaw:
     high: float = static()
 
     def __str__(self) -> str:
+        if not np.isfinite(self.high - self.low):
+            return f"{self.exponent:.3f}, without an interval"
         # Three decimals, or as many as tell the ends of the interval apart.
         reach = (self.high - self.low) / 2
         digits = 3 if reach <= 0 else int(np.clip(1 - np.floor(np.log10(reach)), 3, 6))
@@ -88,6 +90,17 @@ def _checked(x: Any, y: Any, groups: Any) -> tuple[np.ndarray, np.ndarray, np.nd
     check_same_shape("y", y, "x", x)
     check_same_shape("groups", groups, "x", x)
     return np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(groups)
+
+
+def exponent_alone(x: np.ndarray, y: np.ndarray) -> PowerLaw:
+    """The slope over columns (W, S) of x and y, one intercept each, with no claim how sure it is.
+
+    Distances to the line are no measure of error where a column has its own curve: what leaves the
+    power law is the same at every draw, and one or two columns do not tell it from chance.
+    """
+    log_x, log_y = (np.log(v) - np.log(v).mean(0) for v in (x, y))
+    slope = float(np.sum(log_x * log_y)) / max(float(np.sum(log_x**2)), 1e-300)
+    return PowerLaw(exponent=slope, low=-np.inf, high=np.inf)
 
 
 def _fit(

@@ -14,6 +14,12 @@ from .._typing import Array
 from ._activations import Activation
 from ._two_layer import two_layer_init
 
+CHECKED_STEPS = 3
+"""Steps of a run that are held against the algorithm one by one."""
+
+ALGORITHM = 1e-3
+"""Relative deviation from float64 that runs in float32 are allowed."""
+
 
 class Descent(NamedTuple):
     """Gradient descent of one network, or of several along a leading axis.
@@ -98,9 +104,65 @@ def _descend_one(
     )
 
 
+def first_steps(
+    weights: np.ndarray,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    rate: float,
+    num_steps: int,
+    phi: Activation,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same steps one by one in NumPy and float64, for one network of weights (k, d).
+
+    Returns outputs (T + 1, n) and distance (T + 1,).
+    """
+    signs = np.where(np.arange(len(weights)) < len(weights) // 2, 1.0, -1.0) / len(weights) ** 0.5
+    current, path, moved = np.asarray(weights, np.float64), [], []
+    for _ in range(num_steps + 1):
+        path.append(_values(current, inputs, phi) @ signs)
+        moved.append(np.linalg.norm(current - weights))
+        pull = (path[-1] - targets)[:, None] * _slopes(current, inputs, phi) * signs
+        current = current - rate * (pull.T @ inputs)
+    return np.stack(path), np.asarray(moved)
+
+
+def off_the_algorithm(
+    weights: np.ndarray,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    rate: float,
+    phi: Activation,
+    path: Array,
+    moved: Array,
+) -> float:
+    """Largest deviation of a run's first steps from NumPy's, relative to how far these move.
+
+    Args:
+        weights: (k, d), where it started.
+        inputs: (n, d).
+        targets: (n,).
+        rate: learning rate.
+        phi: the activation.
+        path: (T + 1, n) its outputs.
+        moved: (T + 1,) its distance from the start.
+    """
+    count = min(CHECKED_STEPS, len(moved) - 1)
+    right, far = first_steps(weights, inputs, targets, rate, count, phi)
+    size = np.linalg.norm(right - right[0], axis=1).max()
+    off = np.linalg.norm(np.asarray(path[: count + 1]) - right, axis=1).max()
+    return float(
+        np.max([off / size, np.abs(np.asarray(moved[: count + 1]) - far).max() / far.max()])
+    )
+
+
 def _signs(weights: Array) -> Array:
     width = weights.shape[0]
     return jnp.where(jnp.arange(width) < width // 2, 1.0, -1.0).astype(weights.dtype) / width**0.5
+
+
+def _values(weights: np.ndarray, x: np.ndarray, phi: Activation) -> np.ndarray:
+    with double_precision():
+        return np.asarray(phi.function(jnp.asarray(x @ weights.T)))
 
 
 def _slopes(weights: np.ndarray, x: np.ndarray, phi: Activation) -> np.ndarray:

@@ -221,7 +221,7 @@ def test_values_come_back_as_they_were(tmp_path):
     with jax.enable_x64(True):
         double = jnp.linspace(0.0, 1.0, 3)
     value = {
-        "case": _linearization.Case(8, 0, 1.0, 2.0, np.float64(0.1), np.inf, -0.0, 3.0),
+        "case": _linearization.Case(8, 0, 1.0, 2.0, np.float64(0.1), np.inf, -0.0, 3.0, 4.0),
         "data": DATA,
         "arrays": [double, jnp.float32(2.0), np.asfortranarray(np.eye(2)), np.arange(3, dtype="b")],
         "others": (None, True, float("nan"), "text", np.bool_(True), np.float32(0.1), (), {}),
