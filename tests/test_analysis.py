@@ -93,7 +93,7 @@ def test_result_survives_a_file_and_redraws(analysis, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "idle", [{"width": 8}, {"learning_rate": 3.0}, {"momentum": 0.5}, {"time_constant": 7.0}]
+    "idle", [{"learning_rate": 3.0}, {"momentum": 0.5}, {"time_constant": 7.0}]
 )
 def test_settings_of_training_are_refused_without_any(idle):
     with pytest.raises(ValueError, match=f"{next(iter(idle))} has no effect where steps is 0"):

@@ -8,7 +8,7 @@ import math
 from .._checks import check_in_range, check_seed, check_size
 from .._numerics import check_precision
 
-_OF_TRAINING = ("width", "learning_rate", "momentum", "time_constant")
+_OF_TRAINING = ("learning_rate", "momentum", "time_constant")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,5 +65,5 @@ class Settings:
         if given and self.steps == 0:
             raise ValueError(
                 f"{', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect where steps "
-                "is 0: no network is trained; leave out."
+                "is 0: no network is trained; leave it out."
             )

@@ -31,7 +31,8 @@ _DEFAULTS: dict[str, Any] = {
     "architecture": "fc",
     "out": None,
 }
-_OF_TRAINING = ("width", "learning_rate", "momentum", "time_constant")
+# --width belongs to the name of the network, whose limit the kernel is.
+_OF_TRAINING = ("learning_rate", "momentum", "time_constant")
 _ALIASES = {"fc": "fully connected, --depth hidden ReLU layers of --width units"}
 
 

@@ -98,8 +98,8 @@ def refuse_idle(options: Options, names: Collection[str], why: str) -> None:
     """Raises ValueError if one of the settings was given, which nothing would read."""
     idle = [f"--{name.replace('_', '-')}" for name in names if name in options.said]
     if idle:
-        verb = "has" if len(idle) == 1 else "have"
-        raise ValueError(f"{', '.join(idle)} {verb} no effect {why}; leave out.")
+        verb, them = ("has", "it") if len(idle) == 1 else ("have", "them")
+        raise ValueError(f"{', '.join(idle)} {verb} no effect {why}; leave {them} out.")
 
 
 def _read(path: str, parser: Parser, command: str) -> dict[str, Any]:

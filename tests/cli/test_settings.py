@@ -89,7 +89,6 @@ def test_a_file_is_held_to_the_choices_of_its_flag(tmp_path, capsys):
     ("arguments", "said"),
     [
         (["air", "--steps", "0", "--momentum", "0.5"], "--momentum has no effect"),
-        (["air", "--steps", "0", "--width", "7"], "--width has no effect"),
         (["air", "--seed", "4294967296"], "seed is 4294967296, expected a whole number in 0..4294"),
         (["air", "--steps", "0", "--time-constant", "5"], "--time-constant has no effect"),
         (["distill", "--method", "gce", "--alpha", "agreement"], "--alpha has no effect on gce"),
