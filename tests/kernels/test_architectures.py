@@ -66,7 +66,7 @@ def test_wide_network_approaches_its_kernel(name):
     assert relative_error(draws.mean(axis=0), kernel) < tolerance
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["fully_connected", "gap", "wide_resnet", "self_attention"])
 def test_float32_kernel_and_diagonal_are_accurate(name):
     arch, shape, _ = NETWORKS[name]
     x = draw(4, *shape)

@@ -53,7 +53,7 @@ def whole_kernels(dtype):
         return a, b, *(dict(zip(("nngp", "ntk"), k, strict=True)) for k in (cross, own))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(
     n1=st.sampled_from([1, 5, 9]),
     n2=st.sampled_from([3, 7]),

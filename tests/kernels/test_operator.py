@@ -84,7 +84,7 @@ def kernel_of_eleven(outputs):
     return np.asarray(na.kernels.empirical_ntk(apply_fn, params, x, outputs=outputs))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     outputs=st.sampled_from(["trace", "full"]),
     n=st.integers(1, 11),
