@@ -68,8 +68,19 @@ def automatic(array: Array) -> Array:
     sharding = array.sharding
     if not isinstance(sharding, jax.sharding.NamedSharding):
         return array
-    mesh = jax.sharding.Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names)
+    return on_mesh(array, _automatic_mesh(sharding.mesh))
+
+
+def on_mesh(array: Any, mesh: Any) -> Any:
+    """The same shards on another mesh of their devices; what is not sharded stays as it is."""
+    sharding = getattr(array, "sharding", None)
+    if not isinstance(sharding, jax.sharding.NamedSharding) or sharding.mesh == mesh:
+        return array
     return jax.device_put(array, jax.sharding.NamedSharding(mesh, sharding.spec))
+
+
+def _automatic_mesh(mesh: Any) -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(np.asarray(mesh.devices), mesh.axis_names)
 
 
 @contextlib.contextmanager
@@ -79,7 +90,7 @@ def automatic_axes() -> Iterator[None]:
     if jax.sharding.AxisType.Explicit not in mesh.axis_types:
         yield
         return
-    with jax.set_mesh(jax.sharding.Mesh(mesh.devices, mesh.axis_names)):
+    with jax.set_mesh(_automatic_mesh(mesh)):
         yield
 
 

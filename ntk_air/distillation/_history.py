@@ -133,11 +133,12 @@ def measure(
     """
     clean, test_classes = reference
     weights = jnp.ones(outputs.shape[0], outputs.dtype)
-    error = _objective.disagreement(outputs, observed, weights, threshold_of(observed, clean))
+    split = threshold_of(observed, clean)
+    error = _objective.disagreement(outputs, observed, weights, split)
     accuracy = None
     if test_outputs is not None:
-        named = class_of(test_outputs, threshold_of(observed, clean))
-        accuracy = jnp.mean(named == test_classes).astype(outputs.dtype)
+        right = class_of(test_outputs, split) == test_classes
+        accuracy = jnp.mean(right).astype(outputs.dtype)
     measured: dict[str, Any] = {
         "agreement": 1 - error,
         "error_to_observed": error,

@@ -19,7 +19,15 @@ from .._checks import (
     check_symmetric,
     real_array,
 )
-from .._numerics import as_float, automatic, automatic_axes, eps_of, in_precision, power_of_two
+from .._numerics import (
+    as_float,
+    automatic,
+    automatic_axes,
+    eps_of,
+    in_precision,
+    on_mesh,
+    power_of_two,
+)
 from .._results import result, static
 from .._typing import Array, Float, PRNGKeyArray
 from ._dense import dense_eigh, platform_of
@@ -118,23 +126,16 @@ def eigendecompose(
             "tolerance and key have no effect on method='dense', which iterates nothing; leave out."
         )
     resolution = _resolution(kernel_or_operator)
-    on_mesh = isinstance(getattr(kernel_or_operator, "sharding", None), jax.sharding.NamedSharding)
-    with automatic_axes() if on_mesh else contextlib.nullcontext():
+    sharded = isinstance(getattr(kernel_or_operator, "sharding", None), jax.sharding.NamedSharding)
+    with automatic_axes() if sharded else contextlib.nullcontext():
         system = _eigendecompose(
             kernel_or_operator, rank, method, tolerance, key, resolution, precision=precision
         )
-    if not on_mesh:
+    if not sharded:
         return system
     # Results live on the mesh of the kernel again.
     mesh = kernel_or_operator.sharding.mesh
-    return jax.tree.map(lambda array: _on_mesh(array, mesh), system)
-
-
-def _on_mesh(array: Any, mesh: Any) -> Any:
-    sharding = getattr(array, "sharding", None)
-    if not isinstance(sharding, jax.sharding.NamedSharding) or sharding.mesh == mesh:
-        return array
-    return jax.device_put(array, jax.sharding.NamedSharding(mesh, sharding.spec))
+    return jax.tree.map(lambda array: on_mesh(array, mesh), system)
 
 
 def _resolution(kernel: Any) -> float:
