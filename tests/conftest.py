@@ -29,6 +29,26 @@ import pytest
 _MANY_MAPS = 30_000
 
 
+# Skips that a machine can be the reason for; with NTK_AIR_STRICT=1 any other fails the run.
+_EXPECTED_SKIPS = ("no small disk can be mounted here", "this machine has a TPU")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session):
+    """A test that was not run for want of a package or of data must not look like one that passed."""
+    result = yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("NTK_AIR_STRICT") == "1" and reporter is not None:
+        found = [
+            (report.nodeid, str(report.longrepr)) for report in reporter.stats.get("skipped", [])
+        ]
+        for nodeid, reason in found:
+            if not any(expected in reason for expected in _EXPECTED_SKIPS):
+                reporter.write_line(f"unexpected skip: {nodeid}: {reason}", red=True)
+                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+    return result
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
     """Drops the compiled programs after a file of tests, once there are many."""
