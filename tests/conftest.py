@@ -35,7 +35,7 @@ _EXPECTED_SKIPS = ("no small disk can be mounted here", "this machine has a TPU"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session):
-    """A test that was not run for want of a package or of data must not look like one that passed."""
+    """A test not run for want of a package or of data must not look like one that passed."""
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("NTK_AIR_STRICT") == "1" and reporter is not None:
