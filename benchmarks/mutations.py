@@ -3,7 +3,7 @@
     python -m benchmarks.mutations cover                     # the suite once, with coverage
     python -m benchmarks.mutations run --per-room 100        # resumed where it was stopped
     python -m benchmarks.mutations run --again               # survivors, after tests were added
-    python -m benchmarks.mutations report --out benchmarks/results/mutations.json
+    python -m benchmarks.mutations report --out benchmarks/results/mutations.json --page docs/mutations.md
 
 Changes are those of cosmic-ray (``pip install "ntk_air[mutation]"``): another number, sign,
 comparison or branch. Of each room of the package a sample is drawn; ``--seed`` draws another.
@@ -26,6 +26,16 @@ from benchmarks._mutants import ROOMS, places, sample
 from benchmarks._mutation_runs import outcomes, read
 from benchmarks._mutation_tests import Covering, cover
 
+_INTRODUCTION = """# What the tests catch
+
+A small change of the package's mathematics (another number, sign, comparison or branch) is made, the tests
+that run its line are run, and it is counted whether one of them fails or takes many times as long.
+`python -m benchmarks.mutations` does it, with the operators of
+[cosmic-ray](https://cosmic-ray.readthedocs.io); of each room a sample is drawn (seed {seed}).
+[Recorded](../benchmarks/results/mutations.json):
+"""
+_SURVIVORS = """Some of these change nothing that can be seen (the size of a tile, a bound that is not reached, a first guess);
+the others are what the tests do not hold."""
 CAUGHT = ("killed", "timeout")
 
 
@@ -77,6 +87,8 @@ def report(options: argparse.Namespace) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found, indent=1, ensure_ascii=False)
         options.out.write_text(text + "\n", encoding="utf-8")
+    if options.page:
+        options.page.write_text(page(found), encoding="utf-8")
     return 0
 
 
@@ -100,6 +112,33 @@ def summary(records: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
     return {"seed": seed, "rooms": rooms, "survivors": left}
 
 
+def page(found: dict[str, Any]) -> str:
+    """The page of the documentation about it."""
+    lines = [_INTRODUCTION.format(seed=found["seed"])]
+    lines += ["| room | places | tested | caught | not caught |", "|---|---:|---:|---:|---:|"]
+    totals = Counter()
+    for room, counts in found["rooms"].items():
+        caught = sum(counts.get(outcome, 0) for outcome in CAUGHT)
+        row = {"places": counts["places"], "tested": counts["tested"], "caught": caught}
+        lines.append(_row(room, row))
+        totals.update(row)
+    lines += [_row("all", totals), "", "## Not caught", "", _SURVIVORS, ""]
+    file = None
+    for record in found["survivors"]:
+        if record["file"] != file:
+            file = record["file"]
+            lines += ["", f"`{file}`", ""]
+        before, after = (" ".join(record[name].split()) for name in ("before", "after"))
+        lines.append(f"- {record['line']}: ``{before}`` → ``{after}``")
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+
+
+def _row(name: str, row: Any) -> str:
+    tested, caught = row["tested"], row["caught"]
+    share = f"{caught} ({caught / tested:.1%})"
+    return f"| {name} | {row['places']} | {tested} | {share} | {tested - caught} |"
+
+
 def _share(text: str) -> tuple[int, int]:
     index, count = map(int, text.split("/"))
     return index, count
@@ -117,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="test survivors once more")
     parser.add_argument("--share", type=_share, help="i/n: one of n processes")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="of report: the JSON file to write")
+    parser.add_argument("--page", type=Path, help="of report: the page to write")
     options = parser.parse_args(arguments)
     options.folder = options.folder.resolve()
     if unknown := set(options.rooms) - set(ROOMS):
