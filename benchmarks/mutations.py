@@ -1,9 +1,10 @@
-"""Mutation testing: how many small changes of the package's mathematics the tests catch.
+r"""Mutation testing: how many small changes of the package's mathematics the tests catch.
 
     python -m benchmarks.mutations cover                     # the suite once, with coverage
     python -m benchmarks.mutations run --per-room 100        # resumed where it was stopped
     python -m benchmarks.mutations run --again               # survivors, after tests were added
-    python -m benchmarks.mutations report --out benchmarks/results/mutations.json --page docs/mutations.md
+    python -m benchmarks.mutations report --page docs/mutations.md \
+        --out benchmarks/results/mutations.json
 
 Changes are those of cosmic-ray (``pip install "ntk_air[mutation]"``): another number, sign,
 comparison or branch. Of each room of the package a sample is drawn; ``--seed`` draws another.
@@ -28,14 +29,15 @@ from benchmarks._mutation_tests import Covering, cover
 
 _INTRODUCTION = """# What the tests catch
 
-A small change of the package's mathematics (another number, sign, comparison or branch) is made, the tests
-that run its line are run, and it is counted whether one of them fails or takes many times as long.
+A small change of the package's mathematics (another number, sign, comparison or branch) is made,
+the tests that run its line are run, and it is counted whether one of them fails or takes many times
+as long.
 `python -m benchmarks.mutations` does it, with the operators of
 [cosmic-ray](https://cosmic-ray.readthedocs.io); of each room a sample is drawn (seed {seed}).
 [Recorded](../benchmarks/results/mutations.json):
 """
-_SURVIVORS = """Some of these change nothing that can be seen (the size of a tile, a bound that is not reached, a first guess);
-the others are what the tests do not hold."""
+_SURVIVORS = """Some of these change nothing that can be seen (the size of a tile, a bound that is not
+reached, a first guess); the others are what the tests do not hold."""
 CAUGHT = ("killed", "timeout")
 
 
