@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,29 @@ def test_no_noise_is_found_where_there_is_none():
     found = D.estimate_noise(na.spectral.eigendecompose(kernel), np.eye(4)[labels] - 0.25)
     assert 0 <= float(found.lower) <= float(found.rate) <= float(found.upper) < 0.01
     assert float(found.standard_error) < 0.005
+
+
+def test_probabilities_of_refined_labels_are_shares_and_intervals_hold_the_rate():
+    """Over 20 draws, where classes overlap: neither surer nor less sure than they are right."""
+    classes, draws = 4, 20
+    kernel, labels = clustered(classes, spread=0.3)
+    es = na.spectral.eigendecompose(kernel)
+    rng = np.random.default_rng(1)
+    wrong = rng.random((draws, POINTS)) < 0.3
+    seen = np.where(wrong, (labels + rng.integers(1, classes, wrong.shape)) % classes, labels)
+    code = np.eye(classes) - 1 / classes
+    with warnings.catch_warnings(action="ignore"):  # of leave-one-out scores late in training
+        found = [D.refine_labels(es, code[one]) for one in seen]
+    confidence, score = (np.array([getattr(f, n) for f in found]) for n in ("confidence", "score"))
+    right = np.array([f.labels for f in found]) == labels
+    for said, true in ((confidence, right), (score, ~wrong)):
+        assert abs((said - true).mean()) < 0.02
+        doubtful = (said > 0.05) & (said < 0.95)
+        assert doubtful.sum() > 200
+        assert abs((said - true)[doubtful].mean()) < 0.15
+    rate, lower, upper = (
+        np.array([float(getattr(f, n)) for f in found]) for n in ("noise_rate", "lower", "upper")
+    )
+    error, true = rate - wrong.mean(1), wrong.mean(1)
+    assert np.mean((lower <= true) & (true <= upper)) >= 0.9
+    assert 2.5 < (upper - lower).mean() / error.std() < 12

@@ -155,6 +155,18 @@ def test_ratio_of_labels_in_one_direction_is_the_number_of_points(x64):
     assert np.isnan(float(na.spectral.air_profile(es, 0 * u, 0 * u).ratio(3)))
 
 
+def test_ratio_counts_noise_of_the_size_of_round_off_as_none(x64):
+    """Round-off squared, 5e-32, in each of k r terms."""
+    one = np.ones(2)
+    found = na.spectral.AIRProfile(
+        one, one, np.array([0.5, 1.0]), np.array([9e-32, 1.0]), one[0], one[0], one[0]
+    )
+    assert float(found.ratio(1)) == np.inf
+    above = dataclasses.replace(found, cumulative_noise=np.array([1e-30, 1.0]))
+    np.testing.assert_allclose(above.ratio(1), 0.5e30)
+    np.testing.assert_allclose(found.ratio(2), 1.0)
+
+
 @pytest.mark.parametrize("retention", [None, 0.6])
 def test_shares_do_not_depend_on_the_scale_of_the_labels(retention):
     matrix, _ = kernel_with(np.linspace(3, 1, 30))
