@@ -153,6 +153,8 @@ def test_ratio_of_labels_in_one_direction_is_the_number_of_points(x64):
     none = na.spectral.air_profile(es, u, u)
     assert float(none.ratio(80)) == np.inf
     assert np.isnan(float(na.spectral.air_profile(es, 0 * u, 0 * u).ratio(3)))
+    # Nothing that is kept tells nothing of how much is.
+    assert float(na.spectral.air_profile(es, 0 * u, u).retention) == 1.0
 
 
 def test_ratio_counts_noise_of_the_size_of_round_off_as_none(x64):
