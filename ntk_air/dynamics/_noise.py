@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ from ._sure_points import sure_disagreement
 # Widest tail, narrowest tail and how many standard errors two tails may disagree by.
 _WIDEST, _NARROWEST, _FEWEST, _AGREEMENT = 0.5, 0.05, 20, 1.5
 _WIDE = 0.1
-_NORMAL_95 = 1.645
+NORMAL_95 = 1.645
 
 
 @result
@@ -35,13 +37,15 @@ class NoiseEstimate:
 
     Attributes:
         variance: (), σ² = E‖ξ_i‖²/C, per output.
-        variance_error: (), its standard error.
+        variance_error: (), its standard error; where targets are class codes as an estimate of the
+            mean square of the noise of these labels, not of that of further draws.
         rate: (), ρ of symmetric noise of that variance; NaN for targets that are no class codes.
         standard_error: () of ``rate``, as an estimate of the share of wrong labels among these (not
             of the probability they were drawn with). Signal left in the tail is not in it.
-        upper: (), the ρ of symmetric noise does not exceed it, with 95 % confidence. No bound for
-            other noise: the part of the errors that the class or the image predicts is smooth, lies
-            in the leading directions and is not in the tail, so that ρ may be far above it.
+        upper: (), the ρ of symmetric noise, as the share of wrong labels among these, does not
+            exceed it, with 95 % confidence or more (it allows for the choice of the tail). No bound
+            for other noise: the part of the errors that the class or the image predicts is smooth,
+            lies in the leading directions and is not in the tail, so that ρ may be far above it.
         lower: (), the ρ of the noise that is left, with 95 % confidence, if the signal's energy
             falls as a power of the eigenvalue; and no more than disagree, with 95 % confidence,
             with the prediction of the quarter of points predicted most surely: where classes
@@ -114,34 +118,32 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
     wrong = (outputs - 1) / outputs if outputs > 1 else 0.5
     dof = max(outputs - 1, 1)
     energy, values, counts = _blocks(eigensystem, codes)
-    unequal = np.asarray(_inequality(eigensystem.eigenvectors), np.float64)
-    if len(counts) > eigensystem.rank:
-        unequal = np.append(unequal, 0.0)
-    mean, error, size = _tail(energy, counts, unequal, dof, total if is_code else None)
-    share, spread = mean / total, error / total
+    unequal = np.asarray(_inequality(eigensystem.eigenvectors), np.float64)[: len(counts)]
+    tail = _tail(energy, counts, unequal, dof, total if is_code else None)
+    share, spread, error = tail.mean / total, tail.margin / total, tail.error / total
 
     def rate(share: float) -> float:
         return wrong * (1 - np.sqrt(1 - np.clip(share, 0.0, 1.0))) if is_code else np.nan
 
-    low, high = rate(share - spread), rate(share + spread)
+    low, high = rate(share - error), rate(share + error)
     best, least = noise_floor(energy, values, counts, dof)
     seen, least_seen = sure_disagreement(eigensystem, codes) if is_code else (1.0, 1.0)
     extrapolated = np.minimum(rate(min(best / total, share)), seen)
-    lower = rate(min(least / total, share - _NORMAL_95 * spread))
+    lower = rate(min(least / total, share - NORMAL_95 * spread))
     lower = np.minimum(np.minimum(lower, least_seen), extrapolated)
 
     def number(value: float) -> Array:
         return jnp.asarray(value, eigensystem.eigenvalues.dtype)
 
     return NoiseEstimate(
-        variance=number(mean / outputs),
-        variance_error=number(error / outputs),
+        variance=number(tail.mean / outputs),
+        variance_error=number(tail.error / outputs),
         rate=number(rate(share)),
         standard_error=number((high - low) / 2),
-        upper=number(rate(share + _NORMAL_95 * spread)),
+        upper=number(rate(share + NORMAL_95 * spread)),
         lower=number(lower),
         retention=number(np.sqrt(1 - np.clip(share, 0.0, 1.0))),
-        tail_size=size,
+        tail_size=tail.size,
         upper_bound=bool(rate(share) - extrapolated > _WIDE),
         extrapolated=number(extrapolated),
     )
@@ -165,26 +167,43 @@ def _blocks(
 
 @jax.jit
 def _inequality(vectors: Array) -> Array:
-    """Σ_i (P_ii/m)² − 1/n of the projector P onto all directions but the first k, k = 0..r−1."""
+    """Σ_i (P_ii/m)² − 1/n of the projector P onto all directions but the first k, k = 0..r."""
     n = len(vectors)
 
     def step(left: Array, vector: Array) -> tuple[Array, Array]:
-        deviation = left / jnp.maximum(jnp.sum(left), 1e-3) - 1 / n
-        return jnp.maximum(left - vector**2, 0.0), jnp.sum(deviation**2)
+        return jnp.maximum(left - vector**2, 0.0), unequal(left)
 
-    return jax.lax.scan(step, jnp.ones(n, vectors.dtype), vectors.T)[1]
+    def unequal(left: Array) -> Array:
+        return jnp.sum((left / jnp.maximum(jnp.sum(left), 1e-3) - 1 / n) ** 2)
+
+    left, every = jax.lax.scan(step, jnp.ones(n, vectors.dtype), vectors.T)
+    return jnp.append(every, unequal(left))
+
+
+class _Tail(NamedTuple):
+    """The directions that are averaged over, the last ``size``.
+
+    ``error`` is the standard error of their mean energy, ``margin`` a larger one that allows for
+    signal too little to be told from noise.
+    """
+
+    mean: float
+    error: float
+    margin: float
+    size: int
 
 
 def _tail(
     energy: np.ndarray, counts: np.ndarray, unequal: np.ndarray, dof: int, total: float | None
-) -> tuple[float, float, int]:
-    """Mean energy of the widest tail that agrees with all narrower ones, its error and size."""
+) -> _Tail:
+    """The widest tail that agrees with all narrower ones."""
     sizes = np.cumsum(counts[::-1])
     means = np.cumsum((energy * counts)[::-1]) / sizes
     # A sum of squares of nearly Gaussian coefficients, dof of them per direction; and few wrong
     # labels are large noise at few points, which a tail does not weigh alike.
-    lumps = 0.0 if total is None else _relative_variance(means / total, dof) * unequal[::-1]
-    errors = means * np.sqrt(2 / (sizes * dof) + lumps)
+    unequal = unequal[::-1]
+    relative = 0.0 if total is None else _relative_variance(means / total, dof)
+    errors = means * np.sqrt(2 / (sizes * dof) + relative * unequal)
     first = int(np.searchsorted(sizes, max(_FEWEST, _NARROWEST * sizes[-1])))
     last = int(np.searchsorted(sizes, _WIDEST * sizes[-1], side="right")) - 1
     first = min(first, max(last, 0))
@@ -192,9 +211,15 @@ def _tail(
     high = np.minimum.accumulate((means + _AGREEMENT * errors)[first:])
     agree = (low <= high)[: max(last - first, 0) + 1]
     chosen = first + (len(agree) if agree.all() else int(np.argmin(agree))) - 1
+    error = errors[chosen]
+    if total is not None:
+        # The energy of the labels at hand in all directions is that of their wrong labels, exactly:
+        # what is drawn is how much of it a tail holds, and all of it in the whole.
+        pairs = np.maximum(1 / sizes - 1 / sizes[-1] - unequal, 0.0)
+        error = means[chosen] * np.sqrt((2 / dof * pairs + relative * unequal)[chosen])
     # Agreement lets a bias of as many standard errors through.
-    error = errors[chosen] * np.sqrt(1 + _AGREEMENT**2)
-    return float(means[chosen]), float(error), round(sizes[chosen])
+    margin = errors[chosen] * np.sqrt(1 + _AGREEMENT**2)
+    return _Tail(float(means[chosen]), float(error), float(margin), round(sizes[chosen]))
 
 
 def _relative_variance(share: np.ndarray, dof: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._typing import Array, Float
-from ._noise import NoiseEstimate
+from ._noise import NORMAL_95, NoiseEstimate
 
 # No estimate is sure enough to call a label certain, right or wrong.
 LEAST_RATE = 1e-3
@@ -24,14 +24,14 @@ class TailEvidence:
     """What the energy of the labels' tail says of a noise, as a negative log-likelihood.
 
     The tail holds the noise and what signal the kernel leaves there. So a noise of more energy than
-    measured is unlikely as a normal variable beyond its standard error is; one of less is so within
+    measured is unlikely as a normal variable beyond its upper limit is; one of less is so within
     the signal that may be there, and in the heavy tail of a Cauchy variable: a poor kernel must not
     outvote labels that agree.
 
     Attributes:
         rate: ρ of symmetric noise of the energy measured.
         below: scale of what signal takes off it.
-        above: its standard error.
+        above: scale of its upper limit, which allows for the choice of the tail.
         lower: least ρ that the energies allow.
         upper: largest one.
     """
@@ -46,11 +46,12 @@ class TailEvidence:
     def of(cls, found: NoiseEstimate, classes: int) -> TailEvidence:
         """Of an estimate for labels of so many classes."""
         most = 1.0 - 1.0 / classes - LEAST_RATE
-        rate, error = float(found.rate), max(float(found.standard_error), LEAST_RATE)
+        rate = float(found.rate)
+        above = max((float(found.upper) - rate) / NORMAL_95, LEAST_RATE)
         upper = float(np.clip(found.upper, 2 * LEAST_RATE, most))
         lower = float(np.clip(found.lower, LEAST_RATE, upper - LEAST_RATE))
-        below = max(rate - float(found.extrapolated), error)
-        return cls(rate, below, error, lower, upper)
+        below = max(rate - float(found.extrapolated), above)
+        return cls(rate, below, above, lower, upper)
 
     @classmethod
     def none(cls) -> TailEvidence:

@@ -15,9 +15,13 @@ SMALL = ["stop", "--train-size", "120", "--test-size", "60", "--noise", "symmetr
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
+    """Folder of a run, and the axes that it drew."""
     out = tmp_path_factory.mktemp("stop") / "out"
-    assert main([*SMALL, "--learning-rate", "0.01", "--out", str(out)]) == 0
-    return out
+    draw, axes = na.plots.stopping_rules, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(na.plots, "stopping_rules", lambda *a, **o: axes.append(draw(*a, **o)))
+        assert main([*SMALL, "--learning-rate", "0.01", "--out", str(out)]) == 0
+    return out, *axes
 
 
 @pytest.mark.parametrize("purpose", ["selection", "reporting", None])
@@ -39,7 +43,7 @@ def test_labels_of_the_points_of_the_purpose_are_judged(purpose):
 
 
 def test_numbers_are_those_of_the_library(written):
-    numbers = json.loads((written / "stopping.json").read_text())
+    numbers = json.loads((written[0] / "stopping.json").read_text())
     dataset = na.datasets.load("digits", train_size=120, test_size=60)
     noisy = na.noise.symmetric(dataset.train_labels, 0.3, num_classes=10, seed=0)
     dataset = dataset.standardized(per_image=True).flattened(unit_norm="sqrt_d")
@@ -63,9 +67,32 @@ def test_numbers_are_those_of_the_library(written):
     assert numbers["noise"]["tail"] <= numbers["noise"]["upper"]
 
 
-def test_files_and_figure(written):
-    assert {p.name for p in written.iterdir()} == {"stopping.json", "stopping.png"}
-    assert (written / "stopping.png").read_bytes().startswith(b"\x89PNG")
+def test_figure_is_of_the_numbers_written(written):
+    out, ax = written
+    assert {p.name for p in out.iterdir()} == {"stopping.json", "stopping.png"}
+    assert (out / "stopping.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((out / "stopping.json").read_text())
+    *curves, accuracy, best = ax.lines
+    assert [line.get_label() for line in curves[::2]] == [
+        rule.replace("_", " ") for rule in numbers["rules"]
+    ]
+    assert set(numbers["rules"]) == set(na.dynamics.RULES)
+    for line, dot, one in zip(curves[::2], curves[1::2], numbers["rules"].values(), strict=True):
+        np.testing.assert_allclose(dot.get_xdata(), one["time"], rtol=1e-6)
+        at = list(line.get_xdata()).index(dot.get_xdata()[0])
+        assert line.get_ydata()[at] == dot.get_ydata()[0] == np.nanmin(line.get_ydata()) == 0
+        # The accuracies of the table, from 0 at the least to 1 at the largest.
+        drawn = accuracy.get_ydata()[at]
+        hits = np.round(60 * np.array([one["test_accuracy"], numbers["best_test_accuracy"]]))
+        assert drawn == pytest.approx(1 - (hits[1] - hits[0]) * _unit(accuracy), abs=1e-6)
+    assert f"best {numbers['best_test_accuracy']:.1%}" in accuracy.get_label()
+    assert best.get_xdata()[0] == accuracy.get_xdata()[accuracy.get_ydata().argmax()]
+
+
+def _unit(line):
+    """Height of one test point more."""
+    heights = np.unique(line.get_ydata())
+    return np.diff(heights).min()
 
 
 def test_own_data_without_test_labels_and_config(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """`load` by name: the embedded digits, and every file format on tiny files made here."""
 
+import io
 import sys
 import types
 
@@ -71,7 +72,10 @@ def test_environment_variable_is_the_default_root(tmp_path, monkeypatch):
     for split in ("train", "test"):
         write_idx(tmp_path / "mnist", "mnist", split, *images_of("mnist", 20))
     monkeypatch.setenv("NTK_AIR_DATA", str(tmp_path))
-    assert load("mnist", train_size=5, test_size=0).train_inputs.shape == (5, 28, 28, 1)
+    found = load("mnist", train_size=5, test_size=0)
+    expected = images_of("mnist", 20)[0][np.asarray(found.train_rows)] / np.float32(255)
+    np.testing.assert_allclose(found.train_inputs, expected, atol=1e-7)
+    assert found.test_inputs.shape == (0, 28, 28, 1)
 
 
 def test_digits_are_embedded():
@@ -206,17 +210,62 @@ def test_downloads_through_hugging_face_when_nothing_is_local(monkeypatch, tmp_p
         load("mnist", root=tmp_path)  # a root that is given is the only place
 
 
-def test_real_files(data_root):
-    data = load("cifar10", root=data_root, train_size=200, test_size=100)
-    assert data.train_inputs.shape == (200, 32, 32, 3)
-    np.testing.assert_array_equal(np.bincount(data.train_labels), np.full(10, 20))
+def rows_of_parquet(path, rows):
+    """Images in 0..1 (k, H, W, ch) and labels, read without the package."""
+    parquet, image = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("PIL.Image")
+    pixels, labels = parquet.read_schema(path).names[:2]
+    table = parquet.read_table(path, columns=[pixels, labels])
+    table = table.take(np.asarray(rows)).to_pydict()
+    images = [np.asarray(image.open(io.BytesIO(one["bytes"]))) for one in table[pixels]]
+    shaped = np.stack(images).reshape(len(rows), *images[0].shape[:2], -1) / 255
+    return shaped, np.array(table[labels])
+
+
+NAMES = {
+    "mnist": tuple("0123456789"),
+    "cifar10": (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [("mnist", (28, 28, 1), (8, 3)), ("cifar10", (32, 32, 3), ("dog", "cat"))],
+)
+def test_real_files_hold_what_pyarrow_and_pillow_read(data_root, name, shape, classes):
+    paths = [data_root / name / f"{split}-00000-of-00001.parquet" for split in ("train", "test")]
+    data = load(name, root=data_root, train_size=20, test_size=20)
+    assert data.train_inputs.shape == (20, *shape)
+    parts = [
+        (data.train_inputs, data.train_labels, data.train_rows),
+        (data.test_inputs, data.test_labels, data.test_rows),
+    ]
+    for path, (inputs, labels, rows) in zip(paths, parts, strict=True):
+        images, truth = rows_of_parquet(path, rows)
+        np.testing.assert_allclose(inputs, images, atol=1e-7)
+        np.testing.assert_array_equal(labels, truth)
+        np.testing.assert_array_equal(np.bincount(labels), np.full(10, 2))
+        assert data.class_names == NAMES[name]
+    pair = load(name, root=data_root, train_size=12, test_size=4, classes=classes)
+    images, truth = rows_of_parquet(paths[0], pair.train_rows)
+    np.testing.assert_allclose(pair.train_inputs, images, atol=1e-7)
+    kept = [NAMES[name].index(str(c)) for c in classes]
+    np.testing.assert_array_equal(np.array(kept)[np.asarray(pair.train_labels)], truth)
+    assert pair.class_names == tuple(str(c) for c in classes)
+    scaled, centred = pair.standardized(), images - images.mean(0)
+    tested = rows_of_parquet(paths[1], pair.test_rows)[0]
+    np.testing.assert_allclose(scaled.train_inputs, centred / centred.std(), atol=2e-5)
+    shifted = (tested - images.mean(0)) / np.sqrt((centred**2).mean())
+    np.testing.assert_allclose(scaled.test_inputs, shifted, atol=2e-5)
+
+
+@pytest.mark.data
+def test_human_labels_beside_real_files(data_root):
+    data = load("cifar10", root=data_root, train_size=200, test_size=0)
     assert set(data.extra_labels) == {"aggregate", "random1", "random2", "random3", "worst"}
     worst = np.mean(np.asarray(data.extra_labels["worst"]) != np.asarray(data.train_labels))
     assert abs(worst - 0.402) < 5 * np.sqrt(0.402 * 0.598 / 200)
-    # Natural images: neighbouring pixels agree, which a wrong axis order would destroy.
-    x = np.asarray(data.train_inputs)
-    assert np.abs(np.diff(x, axis=2)).mean() < 0.5 * np.abs(x - x[::-1]).mean()
-    digits = load("mnist", root=data_root / "mnist", classes=(3, 8), train_size=50, test_size=10)
-    assert digits.train_inputs.shape == (50, 28, 28, 1)
     with pytest.raises(ValueError, match="is 28x28, expected 32x32 as in cifar10"):
         load("cifar10", root=data_root / "mnist", train_size=10)

@@ -63,6 +63,44 @@ def test_curves_and_risks_of_a_partial_spectrum_are_within_their_bounds(rank, x6
     np.testing.assert_allclose(one.total, near.total[3], rtol=1e-9)
 
 
+@pytest.mark.parametrize("rank", [4, 10])
+def test_bounds_are_the_largest_change_times_what_is_left_out(rank, x64):
+    """In NumPy, for filters that rise with the eigenvalue: no looser than they are said to be."""
+    values = np.geomspace(5.0, 1e-4, 30)
+    kernel, y, noise, cross = problem(values)
+    observed = 0.6 * y + 0.3 * noise
+    vectors = np.linalg.eigh(kernel)[1][:, ::-1][:, :rank]
+    part = na.spectral.eigendecompose(kernel, rank=rank)
+    left = values[rank:].sum()
+    mean, top = left / (30 - rank), min(values[rank - 1], left)
+    times = [0.3, 7.0]
+    widest = np.array([max(1 - np.exp(-mean * t), np.exp(-mean * t) - np.exp(-top * t))
+                       for t in times])  # fmt: skip
+    slopes = np.array([(1 - np.exp(-mean * t)) / mean for t in times])
+    ends = np.array([[t, (1 - np.exp(-top * t)) / top] for t in times])
+    per_eigenvalue = np.maximum(np.abs(ends - slopes[:, None]).max(1), slopes)
+
+    def beyond(signal):
+        return np.linalg.norm(signal - vectors @ (vectors.T @ signal))
+
+    flows = [D.gradient_flow(t) for t in times]
+    found = D.remainder_bound(part, flows, observed)
+    np.testing.assert_allclose(found, widest * beyond(observed), rtol=1e-9)
+    found = D.remainder_bound(part, flows, observed, test_train_kernel=cross)
+    outside = np.linalg.norm(cross - cross @ vectors @ vectors.T, axis=1)
+    expected = per_eigenvalue[:, None] * beyond(observed) * outside
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    curves = D.retrieval(part, y, observed, times, retention=0.6)
+    xi = observed - 0.6 * y
+    for bound, signal in ((curves.signal_bound, y), (curves.noise_bound, xi)):
+        np.testing.assert_allclose(bound, widest * (beyond(signal) / np.linalg.norm(signal)) ** 2)
+    risk = D.risk(part, flows, y, observed, retention=0.6)
+    g = 1 - np.exp(-mean * np.array(times))
+    off = [max(beyond(one * observed - 0.6 * y), beyond(one * observed - y)) for one in g]
+    moved = widest * beyond(observed)
+    np.testing.assert_allclose(risk.bound, moved * (2 * np.array(off) + moved) / 30, rtol=1e-9)
+
+
 def test_a_flat_remainder_is_exact(x64):
     """Low rank plus a multiple of the identity: the trace says all that the spectrum leaves out."""
     kernel, y, f0, cross = problem(np.r_[[5.0, 2.0, 1.0], np.full(17, 0.05)])

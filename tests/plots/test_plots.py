@@ -106,5 +106,44 @@ def test_scaling_and_figure_of_a_report():
     assert len(na.plots.theorem_figure(alone).axes) == 1
 
 
+def test_table_of_a_report_is_read_from_its_checks():
+    held = na.theory.Check("first", "statement", 0.123456, "three", True)
+    broken = na.theory.Check("second", "statement", "<= 2", 3.0, False)
+    report = na.theory.TheoremReport("name $x$", "s", (held,), (broken,), {}, {})
+    ax = na.plots.theorem_report(report, ax=axes())
+    table = np.array([text.get_text() for text in ax.texts]).reshape(3, 4).tolist()
+    assert table == [
+        ["check", "required", "measured", ""],
+        ["assumes: first", "0.1235", "three", "holds"],
+        ["concludes: second", "<= 2", "3", "FAILS"],
+    ]
+    places = np.array([text.get_position() for text in ax.texts]).reshape(3, 4, 2)
+    np.testing.assert_allclose(places[:, :, 0], [[0.0, 0.7, 0.93, 1.0]] * 3)
+    np.testing.assert_allclose(places[:, 0, 1], [1, 2 / 3, 1 / 3])
+    assert [ax.texts[i].get_color() for i in (7, 11)] == ["#2a8f6d", "#c8553d"]
+    assert ax.get_title(loc="left") == "name $x$: violated"
+    assert not ax.axison
+
+
+def test_scaling_is_drawn_without_its_correction():
+    sizes, values = np.array([[2.0], [4.0], [0.0]]), np.array([[6.0], [20.0], [1.0]])
+    scaling = na.theory.Scaling(
+        "gap,", "n", 1.0, 1.25, sizes, values, correction=sizes + (sizes == 0)
+    )
+    ax = na.plots.theorem_scaling(na.theory.Check("r", "s", 1, 1.25, True, scaling), ax=axes())
+    dots, fitted, predicted = ax.lines
+    np.testing.assert_allclose(dots.get_xdata(), [2, 4])
+    np.testing.assert_allclose(dots.get_ydata(), [3, 5])
+    middle = 15**0.5
+    np.testing.assert_allclose(fitted.get_ydata(), middle * np.array([2**-0.5, 2**0.5]) ** 1.25)
+    np.testing.assert_allclose(predicted.get_ydata(), middle * np.array([2**-0.5, 2**0.5]))
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["fitted 1.25", "predicted 1"]
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", "log", "gap")
+    # What varies by less than a factor of two is not stretched over the figure.
+    np.testing.assert_allclose(ax.get_ylim(), [middle / 2, middle * 2])
+    assert dots.get_color() == fitted.get_color() == "#2a8f6d"
+
+
 def test_new_axes_when_none_are_given(parts):
     assert na.plots.spectrum(parts[0]).get_title() == "Spectrum of the NTK"

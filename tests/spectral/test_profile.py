@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 
@@ -26,21 +27,45 @@ def labels(n, c, rate, seed=0):
     )
 
 
-def test_profile_equals_numpy_sums(x64):
-    matrix, q = kernel_with(np.linspace(3, 1, 40))
-    y, observed, kappa = labels(40, 4, 0.3)
+@pytest.mark.parametrize("rank", [None, 15])
+@pytest.mark.parametrize("given", [True, False])
+def test_every_field_equals_numpy_sums(given, rank, x64):
+    n = 40
+    matrix, q = kernel_with(np.linspace(3, 1, n))
+    y, observed, kappa = labels(n, 4, 0.3)
+    y = y * np.linspace(1, 2, n)[:, None]  # of unequal norm too
+    q = q[:, : rank or n]
     profile = na.spectral.air_profile(
-        na.spectral.eigendecompose(matrix), y, observed, retention=kappa
+        na.spectral.eigendecompose(matrix, rank=rank),
+        y,
+        observed,
+        retention=kappa if given else None,
     )
+    kappa = kappa if given else (y * observed).sum() / (y**2).sum()
     xi = observed - kappa * y
     s = ((q.T @ y) ** 2).sum(1) / (y**2).sum()
     e = ((q.T @ xi) ** 2).sum(1) / (xi**2).sum()
-    np.testing.assert_allclose(profile.signal_energy, s, atol=1e-10)
-    np.testing.assert_allclose(profile.noise_energy, e, atol=1e-10)
-    np.testing.assert_allclose(profile.index, np.mean(np.cumsum(s) - np.cumsum(e)), atol=1e-10)
-    np.testing.assert_allclose(profile.ratio(5), s[:5].sum() / e[:5].sum(), rtol=1e-9)
-    deviation = np.abs(np.cumsum(e) - np.arange(1, 41) / 40).max()
-    np.testing.assert_allclose(profile.isotropy_deviation, deviation, atol=1e-10)
+    along = ((y * xi).sum(1) ** 2).sum() / (y**2).sum() * n / (n - 1)
+    taken = 0.0 if given else along / ((xi**2).sum() + along)
+    k = np.arange(1, len(s) + 1)
+    isotropic = (k / n - taken * np.cumsum(s)) / (1 - taken)
+    fields = {
+        "signal_energy": s,
+        "noise_energy": e,
+        "cumulative_signal": np.cumsum(s),
+        "cumulative_noise": np.cumsum(e),
+        "index": np.mean(np.cumsum(s) - np.cumsum(e)),
+        "retention": kappa,
+        "isotropy_deviation": np.abs(np.cumsum(e) - isotropic).max(),
+        "expected_noise": isotropic,
+        "taken": taken,
+    }
+    assert {f.name for f in dataclasses.fields(profile)} == set(fields)
+    for name, values in fields.items():
+        np.testing.assert_allclose(getattr(profile, name), values, atol=1e-10, err_msg=name)
+    for k in (1, 5, len(s)):
+        noise = (1 - taken) * e[:k].sum() + taken * s[:k].sum()
+        np.testing.assert_allclose(profile.ratio(k), s[:k].sum() / noise, rtol=1e-9)
 
 
 @settings(max_examples=8, deadline=None)
@@ -128,6 +153,20 @@ def test_ratio_of_labels_in_one_direction_is_the_number_of_points(x64):
     none = na.spectral.air_profile(es, u, u)
     assert float(none.ratio(80)) == np.inf
     assert np.isnan(float(na.spectral.air_profile(es, 0 * u, 0 * u).ratio(3)))
+    # Nothing that is kept tells nothing of how much is.
+    assert float(na.spectral.air_profile(es, 0 * u, u).retention) == 1.0
+
+
+def test_ratio_counts_noise_of_the_size_of_round_off_as_none(x64):
+    """Round-off squared, 5e-32, in each of k r terms."""
+    one = np.ones(2)
+    found = na.spectral.AIRProfile(
+        one, one, np.array([0.5, 1.0]), np.array([9e-32, 1.0]), one[0], one[0], one[0]
+    )
+    assert float(found.ratio(1)) == np.inf
+    above = dataclasses.replace(found, cumulative_noise=np.array([1e-30, 1.0]))
+    np.testing.assert_allclose(above.ratio(1), 0.5e30)
+    np.testing.assert_allclose(found.ratio(2), 1.0)
 
 
 @pytest.mark.parametrize("retention", [None, 0.6])
