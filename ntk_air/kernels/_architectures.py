@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from .. import _neural_tangents
 from .._checks import check_choice, check_in_range, check_size
 from ._convolution import convolution
-from ._dual import fast_activation
+from ._dual import accurate_activation, fast_activation
+from ._expectations import elu, smooth
 
 _CLOSED_FORM = {
     "relu": "Relu",
@@ -29,10 +30,11 @@ _CLOSED_FORM = {
     "sigmoid_like": "Sigmoid_like",
     "identity": "Identity",
 }
-# No closed form is known; neural-tangents integrates them by Gauss-Hermite quadrature.
+# No closed form is known; `_expectations` has them by series and quadrature.
 _QUADRATURE = ("tanh", "softplus", "silu", "sigmoid", "elu")
 VECTORS, IMAGES = ("n", "d"), ("n", "H", "W", "channels")
 ACTIVATIONS = (*_CLOSED_FORM, *_QUADRATURE)
+# Of neural-tangents' own quadrature, which masked inputs are left to.
 _QUADRATURE_DEGREE = 25
 
 
@@ -45,8 +47,10 @@ class Architecture:
         init_fn: ``init_fn(key, input_shape) -> (output_shape, params)``.
         apply_fn: ``apply_fn(params, inputs) -> outputs (n, C)``.
         kernel_fn: ``kernel_fn(x1, x2, get) -> kernel (n1, n2)``, infinite width.
-        closed_form: whether the kernel is in closed form; quadrature keeps its nodes in the
-            precision it was first used in, and has no cancellation on the diagonal.
+        closed_form: whether the kernel is in closed form. Others are series or quadrature in the
+            precision of the inputs, with no cancellation on the diagonal: tanh, softplus, silu,
+            sigmoid and elu within 1e-12 of the exact kernel in float64 where the variances of a
+            layer are up to 1, tanh within 1e-7 up to 4 and 1e-3 up to 16, the rest within 1e-6.
         input_axes: names of the axes of its inputs, or None if it takes others.
     """
 
@@ -92,9 +96,10 @@ def activation_layer(name: str) -> Any:
     with warnings.catch_warnings():
         # It warns of quadrature as such, and of derivatives of functions with jnp.where.
         warnings.simplefilter("ignore", UserWarning)
-        return _of_either_precision(
-            *(stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE) for _ in range(2))
-        )
+        plain = [stax.ElementwiseNumerical(function, deg=_QUADRATURE_DEGREE) for _ in range(2)]
+    return accurate_activation(
+        _of_either_precision(*plain), elu if name == "elu" else smooth(function)
+    )
 
 
 def _of_either_precision(single: Any, double: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Activations whose infinite-width kernels need an angle, several times faster in float32.
+"""Layers of activations; those that need an angle are several times faster in float32.
 
 XLA computes ``arctan2`` of one entry at a time on a CPU, at ten times the cost of all else in a
 layer. Here it is a polynomial, which vectorises, and as accurate to within rounding. Everything
@@ -38,7 +38,7 @@ _TINY = float(jnp.finfo(jnp.float32).tiny)
 
 # Of covariances, both variances (they broadcast to the shape of the covariances) and the NTK
 # before the activation: covariances and NTK after it. The NTK is None where it is not wanted.
-_Dual = Callable[[Array, Array, Array, "Array | None"], "tuple[Array, Array | None]"]
+Dual = Callable[[Array, Array, Array, "Array | None"], "tuple[Array, Array | None]"]
 
 
 def fast_activation(name: str, reference: Any) -> Any:
@@ -59,15 +59,14 @@ def fast_activation(name: str, reference: Any) -> Any:
     return _layer(reference, _gelu) if name == "gelu" else reference
 
 
-def _layer(reference: Any, dual: _Dual) -> Any:
+def _layer(reference: Any, dual: Dual) -> Any:
     stax = _neural_tangents.load().stax
     init_fn, apply_fn, kernel_reference = reference
 
     @stax.requires(diagonal_spatial=stax.Diagonal())
     def kernel_fn(kernel: Any, **reqs: Any) -> Any:
         after = kernel_reference(kernel, **reqs)
-        masked = kernel.mask1 is not None or kernel.mask2 is not None
-        if masked or kernel.nngp.dtype != jnp.float32 or not kernel.diagonal_batch:
+        if not _is_plain(kernel) or kernel.nngp.dtype != jnp.float32:
             return after
         # What is replaced here is never computed: jit leaves it out.
         return after.replace(**_propagate(kernel, dual))
@@ -75,7 +74,36 @@ def _layer(reference: Any, dual: _Dual) -> Any:
     return stax.layer(lambda: (init_fn, apply_fn, kernel_fn))()
 
 
-def _propagate(kernel: Any, dual: _Dual) -> dict[str, Array | None]:
+def accurate_activation(reference: Any, dual: Dual) -> Any:
+    """The neural-tangents layer ``reference`` with expectations that are ours in any precision.
+
+    Masked inputs remain ``reference``'s.
+    """
+    stax = _neural_tangents.load().stax
+    init_fn, apply_fn, kernel_reference = reference
+
+    @stax.requires(diagonal_spatial=stax.Diagonal())
+    def kernel_fn(kernel: Any, **reqs: Any) -> Any:
+        if not _is_plain(kernel):
+            return kernel_reference(kernel, **reqs)
+        fields = _propagate(kernel, dual)
+        if kernel.diagonal_spatial:
+            for name in ("cov1", "cov2"):
+                variances = getattr(kernel, name)
+                if variances is not None:
+                    fields[name], _ = dual(variances, variances, variances, None)
+        return kernel.replace(**fields, is_gaussian=False)
+
+    return stax.layer(lambda: (init_fn, apply_fn, kernel_fn))()
+
+
+def _is_plain(kernel: Any) -> bool:
+    """Whether it is of Gaussians and unmasked, and holds variances, not covariances, of points."""
+    masked = kernel.mask1 is not None or kernel.mask2 is not None
+    return not masked and kernel.diagonal_batch and kernel.is_gaussian
+
+
+def _propagate(kernel: Any, dual: Dual) -> dict[str, Array | None]:
     """The fields of a neural-tangents kernel that differ from one point to another, after."""
     same_position = kernel.diagonal_spatial
     first = _variances(kernel.cov1, same_position)
@@ -121,7 +149,7 @@ def _spread(variances: Array, side: int, points: bool, positions: bool) -> Array
     return variances.reshape(shape)
 
 
-def _arc_cosine(negative: float, positive: float) -> _Dual:
+def _arc_cosine(negative: float, positive: float) -> Dual:
     """Of ``negative * min(x, 0) + positive * max(x, 0)`` (Cho & Saul 2009; arXiv:1711.09090)."""
     gain = (negative**2 + positive**2) / 2
     bend = (positive - negative) ** 2 / (2 * math.pi)
@@ -129,11 +157,11 @@ def _arc_cosine(negative: float, positive: float) -> _Dual:
     def dual(
         covariances: Array, var1: Array, var2: Array, ntk: Array | None
     ) -> tuple[Array, Array | None]:
-        scale = _root(var1) * _root(var2)
+        scale = root(var1) * root(var2)
         # What XLA divides it keeps; the layers of a deep network would otherwise be computed
         # again from the first one on, in each. So all below is written in the cosine.
-        cosine = jnp.clip(covariances / jnp.maximum(scale, _TINY), -1.0, 1.0)
-        sine = _root((1 - cosine) * (1 + cosine))
+        cosine = correlation(covariances, var1, var2)
+        sine = root((1 - cosine) * (1 + cosine))
         slope = gain - bend * arctan2(sine, cosine)
         after = scale * (bend * sine + slope * cosine)
         return after, None if ntk is None else slope * ntk
@@ -141,7 +169,7 @@ def _arc_cosine(negative: float, positive: float) -> _Dual:
     return dual
 
 
-def _arc_sine(scale: float, inner: float, offset: float) -> _Dual:
+def _arc_sine(scale: float, inner: float, offset: float) -> Dual:
     """Of ``scale * erf(inner * x) + offset`` (Williams 1996)."""
 
     def dual(
@@ -149,7 +177,7 @@ def _arc_sine(scale: float, inner: float, offset: float) -> _Dual:
     ) -> tuple[Array, Array | None]:
         bound = jnp.sqrt(1 + 2 * inner**2 * var1) * jnp.sqrt(1 + 2 * inner**2 * var2)
         sine = jnp.clip(2 * inner**2 * covariances / bound, -1.0, 1.0)
-        cosine = _root((1 - sine) * (1 + sine))
+        cosine = root((1 - sine) * (1 + sine))
         after = 2 / math.pi * scale**2 * arctan2(sine, cosine) + offset**2
         slope = 4 / math.pi * (scale * inner) ** 2 / (bound * cosine)
         return after, None if ntk is None else slope * ntk
@@ -164,7 +192,7 @@ def _gelu(
     bound = jnp.sqrt(1 + var1) * jnp.sqrt(1 + var2)
     product = var1 * var2
     sine = jnp.clip(covariances / bound, -1.0, 1.0)
-    cosine = _root((1 - sine) * (1 + sine))
+    cosine = root((1 - sine) * (1 + sine))
     half = 0.25 + arctan2(sine, cosine) / (2 * math.pi)
     after = (sine**2 / cosine + product * cosine) / (2 * math.pi * bound) + bound * sine * half
     if ntk is None:
@@ -173,7 +201,12 @@ def _gelu(
     return after, (half + bend * sine / cosine / (2 * math.pi)) * ntk
 
 
-def _root(x: Array) -> Array:
+def correlation(covariances: Array, var1: Array, var2: Array) -> Array:
+    """Covariances over both deviations, between -1 and 1; 0 where a variance is 0."""
+    return jnp.clip(covariances / jnp.maximum(root(var1) * root(var2), _TINY), -1.0, 1.0)
+
+
+def root(x: Array) -> Array:
     """The square root; 0 below 0, with a derivative of 0 there."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)

@@ -1,4 +1,4 @@
-"""Architectures: wide networks approach their infinite-width kernels; our layers equal stax's."""
+"""Layers of architectures equal stax's; settings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,6 @@ from ntk_air.kernels._dual import arctan2
 from ntk_air.kernels._residual import residual, wide_resnet
 
 KINDS = ("nngp", "ntk")
-# Network, points' shape, and its width.
-NETWORKS = {
-    "fully_connected": (na.kernels.fully_connected(2, 256), (5,), 256),
-    "flatten": (na.kernels.convolutional(1, 64), (4, 4, 2), 64),
-    "gap": (na.kernels.convolutional(2, 64, pooling="gap"), (4, 4, 2), 64),
-    "myrtle": (na.kernels.myrtle(5, 32, num_outputs=4), (8, 8, 2), 32),
-    "residual": (residual(2, 256), (5,), 256),
-    "wide_resnet": (wide_resnet(1, 2, num_outputs=4), (4, 4, 2), 32),
-    "self_attention": (self_attention(1, 64, num_heads=64, num_outputs=4), (4, 5), 64),
-}
 FAST = {
     "relu": ("Relu", ()),
     "leaky_relu": ("LeakyRelu", (0.1,)),
@@ -40,45 +30,6 @@ FAST = {
 
 def draw(n, *shape, seed=0):
     return np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_wide_network_approaches_its_kernel(name):
-    """The mean over seeds of the empirical kernel, whose deviation is of order 1/sqrt(width)."""
-    arch, shape, width = NETWORKS[name]
-    x = jnp.asarray(draw(3, *shape))
-
-    @jax.jit
-    def empirical(key):
-        _, params = arch.init_fn(key, (1, *shape))
-        jacobian = jax.jacobian(arch.apply_fn)(params, x)
-        flat = [leaf.reshape(*leaf.shape[:2], -1) for leaf in jax.tree.leaves(jacobian)]
-        return sum(jnp.einsum("ncp,mcp->nm", leaf, leaf) for leaf in flat) / flat[0].shape[1]
-
-    draws = np.stack([empirical(key) for key in jax.random.split(jax.random.key(1), 8)])
-    kernel = np.asarray(na.kernels.infinite_ntk(arch, x))
-    scale = kernel.max()
-    spread = draws.std(axis=0, ddof=1).max() / scale
-    # A layer contributes about 1/sqrt(width) each; at most ten layers here.
-    assert spread < 10 / math.sqrt(width)
-    # Five standard errors of the mean, and the bias of order 1/width of so many layers.
-    tolerance = 5 * spread / math.sqrt(len(draws)) + 10 / width
-    assert relative_error(draws.mean(axis=0), kernel) < tolerance
-
-
-@pytest.mark.parametrize("name", ["fully_connected", "gap", "wide_resnet", "self_attention"])
-def test_float32_kernel_and_diagonal_are_accurate(name):
-    arch, shape, _ = NETWORKS[name]
-    x = draw(4, *shape)
-    with jax.enable_x64(True):
-        exact = jax.jit(lambda x: arch.kernel_fn(x, None, KINDS))(x.astype(np.float64))
-    both = na.kernels.infinite_ntk(arch, x, kind=KINDS)
-    for kind, kernel, reference in zip(KINDS, both, map(np.asarray, exact), strict=True):
-        assert kernel.dtype == jnp.float32
-        ratio = np.diag(np.asarray(kernel)) / np.diag(reference)
-        assert np.abs(ratio - 1).max() < 2e-7
-        assert relative_error(kernel, reference) < 2e-6
-        assert np.array_equal(na.kernels.infinite_diagonal(arch, x, kind=kind), np.diag(kernel))
 
 
 @pytest.mark.parametrize(("activation", "layout"), [
