@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -36,6 +37,7 @@ def cover(folder: Path, tests: Iterable[str], workers: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "coveragerc").write_text(_SETTINGS)
     found = folder / ".coverage"
+    _forget_changed_files(folder)
     environment = dict(
         os.environ,
         NTK_AIR_DURATIONS=str(folder / "durations.jsonl"),
@@ -49,6 +51,26 @@ def cover(folder: Path, tests: Iterable[str], workers: int) -> int:
         *("--cov-report=", *tests),
     ]
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
+
+
+def _forget_changed_files(folder: Path) -> None:
+    """The lines of a file that has changed since may be others now: its tests are to run again."""
+    import coverage  # pyright: ignore[reportMissingImports]
+
+    kept, found = folder / "digests.json", folder / ".coverage"
+    digests = {
+        path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    before = json.loads(kept.read_text()) if kept.exists() else {}
+    changed = [name for name, digest in before.items() if digests.get(name) != digest]
+    if changed and found.exists():
+        data = coverage.CoverageData(str(found))
+        data.read()
+        data.purge_files(changed)
+        data.write()
+        print(f"run again the tests of {', '.join(changed)}", flush=True)
+    kept.write_text(json.dumps(digests))
 
 
 @dataclasses.dataclass

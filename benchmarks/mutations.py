@@ -36,8 +36,8 @@ as long.
 [cosmic-ray](https://cosmic-ray.readthedocs.io); of each room a sample is drawn (seed {seed}).
 [Recorded](../benchmarks/results/mutations.json):
 """
-_SURVIVORS = """Some of these change nothing that can be seen (the size of a tile, a bound that is not
-reached, a first guess); the others are what the tests do not hold."""
+_SURVIVORS = """Some of these change nothing that can be seen (the size of a tile, a bound that
+is not reached, a first guess); the others are what the tests do not hold."""
 CAUGHT = ("killed", "timeout")
 
 
