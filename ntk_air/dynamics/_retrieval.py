@@ -123,8 +123,6 @@ def _curves(
     y, xi, *z = jnp.split(jnp.matmul(stacked.T, eigenvectors, precision="highest"), len(apart))
     z = z[0] if z else xi + kappa * y
     signal_total, noise_total = jnp.sum(clean**2), jnp.sum(noise**2)
-    y_rest, xi_rest = outside(clean, clean, y, y), outside(noise, noise, xi, xi)
-
     energies = (
         ("signal", y, y, outside(clean, clean, y, y), signal_total),
         ("noise", xi, xi, outside(noise, noise, xi, xi), noise_total),
