@@ -12,11 +12,11 @@ import jax.numpy as jnp
 
 import ntk_air as na
 from benchmarks import _eigensolvers as eigensolvers
+from benchmarks import _operators as operators
 from benchmarks._harness import Case, Contestant, Run, Settings
 from benchmarks._inputs import decaying, scaled, white
 
 _WIDTHS = (784, 800, 512, 10)
-_BATCH = 500
 # About the tolerance that ntk_air stops at in float32; scipy's default is round-off.
 _LOOSE = 1e-5
 # What the peers' steps are chosen for: every residual below this share of the largest eigenvalue.
@@ -139,15 +139,30 @@ def _operator_case(name: str, outputs: str, settings: Settings) -> Case:
         kernel = na.kernels.NTKOperator(apply_fn, params, x, outputs=outputs)
         return lambda: kernel @ v
 
-    bare = functools.partial(_one_vjp_one_jvp, apply_fn, outputs)
     times = " for every output" if outputs == "trace" else ""
+    peers = {
+        f"one vjp + one jvp{times}": operators.one_vjp_one_jvp,
+        "one forward pass, linearised and transposed": operators.linearised,
+        "linearised before": operators.linearised_before,
+    }
     parameters = sum((a + 1) * b for a, b in itertools.pairwise(_WIDTHS))
     return Case(
         name,
         {"n": n, "widths": "-".join(map(str, _WIDTHS)), "p": parameters, "outputs": outputs},
         prepare,
-        [Contestant("ntk_air operator", ours), Contestant(f"one vjp + one jvp{times}", bare)],
-        notes=[f"The peer takes batches of at most {_BATCH} points in one jitted function."],
+        [
+            Contestant("ntk_air operator", ours),
+            *(
+                Contestant(title, functools.partial(build, apply_fn, outputs))
+                for title, build in peers.items()
+            ),
+        ],
+        notes=[
+            f"one vjp + one jvp takes batches of at most {operators.BATCH} points in one jitted "
+            "function; the others take all points at once, and all outputs under vmap.",
+            "Linearised before: the forward pass is not timed, and its activations are kept; "
+            "ntk_air keeps nothing but the parameters and the data.",
+        ],
     )
 
 
@@ -159,33 +174,3 @@ def _mlp() -> tuple[Callable, Callable]:
     layers = [layer for width in _WIDTHS[1:-1] for layer in (dense(width), stax.Relu())]
     init_fn, apply_fn, _ = stax.serial(*layers, dense(_WIDTHS[-1]))
     return init_fn, apply_fn
-
-
-def _one_vjp_one_jvp(apply_fn: Callable, outputs: str, inputs: tuple) -> Run:
-    params, x, v = inputs
-    n, num_outputs = len(x), _WIDTHS[-1]
-    # n is a multiple of 20, so that this divides it or n is smaller.
-    batch = max(b for b in range(1, min(_BATCH, n) + 1) if n % b == 0)
-    batches = x.reshape(-1, batch, x.shape[1])
-
-    def full(params: Any, cotangents: jax.Array) -> jax.Array:
-        def add(total: Any, part: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-            points, rows = part
-            (gradient,) = jax.vjp(lambda p: apply_fn(p, points), params)[1](rows)
-            return jax.tree.map(jnp.add, total, gradient), None
-
-        def push(points: jax.Array) -> jax.Array:
-            return jax.jvp(lambda p: apply_fn(p, points), (params,), (gradient,))[1]
-
-        rows = cotangents.reshape(-1, batch, num_outputs)
-        gradient, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), (batches, rows))
-        return jax.lax.map(push, batches).reshape(n, num_outputs)
-
-    def trace(params: Any, v: jax.Array) -> jax.Array:
-        def one_output(a: jax.Array) -> jax.Array:
-            return full(params, v[:, None] * jax.nn.one_hot(a, num_outputs))[:, a]
-
-        return jax.lax.map(one_output, jnp.arange(num_outputs)).mean(0)
-
-    product = jax.jit(trace if outputs == "trace" else lambda p, v: full(p, v).reshape(-1))
-    return lambda: product(params, v)
