@@ -26,18 +26,18 @@ Tuned = Mapping[str, eigensolvers.Solver]
 _bind = functools.partial
 _ON_DECAYING: Tuned = {
     "scipy eigsh tuned": _bind(eigensolvers.eigsh_tuned, vectors_per_pair=2),
-    "scipy lobpcg": _bind(eigensolvers.scipy_lobpcg, iterations=16),
-    "jax lobpcg": _bind(eigensolvers.jax_lobpcg, iterations=9),
+    "scipy lobpcg": _bind(eigensolvers.scipy_lobpcg, iterations=9),
+    "jax lobpcg": _bind(eigensolvers.jax_lobpcg, iterations=6),
     "sklearn randomized_svd": _bind(eigensolvers.randomized_svd, iterations=4, oversampling=50),
-    "subspace iteration": _bind(eigensolvers.subspace_iteration, iterations=7, oversampling=100),
-    "block Krylov": _bind(eigensolvers.block_krylov, steps=6, width=50),
+    "subspace iteration": _bind(eigensolvers.subspace_iteration, iterations=6, oversampling=100),
+    "block Krylov": _bind(eigensolvers.block_krylov, steps=6, width=60),
 }
 _ON_FLAT: Tuned = {
-    "scipy eigsh tuned": _bind(eigensolvers.eigsh_tuned, vectors_per_pair=3),
-    "scipy lobpcg": _bind(eigensolvers.scipy_lobpcg, iterations=40),
-    "jax lobpcg": _bind(eigensolvers.jax_lobpcg, iterations=30),
-    "sklearn randomized_svd": _bind(eigensolvers.randomized_svd, iterations=20, oversampling=100),
-    "block Krylov": _bind(eigensolvers.block_krylov, steps=12, width=50),
+    "scipy eigsh tuned": _bind(eigensolvers.eigsh_tuned, vectors_per_pair=2),
+    "scipy lobpcg": _bind(eigensolvers.scipy_lobpcg, iterations=13),
+    "jax lobpcg": _bind(eigensolvers.jax_lobpcg, iterations=13),
+    "sklearn randomized_svd": _bind(eigensolvers.randomized_svd, iterations=11, oversampling=100),
+    "block Krylov": _bind(eigensolvers.block_krylov, steps=20, width=50),
 }
 
 
