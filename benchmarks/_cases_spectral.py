@@ -27,7 +27,7 @@ _bind = functools.partial
 _ON_DECAYING: Tuned = {
     "scipy eigsh tuned": _bind(eigensolvers.eigsh_tuned, vectors_per_pair=2),
     "scipy lobpcg": _bind(eigensolvers.scipy_lobpcg, iterations=9),
-    "jax lobpcg": _bind(eigensolvers.jax_lobpcg, iterations=6),
+    "jax lobpcg": _bind(eigensolvers.jax_lobpcg, iterations=7),
     "sklearn randomized_svd": _bind(eigensolvers.randomized_svd, iterations=4, oversampling=50),
     "subspace iteration": _bind(eigensolvers.subspace_iteration, iterations=6, oversampling=100),
     "block Krylov": _bind(eigensolvers.block_krylov, steps=6, width=60),

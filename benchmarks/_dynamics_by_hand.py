@@ -58,34 +58,34 @@ def jax_outputs(inputs: Inputs) -> Run:
 def numpy_signal(inputs: Inputs) -> Run:
     """The draw's signal curve alone."""
     arrays = _arrays(inputs, np)
-    return lambda: _signal(*arrays, np)
+    return lambda: _signal(np, *arrays)
 
 
 def jax_signal(inputs: Inputs) -> Run:
     """The same in one jit."""
-    compiled, arrays = jax.jit(lambda *a: _signal(*a, jnp)), _arrays(inputs, jnp)
+    compiled, arrays = jax.jit(lambda *a: _signal(jnp, *a)), _arrays(inputs, jnp)
     return lambda: compiled(*arrays)
 
 
 def numpy_curves(inputs: Inputs) -> Run:
     """Signal, noise, both of the draw, and every direction."""
     arrays = _arrays(inputs, np)
-    return lambda: _curves(*arrays, np)
+    return lambda: _curves(np, *arrays)
 
 
 def jax_curves(inputs: Inputs) -> Run:
     """The same in one jit."""
-    compiled, arrays = jax.jit(lambda *a: _curves(*a, jnp)), _arrays(inputs, jnp)
+    compiled, arrays = jax.jit(lambda *a: _curves(jnp, *a)), _arrays(inputs, jnp)
     return lambda: compiled(*arrays)
 
 
-def _signal(u: Any, values: Any, clean: Any, observed: Any, times: Any, xp: Any) -> Any:
+def _signal(xp: Any, u: Any, values: Any, clean: Any, observed: Any, times: Any) -> Any:
     y, z = xp.split(xp.concatenate([clean, observed], axis=1).T @ u, 2)
     fitted = -xp.expm1(-times[:, None] * values)
     return fitted @ (y * z).sum(axis=0) / (clean**2).sum()
 
 
-def _curves(u: Any, values: Any, clean: Any, observed: Any, times: Any, xp: Any) -> Any:
+def _curves(xp: Any, u: Any, values: Any, clean: Any, observed: Any, times: Any) -> Any:
     noise = observed - clean
     y, xi = xp.split(xp.concatenate([clean, noise], axis=1).T @ u, 2)
     fitted = -xp.expm1(-times[:, None] * values)

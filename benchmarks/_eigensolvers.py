@@ -33,16 +33,17 @@ def eigsh_tuned(
     The tolerance is of Ritz values: residuals are below 1e-5 of the largest eigenvalue already.
     """
     matrix, n = np.asarray(kernel).T, len(kernel)
-    symv = scipy.linalg.get_blas_funcs("symv", (matrix,))
+    # Types of scipy are inferred from defaults and examples.
+    symv: Any = scipy.linalg.get_blas_funcs("symv", (matrix,))
+    wrap: Any = scipy.sparse.linalg.LinearOperator
 
     def product(vector: np.ndarray) -> np.ndarray:
         return symv(1.0, matrix, vector.ravel(), lower=0)
 
-    operator: Any = scipy.sparse.linalg.LinearOperator((n, n), product, dtype=matrix.dtype)
     count = min(round(vectors_per_pair * rank), n - 1)
-    values, vectors = scipy.sparse.linalg.eigsh(
-        operator, rank, ncv=count, tol=tolerance, v0=_block(matrix, 1)[:, 0]
-    )
+    options: Any = {"ncv": count, "tol": tolerance, "v0": _block(matrix, 1)[:, 0]}
+    operator = wrap((n, n), product, dtype=matrix.dtype)
+    values, vectors = scipy.sparse.linalg.eigsh(operator, rank, **options)
     return values[::-1], vectors[:, ::-1]
 
 
@@ -76,7 +77,7 @@ def scipy_lobpcg(kernel: jax.Array, rank: int, iterations: int) -> Pairs:
         # It says that it has not converged to its own default; the residual is in the table.
         warnings.simplefilter("ignore", UserWarning)
         found: Any = scipy.sparse.linalg.lobpcg(product, start, largest=True, maxiter=iterations)
-    return _leading(*found[:2], rank)
+    return _leading(found[0], found[1], rank)
 
 
 def jax_lobpcg(kernel: jax.Array, rank: int, iterations: int) -> Pairs:
@@ -95,13 +96,9 @@ def randomized_svd(kernel: jax.Array, rank: int, iterations: int, oversampling: 
     """scikit-learn's, power iterations normalised by QR: LU loses digits in float32."""
     import sklearn.utils.extmath
 
+    options: Any = {"n_oversamples": oversampling, "n_iter": iterations, "random_state": 0}
     vectors, values, _ = sklearn.utils.extmath.randomized_svd(
-        np.asarray(kernel),
-        rank,
-        n_oversamples=oversampling,
-        n_iter=iterations,
-        power_iteration_normalizer="QR",
-        random_state=0,
+        np.asarray(kernel), rank, power_iteration_normalizer="QR", **options
     )
     return values, vectors
 
@@ -109,11 +106,10 @@ def randomized_svd(kernel: jax.Array, rank: int, iterations: int, oversampling: 
 def subspace_iteration(kernel: jax.Array, rank: int, iterations: int, oversampling: int) -> Pairs:
     """Randomised subspace iteration of a symmetric kernel: half the products of an SVD."""
     matrix = np.asarray(kernel)
-    basis = _block(matrix, min(rank + oversampling, len(matrix)))
+    basis: Any = _block(matrix, min(rank + oversampling, len(matrix)))
     for _ in range(iterations):
-        basis, _ = scipy.linalg.qr(
-            matrix @ basis, mode="economic", overwrite_a=True, check_finite=False
-        )
+        options: Any = {"mode": "economic", "overwrite_a": True, "check_finite": False}
+        basis = scipy.linalg.qr(matrix @ basis, **options)[0]
     return _rayleigh_ritz(matrix, basis, rank)
 
 

@@ -161,12 +161,15 @@ def _in_folds(model: Any, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _support_vectors() -> Any:
     """Radial basis functions of the width scikit-learn chooses, Platt's probabilities."""
-    return CalibratedClassifierCV(SVC(), ensemble=False)
+    # Its type is inferred from the default, "auto".
+    options: Any = {"ensemble": False}
+    return CalibratedClassifierCV(SVC(), **options)
 
 
 def _boosting() -> Any:
     # Its stopping rule would judge by the noisy labels that it holds out.
-    return HistGradientBoostingClassifier(max_iter=50, early_stopping=False, random_state=0)
+    options: Any = {"early_stopping": False, "max_iter": 50}
+    return HistGradientBoostingClassifier(random_state=0, **options)
 
 
 def _logistic(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def _threads() -> dict[str, Any]:
     # XLA's pool on CPUs has as many as this process may use cores.
     found: dict[str, Any] = {"libraries": libraries, "xla": len(_cores())}
     if importlib.util.find_spec("torch") is not None:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         found["torch"] = torch.get_num_threads()
     return found | {"variables": {name: os.environ.get(name) for name in _SETTINGS}}
