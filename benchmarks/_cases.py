@@ -24,6 +24,7 @@ _EVERYWHERE = (
     _cases_finite.finite_cnn_symmetric,
     _cases_infinite.store,
     _cases_spectral.eigendecompose,
+    _cases_spectral.eigendecompose_flat,
     _cases_spectral.operator,
     _cases_spectral.operator_trace,
     _cases_dynamics.closed_form_outputs,

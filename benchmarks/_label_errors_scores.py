@@ -8,16 +8,37 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.special
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.svm import SVC
 
 import ntk_air as na
 from benchmarks._label_errors_data import Problem
 from ntk_air.noise import NoisyLabels
 
 HAVE_CLEANLAB = importlib.util.find_spec("cleanlab") is not None
-METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
+# Scores of cleanlab, each with its probabilities adjusted or not (its entropy takes no adjustment);
+# the first is its default.
+SCORES = {
+    "self_confidence": ("self_confidence", False),
+    "normalized_margin": ("normalized_margin", False),
+    "confidence_weighted_entropy": ("confidence_weighted_entropy", False),
+    "self_confidence, adjusted": ("self_confidence", True),
+    "normalized_margin, adjusted": ("normalized_margin", True),
+}
+# Its ways to a set of suspected labels; the first is its default.
+FILTERS = (
+    "prune_by_noise_rate",
+    "prune_by_class",
+    "both",
+    "confident_learning",
+    "predicted_neq_given",
+    "low_normalized_margin",
+    "low_self_confidence",
+)
 _PENALTIES = (1e-3, 1e-1)
 _FOLDS = 5
 
@@ -27,10 +48,11 @@ def detection(
 ) -> dict[str, Any]:
     """Average precision of every score and the quality of every hard set.
 
-    ``cleanlab`` holds its scores on four sets of out-of-sample probabilities: those of our model,
-    calibrated as ours (``ours``) and by one sharpness (``leave_one_out``); the same kernel in
-    five-fold cross-validation (``kernel_folds``); and its usual pipeline, a scikit-learn classifier
-    in five folds: logistic regression on 100 principal components (``logistic``).
+    ``cleanlab`` holds all its scores and hard sets on out-of-sample probabilities: those of our
+    model, calibrated as ours (``ours``) and by one sharpness (``leave_one_out``); the same kernel
+    in five-fold cross-validation (``kernel_folds``); and its usual pipeline, a scikit-learn
+    classifier in five folds: logistic regression (``logistic``) and gradient boosting
+    (``boosting``) on 100 principal components, support vectors on the inputs (``svc``).
     """
     labels, wrong = np.asarray(noisy.labels), np.asarray(noisy.flipped)
     observed = na.datasets.encode(labels, noisy.num_classes)
@@ -55,6 +77,8 @@ def detection(
         "leave_one_out": _softmax_of_most_likely_sharpness(np.asarray(left_out), labels),
         "kernel_folds": _kernel_folds(one, labels, np.asarray(observed), 1 / time),
         "logistic": _logistic(one.components, labels),
+        "svc": _in_folds(_support_vectors(), np.asarray(one.dataset.train_inputs), labels),
+        "boosting": _in_folds(_boosting(), one.components, labels),
     }
     record["cleanlab"] = {key: _cleanlab(labels, value, wrong) for key, value in sets.items()}
     return record
@@ -81,13 +105,21 @@ def _cleanlab(labels: np.ndarray, probabilities: np.ndarray, wrong: np.ndarray) 
     probabilities = np.asarray(probabilities, np.float64)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     scores = {
-        method: average_precision(
-            get_label_quality_scores(labels, probabilities, method=method), wrong
+        name: average_precision(
+            get_label_quality_scores(
+                labels, probabilities, method=method, adjust_pred_probs=adjusted
+            ),
+            wrong,
         )
-        for method in METHODS
+        for name, (method, adjusted) in SCORES.items()
     }
-    issues = find_label_issues(labels, probabilities, n_jobs=1)
-    return {**scores, "hard": _hard(np.asarray(issues), wrong)}
+    hard = {
+        rule: _hard(
+            np.asarray(find_label_issues(labels, probabilities, filter_by=rule, n_jobs=1)), wrong
+        )
+        for rule in FILTERS
+    }
+    return {"scores": scores, "hard": hard}
 
 
 def _softmax_of_most_likely_sharpness(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -123,18 +155,24 @@ def _kernel_folds(
     return _softmax_of_most_likely_sharpness(outputs, labels)
 
 
+def _in_folds(model: Any, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.asarray(cross_val_predict(model, inputs, labels, cv=_folds(), method="predict_proba"))
+
+
+def _support_vectors() -> Any:
+    """Radial basis functions of the width scikit-learn chooses, Platt's probabilities."""
+    # Its type is inferred from the default, "auto".
+    options: Any = {"ensemble": False}
+    return CalibratedClassifierCV(SVC(), **options)
+
+
+def _boosting() -> Any:
+    # Its stopping rule would judge by the noisy labels that it holds out.
+    options: Any = {"early_stopping": False, "max_iter": 50}
+    return HistGradientBoostingClassifier(random_state=0, **options)
+
+
 def _logistic(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Logistic regression; of two penalties the one that predicts the labels better."""
-    found = [
-        np.asarray(
-            cross_val_predict(
-                LogisticRegression(C=penalty),
-                inputs,
-                labels,
-                cv=_folds(),
-                method="predict_proba",
-            )
-        )
-        for penalty in _PENALTIES
-    ]
+    found = [_in_folds(LogisticRegression(C=penalty), inputs, labels) for penalty in _PENALTIES]
     return min(found, key=lambda p: _log_loss(p, labels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -12,10 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import threadpoolctl
 
 from benchmarks._harness import MATMUL_PRECISION, gemm_rate
 
-_PACKAGES = ("ntk_air", "jax", "jaxlib", "neural-tangents", "numpy", "scipy", "torch")
+_PACKAGES = (
+    *("ntk_air", "jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy"),
+    *("scikit-learn", "cleanlab", "torch"),
+)
+# What tells a library how many threads it may start, or XLA what else to do.
+_SETTINGS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS"),
+    *("JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_ENABLE_X64"),
+)
 
 
 def environment(note: str, load: float | None) -> dict[str, Any]:
@@ -32,6 +42,7 @@ def environment(note: str, load: float | None) -> dict[str, Any]:
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
         "load_average_1min": load,
+        "threads": _threads(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "device_kind": devices[0].device_kind,
@@ -41,6 +52,27 @@ def environment(note: str, load: float | None) -> dict[str, Any]:
         "gemm": gemm_rate(),
         "note": note,
     }
+
+
+def _threads() -> dict[str, Any]:
+    """How many threads each library computes with, and the variables that say so."""
+    libraries = {
+        f"{pool['internal_api']} {pool['version'] or ''}".strip(): pool["num_threads"]
+        for pool in threadpoolctl.threadpool_info()
+    }
+    # XLA's pool on CPUs has as many as this process may use cores.
+    found: dict[str, Any] = {"libraries": libraries, "xla": len(_cores())}
+    if importlib.util.find_spec("torch") is not None:
+        import torch  # pyright: ignore[reportMissingImports]
+
+        found["torch"] = torch.get_num_threads()
+    return found | {"variables": {name: os.environ.get(name) for name in _SETTINGS}}
+
+
+def _cores() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 def _processor() -> str:

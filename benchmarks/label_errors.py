@@ -6,7 +6,6 @@ Also how noisy the labels are and when to stop, from the noisy labels alone, aga
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import sys
 import time
 from collections.abc import Sequence
@@ -77,9 +76,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:
     environment = _report.environment(options.note, _harness.load_average())
-    for name in ("scikit-learn", "cleanlab"):
-        installed = name != "cleanlab" or HAVE_CLEANLAB
-        environment["packages"][name] = importlib.metadata.version(name) if installed else None
     if options.quick:
         options.datasets, options.draws, options.train_size = ["digits"], 1, _QUICK_SIZE
         options.sizes = []

@@ -22,7 +22,7 @@ from .._checks import (
 from .._numerics import as_float, in_precision, power_of_two
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project
-from ._remainder import Bank, Filters, bank_of, evaluate, flows, spectrum, split, spread
+from ._remainder import Bank, Filters, Flows, bank_of, evaluate, spectrum, split, spread
 from ._skeleton import skeleton
 from ._trust import warn_where_untrusted
 
@@ -72,7 +72,7 @@ def fit(
     coefficients = project(eigensystem, target)
     bank = _some(filter)
     fitted, rest = evaluate(eigensystem, bank)
-    warn_where_untrusted(eigensystem, bank, _comparable(coefficients, unit))
+    warn_where_untrusted(eigensystem, bank, _comparable(coefficients, unit), fitted=fitted)
     vectors = eigensystem.eigenvectors
     outputs = _outputs(vectors, fitted, rest, coefficients, target, start) * unit
     return like(filter, _warned_of_overflow(outputs))
@@ -314,6 +314,6 @@ def matching(eigensystem: Eigensystem, **signals: ArrayLike | None) -> None:
 def bank_at(times: list[float], filters: Sequence[Filter] | None) -> Bank:
     """Gradient flow to each time, or the filters given in its place, one per time."""
     if filters is None:
-        return flows(times)
+        return Flows(times)
     check_same_length("times", times, "filters", [0.0] * len(filters))
     return bank_of(filters)

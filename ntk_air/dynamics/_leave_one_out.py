@@ -25,7 +25,7 @@ from ._left_out import (
 )
 from ._left_out_filters import filter_outputs
 from ._left_out_flow import flow_outputs
-from ._remainder import Bank, Filters, bank_of, evaluate, flows
+from ._remainder import Bank, Filters, Flows, bank_of, evaluate
 
 # Outputs without the points that are smaller than this, over those with them, count as this large.
 _NEXT_TO_NOTHING = 1e-3
@@ -129,7 +129,7 @@ def leave_one_out_flow(
     with double_precision():
         problem = problem_of(eigensystem, observed, remainder)
         outputs, errors = _flow(problem, times)
-        known = _known(problem, outputs, errors, flows(times))
+        known = _known(problem, outputs, errors, Flows(times))
         found = jnp.asarray(np.where(known, outputs, np.nan), as_float(observed).dtype)
     names = [f"time {one:g}" for one in times]
     _warn(known, names, problem.tolerance, what_helps(eigensystem, remainder))

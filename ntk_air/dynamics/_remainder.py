@@ -57,7 +57,8 @@ def spectrum(eigensystem: Eigensystem) -> Spectrum:
     """The eigenvalues told from zero, and the remainder that the trace leaves."""
     values = eigensystem.eigenvalues
     eps = max(float(jnp.finfo(values.dtype).eps), eigensystem.resolution)
-    floor = eps * float(values[0])
+    # On the host: an index into an array of JAX is a program of its own.
+    floor = eps * float(np.asarray(values)[0])
     resolved = _resolved(values, eigensystem.residuals, floor)
     count = eigensystem.num_points - eigensystem.rank
     if count == 0:
@@ -66,7 +67,7 @@ def spectrum(eigensystem: Eigensystem) -> Spectrum:
     # In float64, since the sum of many eigenvalues nearly cancels the trace.
     left = trace - float(np.sum(np.asarray(values, np.float64)))
     left = left if left > eps * eigensystem.num_points**0.5 * trace else 0.0
-    top = min(max(float(values[-1]), 0.0), left)
+    top = min(max(float(np.asarray(values)[-1]), 0.0), left)
     mean = min(left / count, top)
     return Spectrum(resolved, count, mean if mean > floor else 0.0, top, floor)
 
@@ -114,13 +115,29 @@ def bank_of(filters: Filters) -> Bank:
             )
     times = [time for time in map(flow_time, listed) if time is not None]
     if listed and len(times) == len(listed):
-        return flows(times)
+        return Flows(times)
     return functools.partial(_stacked, listed)
 
 
-def flows(times: Sequence[float]) -> Bank:
-    """Gradient flow to each of several times."""
-    return lambda values: _flows(values, jnp.asarray(times, values.dtype)[:, None])
+@dataclasses.dataclass(frozen=True)
+class Flows:
+    """Gradient flow to each of several times: a bank that reads every eigenvalue by itself."""
+
+    times: Sequence[float]
+
+    def __call__(self, values: Array) -> Array:
+        """Fractions fitted (F, k) at eigenvalues (k,)."""
+        return _flows(values, self._column(values.dtype))
+
+    def on_host(self, values: np.ndarray) -> np.ndarray:
+        """The same of non-negative values, without a compilation for every length."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            rates = values * self._column(values.dtype)
+        return -np.expm1(-np.where(values > 0, rates, 0.0))
+
+    def _column(self, dtype: Any) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return np.asarray(self.times, np.float64).astype(dtype)[:, None]
 
 
 _flows = jax.jit(flow_fractions)
@@ -159,7 +176,8 @@ def spread(eigensystem: Eigensystem, bank: Bank, *, per_eigenvalue: bool = False
     """
     held = spectrum(eigensystem)
     if not held.count or held.top <= held.floor:
-        return jnp.zeros(len(bank(held.values)), held.values.dtype)
+        count = len(bank.times) if isinstance(bank, Flows) else len(bank(held.values))
+        return jnp.zeros(count, held.values.dtype)
     grid = np.geomspace(held.floor, held.top, _SUPREMUM_POINTS)
     points = jnp.asarray([held.mean, 0.0, *grid], held.values.dtype)
     fitted = bank(jnp.append(held.values, points))[:, eigensystem.rank :]

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._checks import check_finite, check_same_length
 from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, ArrayLike, Filter, Float
-from ..spectral import Eigensystem, project, resolve_retention
+from ..spectral import Eigensystem, resolve_retention
 from ._fit import bank_at, check_times, matching
 from ._remainder import evaluate, outside, spread
 from ._trust import warn_where_untrusted
@@ -85,32 +86,58 @@ def retrieval(
     bank = bank_at(times, filters)
     fitted, rest = evaluate(eigensystem, bank)
     kappa = resolve_retention(retention, clean, observed)
-    clean, observed = as_float(clean), as_float(observed)
-    goal = observed if initial is None else observed - as_float(initial)
+    start = None if initial is None else as_float(initial)
+    curves, sizes = _curves(
+        eigensystem.eigenvectors,
+        (fitted, rest, spread(eigensystem, bank)),
+        (as_float(clean), as_float(observed), start, kappa),
+    )
+    warn_where_untrusted(eigensystem, bank, sizes, fitted=fitted)
+    return RetrievalCurves(
+        times=jnp.asarray(np.asarray(times), fitted.dtype), per_direction=fitted, **curves
+    )
+
+
+@jax.jit
+def _curves(
+    eigenvectors: Array,
+    filters: tuple[Array, Array, Array],
+    signals: tuple[Array, Array, Array | None, Array],
+) -> tuple[dict[str, Array], Array]:
+    """Curves (T,) by name, and the size (r, 1) of what is retrieved in each direction.
+
+    Args:
+        eigenvectors: (n, r).
+        filters: fractions fitted (T, r), of the remainder (T,), and its spread (T,).
+        signals: clean targets, observed ones, f_0 or None, κ.
+    """
+    (fitted, rest, widest), (clean, observed, start, kappa) = filters, signals
+    goal = observed if start is None else observed - start
     # Curves are ratios of energies: squares must neither overflow nor underflow.
     scale = power_of_two(clean, observed, goal)
     clean, observed, goal = clean / scale, observed / scale, goal / scale
     noise = observed - kappa * clean
-    y, xi, z = (project(eigensystem, signal) for signal in (clean, noise, goal))
+    apart = [clean, noise] if start is None else [clean, noise, goal]
+    # Sᵀ U and not Uᵀ S: row by row of U, which XLA's CPU backend does two to four times as fast.
+    stacked = jnp.concatenate(apart, axis=1)
+    y, xi, *z = jnp.split(jnp.matmul(stacked.T, eigenvectors, precision="highest"), len(apart))
+    z = z[0] if z else xi + kappa * y
     signal_total, noise_total = jnp.sum(clean**2), jnp.sum(noise**2)
-    warn_where_untrusted(eigensystem, bank, jnp.concatenate([y, xi], axis=1))
-    y_rest, xi_rest = outside(clean, clean, y, y), outside(noise, noise, xi, xi)
-
-    def curve(weights: Array, weight_outside: Array, total: Array) -> Array:
-        tracked = jnp.matmul(fitted, jnp.sum(weights, axis=1), precision="highest")
-        return _divide(tracked + rest * weight_outside, total)
-
-    widest = spread(eigensystem, bank)
-    return RetrievalCurves(
-        times=jnp.asarray(times, observed.dtype),
-        signal=curve(y**2, y_rest, signal_total),
-        noise=curve(xi**2, xi_rest, noise_total),
-        per_direction=fitted,
-        draw_signal=curve(y * z, outside(clean, goal, y, z), kappa * signal_total),
-        draw_noise=curve(xi * z, outside(noise, goal, xi, z), noise_total),
-        signal_bound=_divide(widest * y_rest, signal_total),
-        noise_bound=_divide(widest * xi_rest, noise_total),
+    energies = (
+        ("signal", y, y, outside(clean, clean, y, y), signal_total),
+        ("noise", xi, xi, outside(noise, noise, xi, xi), noise_total),
+        ("draw_signal", y, z, outside(clean, goal, y, z), kappa * signal_total),
+        ("draw_noise", xi, z, outside(noise, goal, xi, z), noise_total),
     )
+    weights = jnp.stack([jnp.sum(a * b, axis=0) for _, a, b, _, _ in energies])
+    tracked = jnp.matmul(weights, fitted.T, precision="highest")
+    curves = {
+        name: _divide(inside + rest * left, total)
+        for inside, (name, _, _, left, total) in zip(tracked, energies, strict=True)
+    }
+    for name, _, _, left, total in energies[:2]:
+        curves[f"{name}_bound"] = _divide(widest * left, total)
+    return curves, jnp.sqrt(jnp.sum(y**2, axis=0) + jnp.sum(xi**2, axis=0))[:, None]
 
 
 @in_precision

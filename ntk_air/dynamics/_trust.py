@@ -17,7 +17,7 @@ import numpy as np
 
 from .._typing import Array
 from ..spectral import Eigensystem
-from ._remainder import Bank, rank_counted, spectrum
+from ._remainder import Bank, Flows, rank_counted, spectrum
 
 # Outputs that may be off by more than this share of their norm are warned of.
 _TOLERANCE = 0.01
@@ -28,6 +28,7 @@ def warn_where_untrusted(
     bank: Bank,
     coefficients: Array,
     *,
+    fitted: Array | None = None,
     weights: Array | None = None,
     per_eigenvalue: bool = False,
 ) -> None:
@@ -37,6 +38,7 @@ def warn_where_untrusted(
         eigensystem: of the training kernel.
         bank: the filters.
         coefficients: u_kᵀz (r, C) of what is fitted.
+        fitted: the filters' values (F, r), where they are at hand.
         weights: (r,) what each direction is multiplied with on its way to the outputs; default 1.
         per_eigenvalue: whether the outputs hold g(λ)/λ, as those at test points do, and not g(λ).
     """
@@ -46,19 +48,29 @@ def warn_where_untrusted(
     held = spectrum(eigensystem)
     values = np.asarray(held.values, np.float64)
     spread = held.floor + np.asarray(eigensystem.residuals, np.float64)[first:]
+    if isinstance(bank, Flows) and not per_eigenvalue:
+        here = np.asarray(bank(held.values) if fitted is None else fitted)
+        changed = _change_of_flows(bank, values[first:], spread, here[:, first:])
+    else:
+        read = _divided if per_eigenvalue else _plain
+        here = read(bank, held.values, values)
+        changed = _largest_change(bank, held.values, spread, first, read, here[:, first:])
+    # Last, since these may still be on their way from the device.
     sizes = np.linalg.norm(_of_unit_size(coefficients), axis=1)
     if weights is not None:
         sizes = sizes * _of_unit_size(weights)
-    divided = _divided if per_eigenvalue else _plain
-    here = divided(bank, held.values, values)
-    changed = _largest_change(bank, held.values, spread, first, divided, here[:, first:])
-    total = np.sqrt(np.sum((here * sizes) ** 2, axis=1))
-    moved = np.sqrt(np.sum((changed * sizes[first:]) ** 2, axis=1))
+    # Over the largest of each filter: squares of very small fractions would be zero.
+    scale = np.abs(here).max(axis=1, initial=0.0, keepdims=True)
+    scale[scale == 0] = 1.0
+    energies = np.square(sizes).astype(here.dtype)
+    parts = np.square(here / scale)
+    total = np.sqrt(parts @ energies)
+    moved = np.sqrt(np.square(changed / scale) @ energies[first:])
     share = moved / np.where(total > 0, total, 1.0)
     worst = int(np.argmax(share)) if len(share) else 0
     if not len(share) or share[worst] <= _TOLERANCE:
         return
-    beyond = np.sqrt(np.sum((here * sizes)[worst, first:] ** 2)) / (total[worst] or 1.0)
+    beyond = np.sqrt(parts[worst, first:] @ energies[first:]) / (total[worst] or 1.0)
     level = eigensystem.num_points * held.floor
     which = f" of filter {worst}" if len(share) > 1 else ""
     warnings.warn(
@@ -81,6 +93,17 @@ def _plain(bank: Bank, values: Array, _: np.ndarray) -> np.ndarray:
 def _divided(bank: Bank, values: Array, exact: np.ndarray) -> np.ndarray:
     known = exact > 0
     return np.where(known, _plain(bank, values, exact) / np.where(known, exact, 1.0), 0.0)
+
+
+def _change_of_flows(
+    flows: Flows, values: np.ndarray, spread: np.ndarray, here: np.ndarray
+) -> np.ndarray:
+    """`_largest_change` of gradient flow, which grows with every eigenvalue by itself."""
+    above, below = (
+        flows.on_host(np.maximum(values + sign * spread, 0.0).astype(here.dtype))
+        for sign in (1.0, -1.0)
+    )
+    return np.maximum(above - here, here - below)
 
 
 def _largest_change(

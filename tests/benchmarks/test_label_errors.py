@@ -7,7 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import _label_errors_data, _label_errors_scores, label_errors
+from benchmarks import (
+    _label_errors_data,
+    _label_errors_report,
+    _label_errors_scores,
+    label_errors,
+)
 
 
 def test_quick_run_writes_table_figure_and_numbers(tmp_path, capsys):
@@ -29,6 +34,37 @@ def test_average_precision_and_hard_sets_by_counting():
     assert _label_errors_scores.average_precision(score, wrong) == pytest.approx((1 + 2 / 3) / 2)
     hard = _label_errors_scores._hard(np.array([True, True, False, False]), wrong)
     assert hard == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+
+
+def test_of_cleanlab_the_default_and_the_best_are_told_and_how_far_ours_is_behind():
+    def rules(*f1s):
+        return {
+            f"rule {i}": {"precision": 0.1, "recall": 0.2, "f1": f1} for i, f1 in enumerate(f1s)
+        }
+
+    sets = {
+        name: {"scores": {"a": 0.5, "b": 0.25}, "hard": rules(0.5, 0.25)}
+        for name in ("ours_clean", *_label_errors_report._SETS)
+    }
+    sets["svc"] = {"scores": {"a": 0.5, "b": 0.9}, "hard": rules(0.5, 0.75)}
+    row = {
+        "dataset": "digits",
+        "noise": "symmetric:0.2",
+        "estimate": {"true": 0.2},
+        "detection": {
+            **{"ours": 0.8, "margin": 0.7, "transition": "symmetric", "hard": rules(0.6)["rule 0"]},
+            **{"observed_accuracy": 0.8, "refined_accuracy": 0.9, "cleanlab": sets},
+        },
+    }
+    groups = {("digits", "symmetric:0.2"): [row]}
+    cells = _label_errors_report._ranking(groups).splitlines()[-1].split(" | ")
+    assert cells[3:6] == ["0.8000", "0.7000", "0.5000 / 0.5000"]
+    assert cells.count("0.5000 / 0.9000") == 1
+    assert "0.1000" in cells
+    cells = _label_errors_report._hard_sets(groups).splitlines()[-1].split(" | ")
+    assert cells[2].endswith("0.60")
+    assert [cell.rsplit(" / ")[-1] for cell in cells[3:-1]].count("0.75") == 1
+    assert cells[-1] == "0.1500 |"
 
 
 def test_kernel_folds_never_see_the_label_they_predict():

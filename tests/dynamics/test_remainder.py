@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 
 import numpy as np
 import pytest
@@ -199,3 +200,19 @@ def test_time_of_neural_tangents(rate, x64):
         np.testing.assert_allclose(back, time, rtol=1e-14)
     with pytest.raises(ValueError, match="num_points is 0"):
         D.to_neural_tangents_time(1.0, 0, 3)
+
+
+def test_rounding_beyond_the_trusted_rank_is_told_alike_of_flows_and_of_any_filter():
+    kernel, y, _, _ = problem(np.geomspace(1.0, 1e-9, 30))
+    es = na.spectral.eigendecompose(kernel.astype(np.float32))
+    assert es.trusted_rank < 30
+    for times in ((1e5, 1e8), (1e-3, 1e-30)):
+        flows = [D.gradient_flow(t) for t in times]
+        said = []
+        for filters in (flows, [lambda values, f=f: f(values) for f in flows]):
+            with warnings.catch_warnings(record=True) as heard:
+                warnings.simplefilter("always")
+                D.fit(es, filters, y)
+            said.append([str(one.message) for one in heard])
+        assert said[0] == said[1]
+        assert len(said[0]) == (times[0] > 1)
