@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -119,10 +120,14 @@ def rows_of_norms(network: Any, x: Any) -> dict[str, int]:
     return found
 
 
-def undo_bessel(network: Any, rows: Mapping[str, int], steps: int) -> None:
-    """Running variances as flax has them, those of the rows; torch divides by one row less."""
+@contextlib.contextmanager
+def without_bessel(network: Any, rows: Mapping[str, int], steps: int) -> Iterator[None]:
+    """Inside, running variances are as flax has them, of the rows; torch divides by one less."""
     modules, kept = dict(network.named_modules()), (1 - _MOMENTUM) ** steps
+    before = {name: modules[name].running_var.clone() for name in rows}
     for name, count in rows.items():
-        variance = modules[name].running_var
         # What remains of the one it began with is not an average over rows.
-        variance.sub_(kept).mul_((count - 1) / count).add_(kept)
+        modules[name].running_var.sub_(kept).mul_((count - 1) / count).add_(kept)
+    yield
+    for name, variance in before.items():
+        modules[name].running_var.copy_(variance)

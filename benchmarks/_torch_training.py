@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._harness import Run
-from benchmarks._jax_training import MOMENTUM, RATE
+from benchmarks._jax_training import MOMENTUM
 
 
 def training(
@@ -21,7 +21,7 @@ def training(
     fused: bool = False,
     compiled: bool = False,
 ) -> Callable[[Any], Run]:
-    """Steps of a network of `_torch_networks`; the function timed returns the loss at the end.
+    """Steps of a network of `_torch_networks`; losses where they are compared and at the end.
 
     Args:
         network: its name there.
@@ -50,21 +50,28 @@ def training(
         if compiled:
             step = torch.compile(step)
 
-        def run() -> float:
+        def loss(steps: int) -> float:
+            trained.eval()
+            with torch.no_grad(), _torch_networks.without_bessel(trained, rows_of_norms, steps):
+                found = float(distilled(trained(x), observed))
+            trained.train()
+            return found
+
+        def run() -> np.ndarray:
             with threads_of_torch(threads):
                 trained.load_state_dict(start.state_dict())
                 trained.train()
                 optimizer = torch.optim.SGD(
-                    trained.parameters(), lr=RATE, momentum=MOMENTUM, fused=fused or None
+                    trained.parameters(), lr=inputs.rate, momentum=MOMENTUM, fused=fused or None
                 )
-                for rows in order:
+                losses = []
+                for done, rows in enumerate(order, 1):
                     optimizer.zero_grad()
                     step(x[rows], observed[rows]).backward()
                     optimizer.step()
-                _torch_networks.undo_bessel(trained, rows_of_norms, len(order))
-                trained.eval()
-                with torch.no_grad():
-                    return float(distilled(trained(x), observed))
+                    if done in (inputs.compared, len(order)):
+                        losses.append(loss(done))
+                return np.array([losses[0], losses[-1]])
 
         return run
 
@@ -74,7 +81,7 @@ def training(
 def seeds(
     *, threads: int | None = None, by_hand: bool = False, compiled: bool = False
 ) -> Callable[[Any], Run]:
-    """Steps of MLPs side by side, their parameters stacked; the losses of each at the end.
+    """Steps of MLPs side by side, their parameters stacked; the losses of each.
 
     Args:
         threads: of torch.
@@ -97,19 +104,25 @@ def seeds(
         step = torch.compile(objective) if compiled else objective
         everywhere = (inputs.count, *(-1,) * x.ndim)
 
-        def run() -> Any:
+        def loss(params: dict) -> np.ndarray:
+            with torch.no_grad():
+                outputs = forward(params, x.expand(everywhere))
+                return losses(outputs, observed.expand(len(outputs), -1, -1)).numpy()
+
+        def run() -> np.ndarray:
             with threads_of_torch(threads):
                 params = {k: v.clone().requires_grad_() for k, v in start.items()}
                 optimizer = torch.optim.SGD(
-                    params.values(), lr=RATE, momentum=MOMENTUM, fused=True
+                    params.values(), lr=inputs.rate, momentum=MOMENTUM, fused=True
                 )
-                for rows in order:
+                found = []
+                for done, rows in enumerate(order, 1):
                     optimizer.zero_grad()
                     step(params, x[rows], observed[rows]).backward()
                     optimizer.step()
-                with torch.no_grad():
-                    outputs = forward(params, x.expand(everywhere))
-                    return losses(outputs, observed.expand(len(outputs), -1, -1)).numpy()
+                    if done in (inputs.compared, len(order)):
+                        found.append(loss(params))
+                return np.stack([found[0], found[-1]])
 
         return run
 
