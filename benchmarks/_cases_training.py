@@ -24,8 +24,8 @@ _RATES = {"mlp": 0.05, "convolutional": 0.005}
 # After two epochs of the MLP, and after a few steps of the networks that amplify round-off faster.
 _COMPARED = {"mlp": 64, "convolutional": 4}
 _NOTES = (
-    "The authors' rule in each: hard labels, weighted by the agreement of the batch. All begin with "
-    "the same parameters and take the same batches. Compared is the loss on all points after some "
+    "The authors' rule in each: hard labels, weighted by the agreement of the batch. All begin "
+    "with the same parameters and take the same batches. Compared is the loss on all points after some "
     "steps; hard labels amplify round-off, so losses at the end differ more.",
     "ntk_air's time includes its checks, drawing the batches, and three records of the history: "
     "evaluations of all n points, of which the others do two.",
@@ -86,7 +86,7 @@ def training_seeds(settings: Settings) -> Case:
 def training_resnet18(settings: Settings) -> Case:
     """Steps of ResNet-18 on images of 32x32."""
     steps, batch = scaled(16, settings.scale, 2), scaled(32, settings.scale, 2)
-    side, blocks = (32, (2, 2, 2, 2)) if settings.scale >= 1 else (8, (1, 1))
+    side, blocks = (32, (2, 2, 2, 2)) if settings.scale >= 1 else (4, (1,))
 
     def prepare() -> Inputs:
         module = na.networks.ResNet(num_outputs=_CLASSES, blocks=blocks)
@@ -163,7 +163,7 @@ def _inputs(
     observed = na.datasets.encode(labels, _CLASSES, coding="one_hot")
     key, start = jax.random.key(_KEY), jax.random.key(1)
     if count is None:
-        variables = module.init(start, points[:1])
+        variables = jax.jit(module.init)(start, points[:1])
         order = batch_order(key, len(points), size, steps)
     else:
         variables = jax.vmap(lambda key: module.init(key, points[:1]))(
@@ -176,7 +176,9 @@ def _inputs(
     return Inputs(module, variables, points, observed, np.asarray(order), rate, compared, count)
 
 
-def _contestant(name: str, build: Callable[[Inputs], Run], repeats: int | None = None) -> Contestant:
+def _contestant(
+    name: str, build: Callable[[Inputs], Run], repeats: int | None = None
+) -> Contestant:
     return Contestant(
         name,
         build,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -86,8 +87,9 @@ def convolutional(inputs: _Inputs) -> Run:
             total += _over_positions(h, back, len(w)) / (outputs * w[..., 0].size)
             if layer:
                 # Linear in the images: its transpose takes what comes back to them.
-                _, pullback = jax.vjp(lambda images, w=w: _convolve(images, w), h)
-                back = jax.vmap(lambda g: pullback(g)[0], 1, 1)(back) * (h > 0)[:, None]
+                _, pullback = jax.vjp(functools.partial(_convolve, w=w), h)
+                (back,) = jax.vmap(pullback, 1, 1)(back)
+                back *= (h > 0)[:, None]
         return total
 
     leaves = jax.tree.leaves(params)
@@ -99,7 +101,7 @@ def _convolve(images: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def _over_positions(h: jax.Array, back: jax.Array, side: int) -> jax.Array:
-    """Σ_c of products of the filters' derivatives (n, n), over pairs of positions or of Jacobians."""
+    """Σ_c of products of the filters' derivatives (n, n), over positions or of Jacobians."""
     n, outputs, rows, columns, channels = back.shape
     padded = jnp.pad(h, ((0, 0), (0, 1), (0, 1), (0, 0)))
     cut = [

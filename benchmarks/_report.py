@@ -15,7 +15,10 @@ import jax
 
 from benchmarks._harness import MATMUL_PRECISION, gemm_rate
 
-_PACKAGES = ("ntk_air", "jax", "jaxlib", "neural-tangents", "numpy", "scipy", "torch")
+_PACKAGES = (
+    *("ntk_air", "jax", "jaxlib", "flax", "optax", "neural-tangents"),
+    *("numpy", "scipy", "torch"),
+)
 
 
 def environment(note: str, load: float | None) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def environment(note: str, load: float | None) -> dict[str, Any]:
         "processor": _processor(),
         "cpu_count": os.cpu_count(),
         "load_average_1min": load,
+        "threads": _threads(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "device_kind": devices[0].device_kind,
@@ -50,6 +54,14 @@ def _processor() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def _threads() -> str:
+    """Cores that this process may use, and what limits the threads of libraries."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    said = [f"{name}={os.environ[name]}" for name in limits if name in os.environ]
+    return ", ".join([f"{allowed} cores allowed", *said])
 
 
 def _version(name: str) -> str | None:

@@ -19,9 +19,7 @@ from benchmarks._torch_training import threads_of_torch
 _BIAS = 0.1
 
 
-def fully_connected(
-    inputs: tuple[Callable, Any, jax.Array], *, threads: int | None = None
-) -> Run:
+def fully_connected(inputs: tuple[Callable, Any, jax.Array], *, threads: int | None = None) -> Run:
     """The trace NTK of weights (in, out) and biases with standard deviations √2 and 0.1."""
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -36,7 +34,7 @@ def fully_connected(
         for layer, (w, b) in enumerate(zip(weights, biases, strict=True)):
             entering.append(torch.relu(z) if layer else z)
             z = torch.addmm(b, entering[-1], w)
-        # With respect to the outputs the derivatives are the identity: the mean of its squares is 1.
+        # The derivatives of the outputs are the identity: the mean of its squares is 1.
         total = entering[-1] @ entering[-1].T * scales[-1] + _BIAS**2
         outputs = weights[-1].shape[1]
         back = weights[-1].T * (entering[-1] > 0)[:, None]
@@ -103,7 +101,7 @@ def convolutional(
 
 
 def _over_positions(h: Any, back: Any, side: int) -> Any:
-    """Σ_c of products of the filters' derivatives (n, n), from padded images and what comes back."""
+    """Σ_c of products of the filters' derivatives (n, n), from padded images and ``back``."""
     import torch  # pyright: ignore[reportMissingImports]
 
     n, outputs, channels = back.shape[:3]
