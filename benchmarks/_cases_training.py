@@ -25,8 +25,8 @@ _RATES = {"mlp": 0.05, "convolutional": 0.005}
 _COMPARED = {"mlp": 64, "convolutional": 4}
 _NOTES = (
     "The authors' rule in each: hard labels, weighted by the agreement of the batch. All begin "
-    "with the same parameters and take the same batches. Compared is the loss on all points after some "
-    "steps; hard labels amplify round-off, so losses at the end differ more.",
+    "with the same parameters and take the same batches. Compared is the loss on all points after "
+    "some steps; hard labels amplify round-off, so losses at the end differ more.",
     "ntk_air's time includes its checks, drawing the batches, and three records of the history: "
     "evaluations of all n points, of which the others do two.",
     "PyTorch's variances are turned from those of a sample into those of the rows before the "
@@ -58,7 +58,7 @@ def training_seeds(settings: Settings) -> Case:
 
     def alone(inputs: Inputs) -> Run:
         variables, order = jax.tree.map(lambda a: a[0], inputs.variables), inputs.order[:, 0]
-        return _ours(inputs._replace(variables=variables, order=order, count=None))
+        return _ours(inputs._replace(variables=variables, order=order, seeds=None))
 
     contestants = [
         _contestant(f"ntk_air, {_SEEDS} seeds", _ours),
@@ -148,32 +148,32 @@ def _in_torch(network: str, *, repeats: int, **options: Any) -> list[Contestant]
     ]
 
 
-def _mlp(steps: int, count: int | None = None) -> Callable[[], Inputs]:
+def _mlp(steps: int, seeds: int | None = None) -> Callable[[], Inputs]:
     def prepare() -> Inputs:
         module = na.networks.create("mlp", num_outputs=_CLASSES)
-        return _inputs(module, white(4096, 64), 128, steps, count)
+        return _inputs(module, white(4096, 64), 128, steps, seeds)
 
     return prepare
 
 
 def _inputs(
-    module: Any, points: jax.Array, size: int, steps: int, count: int | None = None
+    module: Any, points: jax.Array, size: int, steps: int, seeds: int | None = None
 ) -> Inputs:
     labels = np.random.default_rng(1).integers(0, _CLASSES, len(points))
     observed = na.datasets.encode(labels, _CLASSES, coding="one_hot")
     key, start = jax.random.key(_KEY), jax.random.key(1)
-    if count is None:
+    if seeds is None:
         variables = jax.jit(module.init)(start, points[:1])
         order = batch_order(key, len(points), size, steps)
     else:
         variables = jax.vmap(lambda key: module.init(key, points[:1]))(
-            jax.random.split(start, count)
+            jax.random.split(start, seeds)
         )
-        orders = [batch_order(k, len(points), size, steps) for k in jax.random.split(key, count)]
+        orders = [batch_order(k, len(points), size, steps) for k in jax.random.split(key, seeds)]
         order = np.stack(orders, axis=1)
     kind = "mlp" if points.ndim == 2 else "convolutional"
     rate, compared = _RATES[kind], min(_COMPARED[kind], steps)
-    return Inputs(module, variables, points, observed, np.asarray(order), rate, compared, count)
+    return Inputs(module, variables, points, observed, np.asarray(order), rate, compared, seeds)
 
 
 def _contestant(
@@ -195,8 +195,8 @@ def _optimizer(learning_rate: Any) -> optax.GradientTransformation:
 def _ours(inputs: Inputs, **options: Any) -> Run:
     steps = len(inputs.order)
     records = sorted({inputs.compared, steps})
-    if inputs.count is not None:
-        options["replicas"] = inputs.count
+    if inputs.seeds is not None:
+        options["replicas"] = inputs.seeds
 
     def run() -> np.ndarray:
         result = na.distillation.self_distill(

@@ -20,14 +20,14 @@ class Inputs(NamedTuple):
 
     Attributes:
         module: the network.
-        variables: its initial parameters and state; with ``count`` a first axis of that length.
+        variables: its initial parameters and state; with ``seeds`` a first axis of that length.
         points: (n, ...).
         observed: one-hot labels (n, C).
-        order: points of every batch, (steps, batch), or (steps, count, batch).
+        order: points of every batch, (steps, batch), or (steps, seeds, batch).
         rate: learning rate.
         compared: the step after which losses are compared: later they differ by round-off, which
             hard labels amplify.
-        count: networks that are trained together; None for one.
+        seeds: networks that are trained together; None for one.
     """
 
     module: Any
@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
     order: np.ndarray
     rate: float
     compared: int
-    count: int | None = None
+    seeds: int | None = None
 
     @property
     def batch_size(self) -> int:
@@ -97,7 +97,7 @@ def loop_of(inputs: Inputs, module: Any = None) -> Loop:
         return distilled(outputs, inputs.observed)
 
     start = (params, state, optimizer.init(params))
-    if inputs.count is None:
+    if inputs.seeds is None:
         return Loop(start, step, loss)
     return Loop(start, jax.vmap(step), jax.vmap(loss))
 
@@ -134,7 +134,7 @@ def scanned(inputs: Inputs) -> Run:
     """An epoch as one call: ``jax.lax.scan`` over its batches, its state donated."""
     loop, per_epoch = loop_of(inputs), len(inputs.points) // inputs.batch_size
 
-    def epoch(now: Any, order: jax.Array) -> Any:
+    def epoch(now: Any, order: Any) -> Any:
         return jax.lax.scan(lambda now, rows: (loop.step(now, rows), None), now, order)[0]
 
     epoch, loss = jax.jit(epoch, donate_argnums=0), jax.jit(loop.loss)

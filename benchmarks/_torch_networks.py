@@ -25,14 +25,15 @@ def mlp(variables: Mapping[str, Any]) -> Any:
 def small_cnn(variables: Mapping[str, Any]) -> Any:
     """Blocks of convolution, BatchNorm, ReLU and max-pooling, flattened, and a dense layer."""
     params = variables["params"]
-    layers, block = [], 0
-    while f"conv_{block}" in params:
+    layers, channels = [], 0
+    for block in range(sum(name.startswith("conv_") for name in params)):
         conv, norm = _conv(params[f"conv_{block}"]), _norm(params[f"norm_{block}"])
-        layers, block = [*layers, conv, norm, nn.ReLU(), nn.MaxPool2d(2)], block + 1
+        layers += [conv, norm, nn.ReLU(), nn.MaxPool2d(2)]
+        channels = conv.out_channels
     # flax flattens with the channels last.
     kernel = np.asarray(params["readout"]["kernel"])
-    side = round((len(kernel) / conv.out_channels) ** 0.5)
-    kernel = kernel.reshape(side, side, conv.out_channels, -1).transpose(2, 0, 1, 3)
+    side = round((len(kernel) / channels) ** 0.5)
+    kernel = kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3)
     readout = {**params["readout"], "kernel": kernel.reshape(-1, kernel.shape[-1])}
     return nn.Sequential(*layers, nn.Flatten(), _dense(readout))
 

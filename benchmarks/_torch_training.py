@@ -102,7 +102,7 @@ def seeds(
             return losses(forward(params, x), observed).sum()
 
         step = torch.compile(objective) if compiled else objective
-        everywhere = (inputs.count, *(-1,) * x.ndim)
+        everywhere = (inputs.seeds, *(-1,) * x.ndim)
 
         def loss(params: dict) -> np.ndarray:
             with torch.no_grad():
@@ -138,7 +138,7 @@ def _stacked(inputs: Any) -> dict[str, Any]:
 
     each = [
         _torch_networks.mlp(jax.tree.map(lambda leaf, i=i: leaf[i], inputs.variables))
-        for i in range(inputs.count)
+        for i in range(inputs.seeds)
     ]
     params, _ = torch.func.stack_module_state(each)
     return {name: value.detach() for name, value in params.items()}
