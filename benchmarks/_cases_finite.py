@@ -1,4 +1,4 @@
-"""Finite-width kernels of two networks, beside neural-tangents and torch."""
+"""Finite-width kernels of two networks, beside neural-tangents, JAX and torch by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 import ntk_air as na
-from benchmarks import _torch
+from benchmarks import _jax_finite, _torch, _torch_layers
 from benchmarks._harness import Case, Contestant, Run, Settings
 from benchmarks._inputs import scaled, white
 
@@ -21,36 +21,51 @@ _IMAGE, _CHANNELS = (32, 32, 3), (32, 64, 64)
 
 # Network, parameters, points.
 _Inputs = tuple[Callable, Any, jax.Array]
+_Build = Callable[[_Inputs], Run]
+
+_MLP_IN_TORCH: dict[str, _Build] = {
+    "one thread": functools.partial(_torch_layers.fully_connected, threads=1),
+    "two threads": functools.partial(_torch_layers.fully_connected, threads=2),
+}
+_CNN_IN_TORCH: dict[str, _Build] = {
+    "one thread": functools.partial(_torch_layers.convolutional, threads=1),
+    "two threads": functools.partial(_torch_layers.convolutional, threads=2),
+    "channels_last, two threads": functools.partial(
+        _torch_layers.convolutional, threads=2, channels_last=True
+    ),
+}
 
 
 def finite_mlp(settings: Settings) -> Case:
     """Trace NTK of a fully connected network."""
     n = scaled(96, settings.scale, 4)
-    contestants, notes = _all_contestants(_torch.fully_connected)
+    contestants, notes = _all_contestants(
+        _jax_finite.fully_connected, _torch.fully_connected, _MLP_IN_TORCH
+    )
     return Case("finite_mlp", _mlp_sizes(n), lambda: _mlp(n), contestants, notes)
 
 
 def finite_cnn(settings: Settings) -> Case:
     """Trace NTK of a small convolutional network with strides."""
     n = scaled(96, settings.scale, 4)
-    contestants, notes = _all_contestants(_torch.convolutional)
+    contestants, notes = _all_contestants(
+        _jax_finite.convolutional, _torch.convolutional, _CNN_IN_TORCH
+    )
     return Case("finite_cnn", _cnn_sizes(n), lambda: _cnn(n), contestants, notes)
 
 
 def finite_mlp_symmetric(settings: Settings) -> Case:
-    """The same of more points, beside the best of neural-tangents' implementations."""
+    """The same of more points, beside the fastest of the other ways."""
     n = scaled(512, settings.scale, 4)
-    return Case(
-        "finite_mlp_symmetric", _mlp_sizes(n), lambda: _mlp(n), [_ours(), _nt(_STRUCTURED, 3)]
-    )
+    contestants = _best_contestants(_jax_finite.fully_connected, _MLP_IN_TORCH)
+    return Case("finite_mlp_symmetric", _mlp_sizes(n), lambda: _mlp(n), contestants)
 
 
 def finite_cnn_symmetric(settings: Settings) -> Case:
-    """The same of more points, beside the best of neural-tangents' implementations."""
+    """The same of more points, beside the fastest of the other ways."""
     n = scaled(512, settings.scale, 4)
-    return Case(
-        "finite_cnn_symmetric", _cnn_sizes(n), lambda: _cnn(n), [_ours(), _nt(_STRUCTURED, 3)]
-    )
+    contestants = _best_contestants(_jax_finite.convolutional, _CNN_IN_TORCH)
+    return Case("finite_cnn_symmetric", _cnn_sizes(n), lambda: _cnn(n), contestants)
 
 
 def _mlp_sizes(n: int) -> dict[str, Any]:
@@ -85,12 +100,34 @@ def _small_cnn() -> tuple[Callable, Callable]:
     return init_fn, apply_fn
 
 
-def _all_contestants(in_torch: Callable[[_Inputs], Run]) -> tuple[list[Contestant], list[str]]:
-    """Ours, all that neural-tangents has, and torch; what there is to say about them."""
-    contestants = [_ours(), _nt(_STRUCTURED), *(_nt(name, 1) for name in _SLOW)]
+def _all_contestants(
+    by_hand: _Build, jacobian: _Build, layers: dict[str, _Build]
+) -> tuple[list[Contestant], list[str]]:
+    """Ours, all that neural-tangents has, JAX and torch; what there is to say about them."""
+    contestants = [
+        *_best_contestants(by_hand, {}, repeats=None),
+        *(_nt(name, 1) for name in _SLOW),
+        Contestant("JAX Jacobian, one pass forward", _jax_finite.jacobians, repeats=2),
+    ]
     if not _torch.installed():
-        return contestants, ["torch.func is skipped: torch is not installed."]
-    return [*contestants, Contestant("torch.func Jacobian", in_torch, repeats=2)], []
+        return contestants, ["PyTorch is skipped: torch is not installed."]
+    contestants.append(Contestant("torch.func Jacobian", jacobian, repeats=2))
+    return [*contestants, *_layers_in_torch(layers)], []
+
+
+def _best_contestants(
+    by_hand: _Build, layers: dict[str, _Build], repeats: int | None = 3
+) -> list[Contestant]:
+    return [
+        _ours(),
+        _nt(_STRUCTURED, repeats),
+        Contestant("JAX by hand", by_hand, repeats),
+        *(_layers_in_torch(layers) if _torch.installed() else []),
+    ]
+
+
+def _layers_in_torch(layers: dict[str, _Build]) -> list[Contestant]:
+    return [Contestant(f"PyTorch by hand, {name}", build) for name, build in layers.items()]
 
 
 def _ours() -> Contestant:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 import ntk_air as na
+from benchmarks import _infinite_by_hand, _torch
 from benchmarks._harness import Case, Contestant, Run, Settings
 from benchmarks._inputs import scaled, white
 
@@ -36,6 +37,7 @@ def infinite_fc(settings: Settings) -> Case:
             Contestant("ntk_air", _ours(_deep())),
             Contestant("neural-tangents batch", _nt_batch(nt_layers, "fully connected")),
             Contestant("neural-tangents one jit", _nt_one_jit(nt_layers)),
+            *_by_hand(),
             Contestant(
                 "X Xᵀ + one pass",
                 _gemm_and_pass,
@@ -72,8 +74,28 @@ def _convolutional(name: str, n: int, side: int, pooling: str, *, peer_repeats: 
         [
             Contestant("ntk_air", _ours(architecture)),
             Contestant("neural-tangents batch", _nt_batch(nt_layers, pooling), peer_repeats),
+            Contestant(
+                "JAX by hand", functools.partial(_infinite_by_hand.convolutional, 3, pooling)
+            ),
         ],
     )
+
+
+def _by_hand() -> list[Contestant]:
+    """The arc-cosine recursion, the whole matrix."""
+    jax_ = functools.partial(_infinite_by_hand.fully_connected, _DEPTH)
+    torch = functools.partial(_infinite_by_hand.in_torch, _DEPTH)
+    contestants = [
+        Contestant("JAX by hand", jax_),
+        Contestant("JAX by hand, polynomial", functools.partial(jax_, polynomial=True)),
+        Contestant("NumPy by hand", functools.partial(_infinite_by_hand.in_numpy, _DEPTH), 2),
+    ]
+    if _torch.installed():
+        contestants += [
+            Contestant("PyTorch by hand, one thread", functools.partial(torch, threads=1)),
+            Contestant("PyTorch by hand, two threads", functools.partial(torch, threads=2)),
+        ]
+    return contestants
 
 
 def store(settings: Settings) -> Case:

@@ -21,8 +21,10 @@ class TrainingOptions(TypedDict, total=False):
 
     Attributes:
         batch_size: points per step; None takes all of them. Every epoch visits each point exactly
-            once, in a new order drawn on the device; its last batch may hold fewer points (it is
-            padded with points of weight zero).
+            once, in a new order drawn on the device: that of epoch e is
+            ``jax.random.permutation(jax.random.fold_in(key, e), n)``, with the network's own key of
+            ``replicas``. Its last batch may hold fewer points (it is padded with points of weight
+            zero).
         clean: clean targets (n, C) in the coding of the observed ones; without them what needs
             them is NaN.
         test: ``(inputs, labels (m,) or encoded targets (m, C))`` for the test accuracy.
