@@ -1,4 +1,4 @@
-"""What the precision table is measured on, and how an error is taken: see `benchmarks.precision`."""
+"""What the table of `benchmarks.precision` is measured on, and how an error is taken."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ TOP = "largest |Δλ| / λ_1"
 SHARE = "largest |Δ| of numbers in [0, 1]"
 SINE = "sine of the largest angle between the leading 5-dimensional subspaces"
 LOG = "largest |log(t / reference)|"
+
+_SHARE_SAID = r"(?:change the outputs by |degrees of freedom \()([\d.]+)%"
 
 
 class Row(NamedTuple):
@@ -192,7 +194,7 @@ def quietly(call: Callable[[], Any]) -> tuple[Any, float | None]:
     shares = [
         float(share[1]) / 100
         for one in record
-        if (share := re.search(r"change the outputs by ([\d.]+)%", str(one.message)))
+        if (share := re.search(_SHARE_SAID, str(one.message)))
     ]
     return found, max(shares) if shares else None
 

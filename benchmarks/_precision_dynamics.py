@@ -57,8 +57,9 @@ def outputs(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) -
             yield row(f"dynamics.risk: {field}", made, EACH, *pair, said)
         pair = [room.filter_values(es, [filter_]) for es in (single, double)]
         yield row("dynamics.filter_values", made, SHARE, *pair)
-        pair = [room.degrees_of_freedom(es, filter_) for es in (single, double)]
-        yield row("dynamics.degrees_of_freedom", made, EACH, *pair)
+        exact = room.degrees_of_freedom(double, filter_)
+        found, said = quietly(lambda f=filter_: room.degrees_of_freedom(single, f))
+        yield row("dynamics.degrees_of_freedom", made, EACH, found, exact, said)
 
 
 def curves(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) -> Rows:
@@ -115,9 +116,7 @@ def stopping(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) 
     yield row("dynamics.time_grid: first", case, LOG, ends[0][0], ends[1][0])
 
 
-def without_clean_labels(
-    given: Problem, single: Any, double: Any, case: Mapping[str, Any]
-) -> Rows:
+def without_clean_labels(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) -> Rows:
     """The noise's estimate, and labels refined."""
     room, seen = na.dynamics, given.observed
     pair = [quietly(lambda es=es: room.estimate_noise(es, seen))[0] for es in (single, double)]
@@ -142,7 +141,9 @@ def distillation(given: Problem, single: Any, double: Any, case: Mapping[str, An
         exact = room.equivalent_stopping_time(double, filter_, seen)
         found, said = quietly(lambda f=filter_: room.equivalent_stopping_time(single, f, seen))
         made = {"filter": name, **case}
-        yield row("dynamics.equivalent_stopping_time: time", made, LOG, found.time, exact.time, said)
+        yield row(
+            "dynamics.equivalent_stopping_time: time", made, LOG, found.time, exact.time, said
+        )
         pair = found.relative, exact.relative
         yield row("dynamics.equivalent_stopping_time: relative", made, SHARE, *pair, said)
     schemes = {"ridge": [room.ridge(value) for value in np.geomspace(1 / middle, 1.0, 4)]}
@@ -170,9 +171,7 @@ def values(condition: float, case: Mapping[str, Any]) -> Rows:
         "distilled": room.distilled(room.ridge(1 / middle), room.gradient_flow(middle), 0.3),
         "teacher_student": room.teacher_student(middle, middle),
         "ridge_distillation": room.ridge_distillation(1 / middle, 3, 0.3),
-        "label_averaging": room.label_averaging(
-            1 / middle, 3, num_classes=10, points_per_class=10
-        ),
+        "label_averaging": room.label_averaging(1 / middle, 3, num_classes=10, points_per_class=10),
     }.items():
         exact = in_double(lambda f=filter_: f(jnp.asarray(spectrum, jnp.float64)))
         found = np.asarray(filter_(jnp.asarray(spectrum)), np.float64)

@@ -6,7 +6,7 @@ exponential, linear systems, and training again without a point.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mpmath as mp
@@ -31,18 +31,19 @@ from benchmarks._precision_cases import (
     scattered,
 )
 from benchmarks._precision_dynamics import filters
+from benchmarks._precision_kernels import architecture
 
 POINTS, _DIMENSION = 8, 10
 DIGITS = 60
 
 
-def kernels(seed: int) -> Rows:
+def kernels(seed: int, activations: Sequence[str] = ("relu", "erf")) -> Rows:
     """Infinite-width kernels by their recursion over layers."""
     for placed, make in (("apart", scattered), ("near", near)):
         x = make(POINTS, _DIMENSION, seed)
-        for activation, depths in (("relu", DEPTHS), ("erf", DEPTHS[:2])):
-            for depth in depths:
-                net = na.kernels.fully_connected(depth, activation=activation)
+        for activation in activations:
+            for depth in DEPTHS if activation == "relu" else DEPTHS[:2]:
+                net = architecture(depth, activation)
                 found = na.kernels.infinite_ntk(net, x, kind=("nngp", "ntk"), precision="float64")
                 case = {"activation": activation, "placed": placed}
                 case |= {"points": POINTS, "depth": depth}
@@ -62,9 +63,7 @@ def recursion(x: np.ndarray, depth: int, activation: str) -> tuple[np.ndarray, n
         ntk = [list(line) for line in nngp]
         for _ in range(depth):
             own = [nngp[i][i] for i in range(n)]
-            pairs = [
-                [step(nngp[i][j], own[i], own[j], i == j) for j in range(n)] for i in range(n)
-            ]
+            pairs = [[step(nngp[i][j], own[i], own[j], i == j) for j in range(n)] for i in range(n)]
             nngp = [[w * pairs[i][j][0] + b for j in range(n)] for i in range(n)]
             ntk = [
                 [nngp[i][j] + w * pairs[i][j][1] * ntk[i][j] for j in range(n)] for i in range(n)
@@ -137,9 +136,7 @@ def _smoother(filter_: Callable[[Any], Any], kernel: Any) -> Any:
     return kernel * (kernel + strength * one) ** -1
 
 
-def _trained(
-    given: Problem, es: Any, smoother: Any, filter_: Any, case: Mapping[str, Any]
-) -> Rows:
+def _trained(given: Problem, es: Any, smoother: Any, filter_: Any, case: Mapping[str, Any]) -> Rows:
     room = na.dynamics
     y, seen = (mp.matrix(array.tolist()) for array in (given.clean, given.observed))
     outputs = smoother * seen

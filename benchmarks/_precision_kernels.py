@@ -43,15 +43,13 @@ def infinite(sizes: Sequence[int], seed: int) -> Rows:
 
 
 @functools.cache
-def _architecture(depth: int, activation: str) -> na.kernels.Architecture:
-    # One of each: its programs are compiled once.
-    return na.kernels.fully_connected(
-        depth, _WIDTH, num_outputs=NUM_CLASSES, activation=activation
-    )
+def architecture(depth: int, activation: str) -> na.kernels.Architecture:
+    """One of each: its programs are compiled once."""
+    return na.kernels.fully_connected(depth, _WIDTH, num_outputs=NUM_CLASSES, activation=activation)
 
 
 def _both_kinds(activation: str, depth: int, x: np.ndarray, placed: str) -> Rows:
-    net = _architecture(depth, activation)
+    net = architecture(depth, activation)
     found = na.kernels.infinite_ntk(net, x, kind=("nngp", "ntk"))
     exact = na.kernels.infinite_ntk(net, x, kind=("nngp", "ntk"), precision="float64")
     case = {"activation": activation, "placed": placed, "points": len(x), "depth": depth}
@@ -82,7 +80,7 @@ def convolutional(points: int, seed: int) -> Rows:
 
 def _network(depth: int, seed: int, activation: str) -> tuple[Any, Any]:
     """A network's apply function and float32 parameters."""
-    net = _architecture(depth, activation)
+    net = architecture(depth, activation)
     _, params = net.init_fn(jax.random.key(seed), (-1, _DIMENSION))
     return net.apply_fn, params
 
