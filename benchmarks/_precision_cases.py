@@ -122,7 +122,9 @@ def largest(found: Any, exact: Any) -> float:
     found, exact, known = _both(found, exact)
     if not known.any():
         return math.nan
-    return float(np.max(np.abs(found - exact)[known]) / np.max(np.abs(exact[known])))
+    # Of nothing but zeros the error is that of a number near 1.
+    size = np.max(np.abs(exact[known])) or 1.0
+    return float(np.max(np.abs(found - exact)[known]) / size)
 
 
 def each(found: Any, exact: Any) -> float:

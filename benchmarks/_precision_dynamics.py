@@ -54,9 +54,9 @@ def outputs(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) -
         found, said = quietly(lambda f=filter_: room.risk(single, f, y, seen))
         for field in ("total", "clean_error"):
             pair = getattr(found, field), getattr(exact, field)
-            yield row(f"dynamics.risk: {field}", made, EACH, *pair, said)
+            yield row(f"dynamics.risk: {field}", made, EACH, pair[0], pair[1], said)
         pair = [room.filter_values(es, [filter_]) for es in (single, double)]
-        yield row("dynamics.filter_values", made, SHARE, *pair)
+        yield row("dynamics.filter_values", made, SHARE, pair[0], pair[1])
         exact = room.degrees_of_freedom(double, filter_)
         found, said = quietly(lambda f=filter_: room.degrees_of_freedom(single, f))
         yield row("dynamics.degrees_of_freedom", made, EACH, found, exact, said)
@@ -71,16 +71,16 @@ def curves(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) ->
     found, said = quietly(lambda: room.retrieval(single, y, seen, times))
     for field in ("signal", "noise", "draw_signal", "draw_noise"):
         pair = getattr(found, field), getattr(exact, field)
-        yield row(f"dynamics.retrieval: {field}", case, LARGEST, *pair, said)
+        yield row(f"dynamics.retrieval: {field}", case, LARGEST, pair[0], pair[1], said)
     flows = [room.gradient_flow(float(time)) for time in (0.0, *times)]
     trained = np.asarray(room.fit(double, flows, seen))
     several = np.concatenate([[0.0], times])
     exact = in_double(lambda: room.measured_retrieval(trained, y, seen, several))
-    narrow = [array.astype(np.float32) for array in (trained, y, seen)]
-    found = room.measured_retrieval(*narrow, several)
+    trained32, y32, seen32 = (array.astype(np.float32) for array in (trained, y, seen))
+    found = room.measured_retrieval(trained32, y32, seen32, several)
     for field in ("signal", "noise"):
         pair = getattr(found, field), getattr(exact, field)
-        yield row(f"dynamics.measured_retrieval: {field}", case, LARGEST, *pair)
+        yield row(f"dynamics.measured_retrieval: {field}", case, LARGEST, pair[0], pair[1])
 
 
 def left_out(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) -> Rows:
@@ -110,7 +110,7 @@ def stopping(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) 
         made = {"rule": rule, **case}
         relative_to = SHARE if rule == "leave_one_out_error" else LARGEST
         score = found.score, exact.score
-        yield row("dynamics.stopping_time: score", made, relative_to, *score)
+        yield row("dynamics.stopping_time: score", made, relative_to, score[0], score[1])
         yield row("dynamics.stopping_time: time", made, LOG, found.time, exact.time)
     ends = [na.dynamics.time_grid(es)[np.array([0, -1])] for es in (single, double)]
     yield row("dynamics.time_grid: first", case, LOG, ends[0][0], ends[1][0])
@@ -122,11 +122,11 @@ def without_clean_labels(given: Problem, single: Any, double: Any, case: Mapping
     pair = [quietly(lambda es=es: room.estimate_noise(es, seen))[0] for es in (single, double)]
     for field in ("variance", "rate", "standard_error", "lower"):
         ends = [getattr(one, field) for one in pair]
-        yield row(f"dynamics.estimate_noise: {field}", case, LARGEST, *ends)
+        yield row(f"dynamics.estimate_noise: {field}", case, LARGEST, ends[0], ends[1])
     pair = [quietly(lambda es=es: room.refine_labels(es, seen))[0] for es in (single, double)]
     for field in ("probabilities", "score", "noise_rate"):
         ends = [getattr(one, field) for one in pair]
-        yield row(f"dynamics.refine_labels: {field}", case, SHARE, *ends)
+        yield row(f"dynamics.refine_labels: {field}", case, SHARE, ends[0], ends[1])
 
 
 def distillation(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) -> Rows:
@@ -145,7 +145,9 @@ def distillation(given: Problem, single: Any, double: Any, case: Mapping[str, An
             "dynamics.equivalent_stopping_time: time", made, LOG, found.time, exact.time, said
         )
         pair = found.relative, exact.relative
-        yield row("dynamics.equivalent_stopping_time: relative", made, SHARE, *pair, said)
+        yield row(
+            "dynamics.equivalent_stopping_time: relative", made, SHARE, pair[0], pair[1], said
+        )
     schemes = {"ridge": [room.ridge(value) for value in np.geomspace(1 / middle, 1.0, 4)]}
     exact = room.equivalence_table(double, seen, schemes).equivalent
     found, said = quietly(lambda: room.equivalence_table(single, seen, schemes).equivalent)

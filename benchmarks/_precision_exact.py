@@ -186,10 +186,10 @@ def _scores(given: Problem, es: Any, kernel: Any, case: Mapping[str, Any]) -> Ro
         exact["sure"].append(float(left + 2 * mp.mpf(level) * columns * free))
         exact["discrepancy"].append(float(abs(mp.log(left / (columns * mp.mpf(level))))))
     for rule, scores in exact.items():
-        noise = {} if rule == "gcv" else {"noise_variance": level}
+        noise = None if rule == "gcv" else level
         found, _ = quietly(
             lambda rule=rule, noise=noise: na.dynamics.stopping_time(
-                es, given.observed, rule=rule, times=times, **noise
+                es, given.observed, rule=rule, times=times, noise_variance=noise
             )
         )
         made = {"rule": rule, **case}

@@ -56,7 +56,7 @@ def spectra(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) -
     found = [na.spectral.project(es, given.clean)[:LEADING] for es in (single, double)]
     # Signs of eigenvectors, and bases of near-equal ones, are arbitrary: the energy is not.
     found = [np.linalg.norm(np.asarray(one, np.float64)) for one in found]
-    yield row("spectral.project: energy of the leading 5", case, EACH, *found)
+    yield row("spectral.project: energy of the leading 5", case, EACH, found[0], found[1])
     overlap = na.spectral.subspace_overlap(single, krylov, LEADING)
     yield row("spectral.subspace_overlap: with itself", case, SHARE, overlap, 1.0)
 
@@ -72,7 +72,7 @@ def measures(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) 
     yield row("spectral.kernel_target_alignment", case, EACH, found, exact)
     level = given.condition**-0.5
     pair = [room.effective_dimension(es, level) for es in (single, double)]
-    yield row("spectral.effective_dimension", case, EACH, *pair)
+    yield row("spectral.effective_dimension", case, EACH, pair[0], pair[1])
     complexity = room.supervision_complexity(double, y)
     found = or_nan(lambda: room.supervision_complexity(single, y32))
     yield row("spectral.supervision_complexity", case, EACH, found, complexity)
@@ -83,7 +83,7 @@ def measures(given: Problem, single: Any, double: Any, case: Mapping[str, Any]) 
         if field != "index":
             # Where more is asked of float32, its directions are any of those that are left.
             pair = [curve[: single.trusted_rank] for curve in pair]
-        yield row(f"spectral.air_profile: {field}", case, SHARE, *pair)
+        yield row(f"spectral.air_profile: {field}", case, SHARE, pair[0], pair[1])
     exact = in_double(lambda: room.retention_of(y, seen))
     yield row("spectral.retention_of", case, EACH, room.retention_of(y32, seen32), exact)
 
@@ -107,4 +107,4 @@ def function_space(given: Problem, case: Mapping[str, Any]) -> Rows:
         for precision in ("float32", "float64")
     )
     outputs = [np.asarray(one.outputs)[-1] for one in (single, double)]
-    yield row("distillation.kernel_self_distill: outputs", case, NORM, *outputs)
+    yield row("distillation.kernel_self_distill: outputs", case, NORM, outputs[0], outputs[1])

@@ -7,8 +7,8 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from precision_table import allowed
 import scipy.linalg
+from precision_table import allowed
 from retraining import flow, retrained
 
 import ntk_air as na

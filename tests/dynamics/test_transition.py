@@ -126,7 +126,7 @@ def test_degrees_of_freedom_are_the_smoothers_trace(pairs):
     values, vectors = np.asarray(es.eigenvalues), np.asarray(es.eigenvectors)
     smoother = (vectors * -np.expm1(-values * 0.3)) @ vectors.T
     both = D.degrees_of_freedom(es, [D.gradient_flow(0.3), D.gradient_flow(0.0)])
-    tolerance = allowed("dynamics.degrees_of_freedom", filter="flow, λ_1 t = 10", condition=1e5)
+    tolerance = allowed("dynamics.degrees_of_freedom", filter="flow, λ_1 t = √condition")
     np.testing.assert_allclose(both, [np.trace(smoother), 0.0], rtol=tolerance)
     part = na.spectral.eigendecompose((vectors * values) @ vectors.T, rank=50)
     flow = D.degrees_of_freedom(part, D.gradient_flow(0.3))

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from precision_table import allowed
 import scipy.linalg
+from precision_table import allowed
 
 import ntk_air as na
 from ntk_air.spectral import _dense

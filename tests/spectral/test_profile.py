@@ -7,10 +7,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from precision_table import allowed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from precision_table import allowed
 from test_eigensystem import kernel_with
 
 import ntk_air as na
