@@ -76,21 +76,26 @@ def _table(title: str, rows: Iterable[Mapping[str, Any]], column: str, heading: 
     rows = list(rows)
     values = sorted({one["case"][column] for one in rows})
     lines: dict[tuple[str, str], dict[float, list[str]]] = {}
+    sizes: dict[tuple[str, str], list[int]] = {}
     for one in rows:
-        cells = lines.setdefault((_label(one, column), one["relative_to"]), {})
+        line = _label(one, column), one["relative_to"]
+        cells = lines.setdefault(line, {})
+        points = one["case"]["points"]
+        if points not in sizes.setdefault(line, []):
+            sizes[line].append(points)
         cells.setdefault(one["case"][column], []).append(_cell(one))
-    sizes = " · ".join(str(size) for size in sorted({one["case"]["points"] for one in rows}))
     head = [f"{heading} {value:g}" for value in values]
     found = [
-        f"**{title}**, points {sizes}",
+        f"**{title}**",
         "",
-        f"| quantity | error | {' | '.join(head)} |",
-        "|---" * (len(head) + 2) + "|",
+        f"| quantity | error | points | {' | '.join(head)} |",
+        "|---" * (len(head) + 3) + "|",
     ]
     for (label, relative_to), cells in lines.items():
         shown = [" · ".join(cells.get(value, ["—"])) for value in values]
         escaped = relative_to.replace("|", "\\|")
-        found.append(f"| {label} | {escaped} | {' | '.join(shown)} |")
+        points = " · ".join(map(str, sizes[label, relative_to]))
+        found.append(f"| {label} | {escaped} | {points} | {' | '.join(shown)} |")
     return "\n".join(found)
 
 

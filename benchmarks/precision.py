@@ -28,7 +28,7 @@ from benchmarks import (
 from benchmarks._precision_cases import CONDITIONS, SEEDS, Row, problem
 from benchmarks._precision_table import NO_ROW, markdown_table, with_table
 
-__all__ = ["NO_ROW", "exact_rows", "main", "markdown_table", "single_rows", "worst"]
+__all__ = ["NO_ROW", "exact_rows", "main", "markdown_table", "single_rows", "with_table", "worst"]
 
 SMALL, SIZES = (50,), (50, 200, 800)
 # Leaving each point out, and what calls it, is measured up to so many points.

@@ -16,7 +16,7 @@ from benchmarks._precision_cases import SEEDS, logarithmic, near, norm, told
 
 ROOT = Path(__file__).resolve().parents[1]
 # The rest takes many seconds to compile, and has tests of its own.
-_PARTS = ("spectra", "measures", "outputs", "curves", "two_layers")
+_PARTS = ("spectra", "measures", "outputs", "curves")
 _ROUNDING = {"float32": 1.2e-7, "float64": 2.3e-16}
 
 
@@ -54,6 +54,9 @@ def test_float64_errs_as_recorded_against_sixty_digits():
 def test_the_table_in_the_docs_is_that_of_the_file():
     page = (ROOT / "docs" / "precision.md").read_text(encoding="utf-8")
     assert precision.markdown_table(REPORT) in page
+    assert precision.with_table(page, REPORT) == page
+    with pytest.raises(ValueError, match="does not hold <!-- begin table -->"):
+        precision.with_table("nothing", REPORT)
 
 
 def test_every_public_function_has_a_row_or_a_reason():
