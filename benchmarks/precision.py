@@ -1,112 +1,135 @@
-"""How far float32 is from float64: kernels, training outputs, and what a warning says of them.
+"""Errors of every public quantity in float32, and of float64 itself.
 
-python -m benchmarks.precision --out benchmarks/results/precision.json
+python -m benchmarks.precision --out benchmarks/results/precision.json --page docs/precision.md
+
+float32 is compared with float64 over sizes, depths and condition numbers; float64, on a few points,
+with arithmetic of 60 digits. An error is the worst of three seeds. A float32 result starts from
+the same inputs, or from the same kernel, rounded to float32.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import re
-import time
-import warnings
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
+from benchmarks import (
+    _precision_dynamics,
+    _precision_exact,
+    _precision_kernels,
+    _precision_spectra,
+    _report,
+)
+from benchmarks._precision_cases import CONDITIONS, SEEDS, Row, problem
+from benchmarks._precision_table import NO_ROW, markdown_table, with_table
 
-import ntk_air as na
+__all__ = ["NO_ROW", "exact_rows", "main", "markdown_table", "single_rows", "with_table", "worst"]
 
-_TIMES = (1e1, 1e3, 1e5)
+SMALL, SIZES = (50,), (50, 200, 800)
+# Leaving each point out, and what calls it, is measured up to so many points.
+_FEW = 200
 
 
-def _cases() -> dict[str, tuple[Any, np.ndarray, np.ndarray]]:
-    """Architecture, inputs and targets by name."""
-    net = na.kernels.fully_connected
-    data = na.datasets.load("digits", train_size=400, test_size=0)
-    flat = data.standardized(per_image=True).flattened(unit_norm="sqrt_d")
-    labels = np.asarray(na.datasets.encode(data.train_labels, 10))
-    line = np.linspace(-10 * np.pi, 10 * np.pi, 100)[:, None]
-    waves = np.sin(line) + np.sin(2 * line)
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(10, 20))
-    near = np.repeat(centres, 20, axis=0) + 1e-3 * rng.normal(size=(200, 20))
-    flipped = np.sign(rng.normal(size=(200, 1)))
-    return {
-        "digits, 1 ReLU layer": (net(1, weight_std=1.4), np.asarray(flat.train_inputs), labels),
-        "digits, 4 ReLU layers": (net(4), np.asarray(flat.train_inputs), labels),
-        "one dimension, 2 ReLU layers": (net(2, weight_std=1.5, bias_std=0.05), line, waves),
-        "one dimension, 2 erf layers": (net(2, activation="erf"), line, waves),
-        "clusters of radius 1e-3, 2 ReLU layers": (net(2), near, flipped),
+def single_rows(sizes: Sequence[int], seed: int, parts: Sequence[str] = ()) -> Iterator[Row]:
+    """Errors of float32 for one seed; only some parts of it if they are named."""
+    families = {
+        "infinite": lambda: _precision_kernels.infinite(sizes, seed),
+        "convolutional": lambda: _precision_kernels.convolutional(20, seed),
+        "finite": lambda: _precision_kernels.finite(min(sizes), seed),
+        "two_layers": lambda: _precision_kernels.two_layers(min(sizes), seed),
+        "training": lambda: _precision_kernels.training(min(sizes), seed),
     }
+    for name, family in families.items():
+        if not parts or name in parts:
+            yield from family()
+    for points in sizes:
+        for condition in CONDITIONS:
+            yield from _conditioned(points, condition, seed, parts)
 
 
-def _relative(found: Any, exact: Any) -> float:
-    found, exact = np.asarray(found, np.float64), np.asarray(exact, np.float64)
-    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
-
-
-def _warned(call: Callable[[], Any]) -> tuple[Any, float | None]:
-    with warnings.catch_warnings(record=True) as record:
-        warnings.simplefilter("always")
-        found = call()
-    texts = [str(one.message) for one in record if "trusted_rank" in str(one.message)]
-    shares = [float(m[1]) / 100 for text in texts if (m := re.search(r"by ([\d.]+)%", text))]
-    return found, shares[0] if shares else None
-
-
-def _least(call: Callable[[], Any], repeats: int = 3) -> float:
-    call()
-    found = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        found.append(time.perf_counter() - began)
-    return min(found)
-
-
-def measure(architecture: Any, inputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    """Errors of float32 on one case."""
-    inputs = inputs.astype(np.float32)
-    single = na.kernels.infinite_ntk(architecture, inputs)
-    double = na.kernels.infinite_ntk(architecture, inputs, precision="float64")
-    exact = np.asarray(double)
-    size = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
-    es, es64 = na.spectral.eigendecompose(single), na.spectral.eigendecompose(double)
-    largest = float(np.asarray(es64.eigenvalues)[0])
-    rows = []
-    for steps in _TIMES:
-        flow = na.dynamics.gradient_flow(steps / largest)
-        found, said = _warned(lambda flow=flow: na.dynamics.fit(es, flow, targets))
-        reference = na.dynamics.fit(es64, flow, targets.astype(np.float64))
-        rows.append({"time": steps, "error": _relative(found, reference), "warned": said})
-    return {
-        "points": len(inputs),
-        "trusted_rank": es.trusted_rank,
-        "kernel_error": float(np.max(np.abs(np.asarray(single) - exact) / size)),
-        "seconds": {
-            "float32": _least(lambda: na.kernels.infinite_ntk(architecture, inputs)),
-            "float64": _least(
-                lambda: na.kernels.infinite_ntk(architecture, inputs, precision="float64")
-            ),
-        },
-        "fit": rows,
+def _conditioned(points: int, condition: float, seed: int, parts: Sequence[str]) -> Iterator[Row]:
+    case = {"points": points, "condition": condition}
+    if points == min(SIZES) and (not parts or "values" in parts):
+        yield from _precision_dynamics.values(condition, case)
+    given = problem(points, condition, seed)
+    single, double = _precision_spectra.both(given)
+    room = _precision_dynamics
+    families = {
+        "spectra": _precision_spectra.spectra,
+        "measures": _precision_spectra.measures,
+        "outputs": room.outputs,
+        "curves": room.curves,
+        "stopping": room.stopping,
+        "left_out": room.left_out,
+        "without_clean_labels": room.without_clean_labels,
+        "distillation": room.distillation,
     }
+    for name, family in families.items():
+        few = name in ("left_out", "stopping", "without_clean_labels")
+        if (not parts or name in parts) and not (few and points > _FEW):
+            yield from family(given, single, double, case)
+    if not parts or "function_space" in parts:
+        yield from _precision_spectra.function_space(given, case)
 
 
-def main() -> None:
-    """Measures every case and writes what was found."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
-    found = {name: measure(*case) for name, case in _cases().items()}
-    text = json.dumps(found, indent=1) + "\n"
-    print(text)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
+def exact_rows(seed: int, conditions: Sequence[float] = CONDITIONS) -> Iterator[Row]:
+    """Errors of float64 for one seed."""
+    yield from _precision_exact.kernels(seed)
+    for condition in conditions:
+        yield from _precision_exact.closed_forms(condition, seed)
+
+
+def worst(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The largest error of each case, the fewest values told and the largest share warned of."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for one in rows:
+        key = (one.quantity, *one.case.items())
+        found[key] = functools.reduce(_worse, [found[key], one]) if key in found else one
+    return [
+        {**one._asdict(), "error": None if math.isnan(one.error) else one.error}
+        for one in found.values()
+    ]
+
+
+def _worse(first: Row, second: Row) -> Row:
+    errors = [one.error for one in (first, second) if not math.isnan(one.error)]
+    said = [one.warned for one in (first, second) if one.warned is not None]
+    return first._replace(
+        error=max(errors, default=math.nan),
+        told=min(first.told, second.told),
+        warned=max(said, default=None),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures every row and writes what was found; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--page", type=Path, help="Markdown page to put the table in")
+    parser.add_argument("--quick", action="store_true", help="the smallest size only")
+    options = parser.parse_args(arguments)
+    sizes = SMALL if options.quick else SIZES
+    rows: list[Row] = []
+    exact: list[Row] = []
+    for seed in SEEDS:
+        print(f"seed {seed} ...", file=sys.stderr, flush=True)
+        rows += single_rows(sizes, seed)
+        exact += exact_rows(seed)
+    report = {"seeds": len(SEEDS), "float32": worst(rows), "float64": worst(exact)}
+    if options.out:
+        _report.write_json(options.out, report)
+    if options.page:
+        page = with_table(options.page.read_text(encoding="utf-8"), report)
+        options.page.write_text(page, encoding="utf-8")
+    print(json.dumps(report, indent=1))
+    print(markdown_table(report))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,6 +18,7 @@ from ._left_out import REMAINDERS, smallest_trusted, what_helps
 from ._noise import estimate_noise
 from ._remainder import Filters, bank_of, evaluate, spectrum
 from ._stopping_scores import left_out_scores, smoothed
+from ._trust import warn_where_uncounted
 
 RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
 _LEFT_OUT = ("leave_one_out", "leave_one_out_error")
@@ -159,13 +160,16 @@ def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array
         filter: one filter, or a sequence of F of them.
 
     Returns:
-        (), or (F,) for a sequence.
+        (), or (F,) for a sequence. A warning says where rounding of eigenvalues beyond the trusted
+        rank can change it by more than 1 %.
 
     Raises:
         ValueError: if a filter gives something else than one finite value per eigenvalue, or
             counts more directions than the eigensystem holds.
     """
-    fitted, rest = evaluate(eigensystem, bank_of(filter))
+    bank = bank_of(filter)
+    fitted, rest = evaluate(eigensystem, bank)
+    warn_where_uncounted(eigensystem, bank)
     return like(filter, jnp.sum(fitted, axis=1) + spectrum(eigensystem).count * rest)
 
 

@@ -83,6 +83,29 @@ def warn_where_untrusted(
     )
 
 
+def warn_where_uncounted(eigensystem: Eigensystem, bank: Bank) -> None:
+    """Warns once if Σ g(λ) rests on eigenvalues beyond the trusted rank by more than 1 %."""
+    first = eigensystem.trusted_rank
+    if first >= eigensystem.rank:
+        return
+    held = spectrum(eigensystem)
+    values = np.asarray(held.values, np.float64)
+    spread = held.floor + np.asarray(eigensystem.residuals, np.float64)[first:]
+    here = _plain(bank, held.values, values)
+    changed = _largest_change(bank, held.values, spread, first, _plain, here[:, first:])
+    moved, total = np.sum(changed, axis=1), np.sum(here, axis=1)
+    share = moved / np.where(total > 0, total, 1.0)
+    if not len(share) or share.max() <= _TOLERANCE:
+        return
+    warnings.warn(
+        f"up to {moved[int(np.argmax(share))]:.3g} of the degrees of freedom "
+        f"({share.max():.0%}) lie in directions beyond the {first} whose eigenvalues stand above "
+        "round-off (trusted_rank), and are rounding; compute the kernel and its eigensystem in "
+        "float64 (precision='float64').",
+        stacklevel=4,
+    )
+
+
 _Reading = Callable[[Bank, Array, np.ndarray], np.ndarray]
 
 

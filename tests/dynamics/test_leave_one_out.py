@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.linalg
+from precision_table import allowed
 from retraining import flow, retrained
 
 import ntk_air as na
@@ -74,7 +75,8 @@ def test_every_filter_is_that_of_the_kernel_without_the_point(dtype, x64):
         assert worst(one, retrained(kernel, y, fractions)) < TOLERANCES[dtype]
     assert not found[-1].any()
     alone = D.leave_one_out(es, pairs[1][0], y.astype(dtype))
-    np.testing.assert_allclose(alone, found[1], rtol=1e-4 if dtype == "float32" else 1e-10)
+    late = allowed("dynamics.leave_one_out", condition=1e2)
+    np.testing.assert_allclose(alone, found[1], rtol=late if dtype == "float32" else 1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from precision_table import allowed
 
 import ntk_air as na
 
@@ -162,9 +163,10 @@ def test_the_zero_kernel_direction_of_a_constant_kernel():
     es = na.spectral.eigendecompose(np.ones((5, 5), np.float32))
     y = np.arange(10.0, dtype=np.float32).reshape(5, 2)
     mean = np.broadcast_to(y.mean(0), y.shape)
-    np.testing.assert_allclose(D.fit(es, D.gradient_flow(np.inf), y), mean, rtol=1e-5)
+    tolerance = allowed("dynamics.fit", condition=1e2)
+    np.testing.assert_allclose(D.fit(es, D.gradient_flow(np.inf), y), mean, rtol=tolerance)
     ones = D.predict(es, D.gradient_flow(np.inf), y, np.ones((1, 5), np.float32))
-    np.testing.assert_allclose(ones, mean[:1], rtol=1e-5)
+    np.testing.assert_allclose(ones, mean[:1], rtol=allowed("dynamics.predict", condition=1e2))
 
 
 def test_classes_that_no_label_names():

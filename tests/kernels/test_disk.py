@@ -12,6 +12,7 @@ import disk_job
 import jax
 import numpy as np
 import pytest
+from precision_table import allowed
 
 import ntk_air as na
 
@@ -150,6 +151,8 @@ def test_spectrum_of_a_store(tmp_path):
     stored = na.kernels.infinite_ntk(arch, x, tile_size=16, store=tmp_path / "k")
     found = na.spectral.eigendecompose(stored, rank=4)
     dense = na.spectral.eigendecompose(na.kernels.infinite_ntk(arch, x), rank=4, method="dense")
-    assert np.allclose(found.eigenvalues, dense.eigenvalues, rtol=1e-4)
+    tolerance = allowed("spectral.eigendecompose: eigenvalues", method="lanczos")
+    off = np.abs(np.asarray(found.eigenvalues) - np.asarray(dense.eigenvalues))
+    assert off.max() < tolerance * float(dense.eigenvalues[0])
     assert np.isclose(found.trace, dense.trace, rtol=1e-5)
     assert float(na.spectral.subspace_overlap(found, dense, 4)) > 0.999

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from precision_table import allowed
 from test_eigensystem import kernel_with
 
 import ntk_air as na
@@ -76,8 +77,9 @@ def test_energies_are_fractions(n, c, seed):
     profile = na.spectral.air_profile(
         na.spectral.eigendecompose(matrix), y, observed, retention=kappa
     )
-    assert float(profile.cumulative_signal[-1]) == pytest.approx(1, abs=1e-4)
-    assert float(profile.cumulative_noise[-1]) == pytest.approx(1, abs=1e-4)
+    for field in ("cumulative_signal", "cumulative_noise"):
+        tolerance = allowed(f"spectral.air_profile: {field}", condition=1e2)
+        assert float(getattr(profile, field)[-1]) == pytest.approx(1, abs=tolerance)
     assert -1 <= float(profile.index) <= 1
 
 
@@ -103,7 +105,8 @@ def test_least_squares_retention_and_no_noise():
     es = na.spectral.eigendecompose(matrix)
     y, observed, _ = labels(200, 5, 0.3)
     profile = na.spectral.air_profile(es, y, observed)
-    assert float(profile.retention) == pytest.approx((y * observed).sum() / (y**2).sum(), rel=1e-5)
+    exact = (y * observed).sum() / (y**2).sum()
+    assert float(profile.retention) == pytest.approx(exact, rel=allowed("spectral.retention_of"))
     clean = na.spectral.air_profile(es, y, y)
     assert float(clean.retention) == 1.0
     assert not np.asarray(clean.noise_energy).any()
@@ -182,7 +185,9 @@ def test_shares_do_not_depend_on_the_scale_of_the_labels(retention):
             np.testing.assert_allclose(
                 getattr(found, name), getattr(plain, name), atol=2e-6, err_msg=f"{name} {scale}"
             )
-        np.testing.assert_allclose(found.ratio(4), plain.ratio(4), rtol=1e-4)
+        tolerance = allowed("spectral.air_profile: cumulative_noise", condition=1e2)
+        tolerance /= float(plain.cumulative_noise[3])
+        np.testing.assert_allclose(found.ratio(4), plain.ratio(4), rtol=tolerance)
 
 
 def test_profiles_of_older_files_load(tmp_path):
