@@ -102,6 +102,13 @@ class ShardedKernel:
     Attributes:
         padded: the sharded array, (..., ≥ n1, n2).
         shape: (..., n1, n2).
+
+    Example:
+        >>> import jax, numpy as np, ntk_air as na
+        >>> mesh = jax.make_mesh((1,), ("data",))
+        >>> kernel = na.kernels.infinite_ntk(na.kernels.fully_connected(), np.eye(3), mesh=mesh)
+        >>> type(kernel).__name__, (kernel @ np.ones(3)).shape, kernel.diagonal().shape
+        ('ArrayImpl', (3,), (3,))
     """
 
     def __init__(self, padded: Array, shape: tuple[int, ...]) -> None:

@@ -91,6 +91,14 @@ class StoredKernel:
         path: the folder.
         shape: (*leading, n1, n2).
         dtype: of the entries.
+
+    Example:
+        >>> import tempfile, numpy as np, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     network = na.kernels.fully_connected()
+        ...     kernel = na.kernels.infinite_ntk(network, np.eye(3), store=folder)
+        ...     type(kernel).__name__, (kernel @ np.ones(3)).shape, kernel[:2, 1].shape
+        ('StoredKernel', (3,), (2,))
     """
 
     def __init__(
