@@ -170,11 +170,13 @@ def test_an_example_gives_what_it_says(name, tmp_path, monkeypatch):
 def _results() -> set[str]:
     """Classes that functions with an example return, and those of the fields of these."""
     classes = {n.rpartition(".")[2]: t for n, t in _NAMED.items() if isinstance(t, type)}
-    pending = [
-        str(inspect.unwrap(thing).__annotations__.get("return"))
+    made = [
+        part
         for name, thing in _NAMED.items()
-        if name in _EXAMPLES and not isinstance(thing, type)
+        if name in _EXAMPLES
+        for part in (vars(thing).values() if isinstance(thing, type) else [inspect.unwrap(thing)])
     ]
+    pending = [str(part.__annotations__.get("return")) for part in made if inspect.isfunction(part)]
     found: set[str] = set()
     while pending:
         new = {word for word in re.findall(r"\w+", pending.pop()) if word in classes} - found

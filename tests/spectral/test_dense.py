@@ -161,11 +161,9 @@ def test_residual_norms_are_those_of_numpy(as_kernel, x64):
     kernel = rng.normal(size=(7, 7))
     kernel = kernel @ kernel.T
     values, vectors = np.linalg.eigh(kernel)
-    values, vectors = values[:3] + [0.0, 0.5, 0.0], vectors[:, :3] * [1.0, 1.0, -2.0]
+    values, vectors = values[:3] + np.array([0.0, 0.5, 0.0]), vectors[:, :3] * [1.0, 1.0, -2.0]
     vectors[:, 2] += 0.1
-    found = na.spectral.residual_norms(
-        as_kernel(kernel), jnp.asarray(values), jnp.asarray(vectors)
-    )
+    found = na.spectral.residual_norms(as_kernel(kernel), jnp.asarray(values), jnp.asarray(vectors))
     expected = np.linalg.norm(kernel @ vectors - vectors * values, axis=0)
     assert expected[1] == pytest.approx(0.5)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
