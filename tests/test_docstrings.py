@@ -204,3 +204,8 @@ def test_every_public_name_has_an_example_or_is_the_result_of_one():
 )
 def test_the_checker_compares_words_and_numbers(want, got, same):
     assert _Printed().check_output(want, got, 0) is same
+
+
+def test_a_name_that_the_package_does_not_have():
+    with pytest.raises(AttributeError, match="module 'ntk_air' has no attribute 'spectrum'"):
+        ntk_air.spectrum  # noqa: B018

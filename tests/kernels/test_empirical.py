@@ -226,3 +226,29 @@ def test_a_network_minus_its_initial_outputs_has_the_same_kernel():
     np.testing.assert_allclose(na.kernels.empirical_ntk(centred, params, x), expected, rtol=1e-6)
     with pytest.raises(ValueError, match="other outputs when the batch changes"):
         na.kernels.empirical_ntk(lambda p, x: centred(p, x - x.mean(0)), params, x)
+
+
+def recurrent(params, x):
+    """One matrix used twelve times, so that layers' products are 144 and the Jacobian one."""
+    for _ in range(12):
+        x = jnp.tanh(x @ params)
+    return x[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "expected"),
+    [(lambda p, x: x @ p, 300, "layerwise"), (recurrent, 3, "jacobian_contraction")],
+)
+def test_the_cheapest_implementation_needs_the_fewest_operations(network, side, expected):
+    params, x = jnp.ones((side, 3)), jax.ShapeDtypeStruct((40, side), jnp.float32)
+    operations = na.kernels.implementation_costs(network, params, x).operations
+    assert na.kernels.cheapest_implementation(network, params, x) == expected
+    assert operations[expected] == min(operations.values())
+
+
+def test_the_cheapest_of_no_implementation_is_the_network_s_own_error():
+    def broken(params, x):
+        raise KeyError("a layer of mine")
+
+    with pytest.raises(KeyError, match="a layer of mine"):
+        na.kernels.cheapest_implementation(broken, jnp.ones(3), jnp.ones((2, 3)))
