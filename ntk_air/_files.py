@@ -12,6 +12,12 @@ def check_writable(directory: str | os.PathLike[str]) -> Path:
 
     Raises:
         ValueError: if it cannot be made or written, with the system's reason.
+
+    Example:
+        >>> import pathlib, tempfile, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     na.reports.check_writable(pathlib.Path(folder) / "new").name
+        'new'
     """
     directory = Path(directory)
     try:

@@ -146,6 +146,12 @@ def load(path: str | os.PathLike[str]) -> Any:
         ValueError: if it is not one of this package's, is damaged, holds a field of another type
             than its result declares, or is of a newer format.
         TypeError: if ``path`` is no path.
+
+    Example:
+        >>> import pathlib, tempfile, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     na.load(na.save({"rate": 0.4}, pathlib.Path(folder) / "x.ntkair"))
+        {'rate': 0.4}
     """
     with open_regular(os.fspath(path)) as file:
         try:

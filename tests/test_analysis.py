@@ -53,6 +53,21 @@ def test_same_seed_same_numbers(problem, analysis):
     assert not np.array_equal(other.plain.loss[:3], analysis.plain.loss[:3])
 
 
+@pytest.mark.parametrize(
+    ("ranks", "held", "expected"),
+    [
+        ((1, 5, 10, 50, 100, 500, 600), 600, 100),
+        ((1, 5, 10, 50, 100, 500, 600), 20, 10),
+        ((1, 5, 8), 8, 8),
+        ((1,), 1, 1),
+    ],
+)
+def test_the_rank_to_quote_is_held_and_at_most_a_hundred(ranks, held, expected):
+    signal = {str(k): 0.5 if k <= held else None for k in ranks}
+    numbers = {"air": {"ranks": list(ranks), "cumulative_signal": signal}}
+    assert na.analysis.headline_rank(numbers) == expected
+
+
 def test_summary_is_strict_json_with_every_field(analysis):
     numbers = json.loads(json.dumps(na.analysis.summary(analysis), allow_nan=False))
     assert {

@@ -169,11 +169,17 @@ def test_members_that_expand(tmp_path, kind):
 def test_members_that_lie_or_are_locked(tmp_path):
     good = na.save({"a": np.arange(50)}, tmp_path / "x").read_bytes()
     central = good.find(b"PK\x01\x02")
-    for offset, code, value in ((24, "<I", 2**31), (8, "<H", 1), (10, "<H", 99), (6, "<H", 99)):
+    cases = (
+        (24, "<I", 2**31, "not a readable ntk_air result"),
+        (8, "<H", 1, r"its member '.+' is encrypted"),
+        (10, "<H", 99, "compressed in a way not read here"),
+        (6, "<H", 99, "not a readable ntk_air result"),
+    )
+    for offset, code, value, words in cases:
         changed = bytearray(good)
         struct.pack_into(code, changed, central + offset, value)
         (tmp_path / "x").write_bytes(changed)
-        refused(tmp_path / "x", "not a readable ntk_air result")
+        refused(tmp_path / "x", words)
     with pytest.warns(UserWarning, match="Duplicate name"):
         craft(tmp_path / "x", {"dict": {}}, [("a", b"1"), ("a", b"2")])
     refused(tmp_path / "x", "a member twice")

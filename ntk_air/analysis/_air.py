@@ -62,6 +62,14 @@ def air(
         ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255).
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=60, test_size=20)
+        >>> noisy = na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)
+        >>> result = na.analysis.air(data, noisy, steps=0)  # no network is trained
+        >>> result.num_points, round(float(result.noise_rate), 2)
+        (60, 0.47)
     """
     settings = dataclasses.replace(settings or Settings(), **overrides)
     check_dataset(dataset)
@@ -127,7 +135,13 @@ def _air(dataset: Dataset, noisy: NoisyLabels, settings: Settings, progress: boo
 
 
 def versions() -> tuple[tuple[str, str], ...]:
-    """Versions behind the numbers: this package, JAX and what computes with it, the device."""
+    """Versions behind the numbers: this package, JAX and what computes with it, the device.
+
+    Example:
+        >>> import ntk_air as na
+        >>> ("ntk_air", na.__version__) in na.analysis.versions()
+        True
+    """
     names = ("jax", "jaxlib", "neural-tangents", "optax", "numpy")
     found = [(name, importlib.metadata.version(name)) for name in names]
     device = jax.devices()[0]

@@ -43,6 +43,11 @@ class NoisySettings:
 
     Raises:
         ValueError: on a setting that can be judged without data and is not one of those above.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.analysis.NoisySettings(method="self_distill/alpha=0.5").words()["alpha"]
+        '0.5'
     """
 
     noise: str = "symmetric:0.4"

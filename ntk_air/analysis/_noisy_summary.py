@@ -25,6 +25,14 @@ def noisy_training_summary(training: NoisyTraining) -> dict[str, Any]:
         know; ``final``: after the last step; ``stopped``: at the first record of the highest
         held-out accuracy. Each holds quantities with ``mean``, ``sd`` (over seeds; None for one)
         and ``each``. ``stopped`` has the ``step`` besides. ``history``: columns by name.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=40, test_size=20)
+        >>> settings = na.analysis.NoisySettings(noise="symmetric:0.4", epochs=1, batch_size=20)
+        >>> numbers = na.analysis.noisy_training_summary(na.analysis.noisy_training(data, settings))
+        >>> sorted(numbers)[:3]
+        ['best', 'final', 'history']
     """
     columns = columns_of(training.history)
     steps = columns.pop("step")

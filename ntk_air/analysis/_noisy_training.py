@@ -78,6 +78,14 @@ def noisy_training(
     Raises:
         ValueError: on settings that do not fit the data, or no dataset.
         DivergenceError: if a loss is not finite.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=40, test_size=20)
+        >>> settings = na.analysis.NoisySettings(noise="symmetric:0.4", epochs=1, batch_size=20)
+        >>> training = na.analysis.noisy_training(data, settings)
+        >>> training.num_points, training.num_held_out
+        (36, 4)
     """
     settings = NoisySettings() if settings is None else settings
     check_dataset(dataset)

@@ -49,6 +49,20 @@ class Recorder:
     Each recorded step costs a forward pass over the points; each kernel step an n × n NTK and its
     eigensystem, as does making the recorder. It holds two such matrices, and the outputs at all
     recorded steps on the host.
+
+    Example:
+        >>> import jax.numpy as jnp, ntk_air as na
+        >>> x, observed = jnp.eye(3), jnp.array([[1.0], [-1.0], [1.0]])
+        >>> clean, w = jnp.ones((3, 1)), jnp.zeros((3, 1))
+        >>> recorder = na.analysis.Recorder(
+        ...     lambda w, x: x @ w, w, x, observed, clean=clean, learning_rate=0.5, retention=1.0)
+        >>> for step in (1, 2):
+        ...     w = w - 0.5 * (w - observed)
+        ...     recorder(step, w)
+        >>> print(recorder.result().outputs[..., 0])
+        [[ 0. 0. 0. ]
+         [ 0.5 -0.5 0.5 ]
+         [ 0.75 -0.75 0.75]]
     """
 
     def __init__(

@@ -35,6 +35,11 @@ class Settings:
 
     Raises:
         ValueError: on a setting out of range, or one of training where ``steps`` is 0.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.analysis.Settings(depth=2, steps=100).width
+        2048
     """
 
     depth: int = 1

@@ -52,6 +52,13 @@ def fit_slope(
     Raises:
         ValueError: on shapes that do not match, values that are not positive, finite numbers, or
             too few of them.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> sizes = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> fit = na.analysis.fit_slope(sizes, np.stack([3.0 / sizes, 5.0 / sizes], axis=1))
+        >>> round(float(fit.slope), 6)
+        -1.0
     """
     check_in_range("confidence", confidence, 0.0, 1.0, low_open=True, high_open=True)
     check_finite("sizes", sizes)

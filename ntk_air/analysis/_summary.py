@@ -20,6 +20,14 @@ def summary(analysis: AIRAnalysis) -> dict[str, Any]:
 
     Times are learning rate × step (divided by 1 − momentum where there is momentum), for the loss
     ½‖f − target‖² summed over points and outputs.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=60, test_size=20)
+        >>> noisy = na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)
+        >>> numbers = na.analysis.summary(na.analysis.air(data, noisy, steps=0))
+        >>> numbers["num_points"], numbers["air"]["ranks"]
+        (60, [1, 5, 10, 50, 60])
     """
     return {
         "dataset": analysis.dataset,
@@ -67,10 +75,17 @@ def _air(analysis: AIRAnalysis) -> dict[str, Any]:
 
 
 def headline_rank(numbers: dict[str, Any]) -> int:
-    """The rank of a `summary` to quote: the largest up to 100 that the eigensystem holds."""
+    """The rank of a `summary` to quote: the largest up to 100 that the eigensystem holds.
+
+    Example:
+        >>> import ntk_air as na
+        >>> signal = {"1": 0.2, "5": 0.5, "10": None}  # an eigensystem of rank 5
+        >>> na.analysis.headline_rank({"air": {"ranks": [1, 5, 10], "cumulative_signal": signal}})
+        5
+    """
     air = numbers["air"]
     held = [k for k in air["ranks"] if air["cumulative_signal"][str(k)] is not None]
-    return max((k for k in held if k <= 100), default=held[0])
+    return max(k for k in held if k <= 100)
 
 
 def _retrieval(analysis: AIRAnalysis) -> dict[str, Any]:

@@ -96,9 +96,20 @@ def teacher_student(
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255); supervision complexity: Harutyunyan, Rawat,
         Menon, Kim, Kumar (arXiv:2301.12245).
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=40, test_size=20)
+        >>> noisy = [na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)]
+        >>> study = na.analysis.teacher_student(
+        ...     data, noisy, num_seeds=1, width=16, teacher_steps=4, batch_size=20)
+        >>> study.teacher.test_accuracy.shape
+        (1, 4)
     """
     check_dataset(dataset)
     _check(dataset, loss, num_seeds, seed, momentum, batch_size)
+    if not len(smoothing):
+        raise ValueError("smoothing is empty, expected at least one weight, such as (0.0,).")
     dataset = _prepare(dataset)
     draws = _draws(noisy, num_seeds)
     clean, observed = _coded(dataset, draws, loss)

@@ -81,6 +81,15 @@ def teacher_student_summary(study: TeacherStudentStudy) -> dict[str, Any]:
     seed, and ``inside``, whether both means exceed both their standard deviation and 0. ``best``
     accuracies are those of the best record on the test points, which nobody has in practice;
     ``last`` are those after the last step.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=40, test_size=20)
+        >>> noisy = [na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)]
+        >>> study = na.analysis.teacher_student(
+        ...     data, noisy, num_seeds=1, width=16, teacher_steps=4, batch_size=20)
+        >>> sorted(na.analysis.teacher_student_summary(study))[:3]
+        ['alpha', 'architecture', 'batch_size']
     """
     students = np.asarray(study.students.test_accuracy, np.float64)
     teacher = np.asarray(study.teacher.test_accuracy, np.float64)

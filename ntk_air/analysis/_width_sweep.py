@@ -126,6 +126,15 @@ def width_sweep(
     Source: the linearisation error is O(width^(−1/2)) by Lee et al. (arXiv:1902.06720), an upper
     bound; the NTK at initialisation is within O(width^(−1/2)) of its limit by Jacot, Gabriel,
     Hongler (arXiv:1806.07572).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> rng = np.random.default_rng(0)
+        >>> inputs, observed = rng.normal(size=(6, 3)), rng.choice([-1.0, 1.0], (6, 1))
+        >>> sweep = na.analysis.width_sweep(
+        ...     inputs, observed, widths=(16, 32), seeds=(0, 1), steps=2)
+        >>> sweep.widths.tolist()
+        [16, 32]
     """
     check_ndim("inputs", inputs, 2, "(n, d)")
     check_ndim("observed", observed, 2, "(n, C)")

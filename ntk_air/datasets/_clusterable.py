@@ -102,6 +102,13 @@ def clusterable(
     Raises:
         ValueError: for values out of range, more clusters than points or more classes than
             clusters, or a radius at which no such centres were found.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.clusterable(
+        ...     num_points=20, num_clusters=4, dimension=8, radius=0.1, noise_rate=0.25)
+        >>> data.inputs.shape, int(data.flipped.sum())
+        ((20, 8), 4)
     """
     check_size("num_points", num_points, 1)
     check_size("num_clusters", num_clusters, 2, num_points, "a cluster needs a point")

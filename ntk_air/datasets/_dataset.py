@@ -174,6 +174,12 @@ def from_arrays(
         ValueError: for lengths or trailing axes that differ, NaN, infinity, masked or complex
             values, inputs whose size float32 does not hold, labels out of range, or one of the two
             test arrays without the other.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> data = na.datasets.from_arrays(np.eye(4), [0, 1, 0, 2], name="mine")
+        >>> data.train_inputs.shape, data.num_classes, len(data.test_labels)
+        ((4, 4), 3, 0)
     """
     train = _inputs("train_inputs", train_inputs)
     if not len(train):

@@ -73,6 +73,11 @@ def decode(codes: ArrayLike) -> Int[Array, " n"]:
 
     Raises:
         ValueError: if ``codes`` is not (n, C), has no columns, or holds NaN or infinity.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> na.datasets.decode(np.array([[0.1, 0.7], [0.9, 0.2]])).tolist()
+        [1, 0]
     """
     check_ndim("codes", codes, 2, "(n, C)")
     if np.shape(codes)[1] == 0:

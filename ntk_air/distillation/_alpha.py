@@ -38,6 +38,11 @@ class AlphaSchedule:
     Attributes:
         kind: name of the formula.
         parameters: its numbers, each a scalar; for kind "table" one array of weights per step.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.distillation.exponential(200)
+        AlphaSchedule(kind='exponential', parameters=(200.0,))
     """
 
     kind: str
@@ -100,6 +105,11 @@ def constant(value: float) -> AlphaSchedule:
 
     Raises:
         ValueError: if ``value`` is not a number in [0, 1].
+
+    Example:
+        >>> import ntk_air as na
+        >>> float(na.distillation.constant(0.5)(100))
+        0.5
     """
     check_in_range("alpha", value, 0.0, 1.0)
     return AlphaSchedule("constant", (float(value),))
@@ -110,6 +120,11 @@ def linear(start: float, end: float, steps: float) -> AlphaSchedule:
 
     Raises:
         ValueError: if a weight is outside [0, 1] or ``steps`` is not positive.
+
+    Example:
+        >>> import ntk_air as na
+        >>> [float(na.distillation.linear(1.0, 0.0, 100)(step)) for step in (0, 50, 200)]
+        [1.0, 0.5, 0.0]
     """
     check_in_range("start", start, 0.0, 1.0)
     check_in_range("end", end, 0.0, 1.0)
@@ -122,6 +137,11 @@ def exponential(time_constant: float) -> AlphaSchedule:
 
     Raises:
         ValueError: if ``time_constant`` is not a positive number.
+
+    Example:
+        >>> import ntk_air as na
+        >>> [round(float(na.distillation.exponential(100)(step)), 4) for step in (0, 100)]
+        [1.0, 0.3679]
     """
     check_in_range("time_constant", time_constant, 0.0, low_open=True, high_open=True)
     return AlphaSchedule("exponential", (float(time_constant),))
@@ -132,6 +152,11 @@ def inverse_time(time_constant: float) -> AlphaSchedule:
 
     Raises:
         ValueError: if ``time_constant`` is not a positive number.
+
+    Example:
+        >>> import ntk_air as na
+        >>> [round(float(na.distillation.inverse_time(100)(step)), 4) for step in (0, 100, 300)]
+        [1.0, 0.5, 0.25]
     """
     check_in_range("time_constant", time_constant, 0.0, low_open=True, high_open=True)
     return AlphaSchedule("inverse_time", (float(time_constant),))
@@ -142,6 +167,11 @@ def cosine(steps: float) -> AlphaSchedule:
 
     Raises:
         ValueError: if ``steps`` is not positive.
+
+    Example:
+        >>> import ntk_air as na
+        >>> [round(float(na.distillation.cosine(100)(step)), 4) for step in (0, 50, 100)]
+        [1.0, 0.5, 0.0]
     """
     check_in_range("steps", steps, 0.0, low_open=True, high_open=True)
     return AlphaSchedule("cosine", (float(steps),))
@@ -155,6 +185,14 @@ def agreement(scale: float = 1.0) -> AlphaSchedule:
 
     Raises:
         ValueError: if ``scale`` is outside [0, 1].
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> eye = np.eye(2)
+        >>> run = na.distillation.kernel_self_distill(
+        ...     eye, eye, learning_rate=0.1, num_steps=1, alpha=na.distillation.agreement(0.5))
+        >>> print(run.alpha)  # half the share of points whose output names the given class
+        [0.75 0.5 ]
     """
     check_in_range("scale", scale, 0.0, 1.0)
     return AlphaSchedule("agreement", (float(scale),))

@@ -94,6 +94,16 @@ def kernel_self_distill(
             finite encoded floats, or numbers out of range.
         DivergenceError: if the loss becomes NaN or infinite, naming the step.
         TypeError: if ``alpha`` is no number, array or schedule, or ``label_fn`` no function.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> clean = np.array([[1.0], [1.0], [1.0], [-1.0]])
+        >>> observed = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+        >>> run = na.distillation.kernel_self_distill(
+        ...     0.1 * np.eye(4) + clean @ clean.T, observed, learning_rate=0.2, num_steps=50,
+        ...     alpha=lambda step: step < 5, clean=clean)
+        >>> print(run.error_to_observed[-1], run.error_to_clean[-1])
+        0.25 0.0
     """
     check_pair(observed, clean, "mse")
     check_square("kernel", kernel)

@@ -16,7 +16,17 @@ from . import _objective
 
 
 class DivergenceError(ValueError):
-    """Training produced a loss that is NaN or infinite; the message names the step."""
+    """Training produced a loss that is NaN or infinite; the message names the step.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> try:
+        ...     na.distillation.kernel_self_distill(
+        ...         np.eye(2), np.eye(2), learning_rate=1e6, num_steps=50, alpha=1.0)
+        ... except na.distillation.DivergenceError as error:
+        ...     print(str(error)[:8])
+        the loss
+    """
 
 
 @result

@@ -33,6 +33,11 @@ class LabelFn:
         parameters: its numbers.
         coding: "sign", "centered_one_hot", "one_hot", or None: sign for a single output, centred
             one-hot for several.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.distillation.softmax(2.0)
+        LabelFn(kind='softmax', parameters=(2.0,), coding=None)
     """
 
     kind: str
@@ -129,6 +134,13 @@ def softmax(temperature: float = 1.0) -> LabelFn:
 
     Raises:
         ValueError: if ``temperature`` is not a positive number.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> soft = na.distillation.softmax(0.5)
+        >>> print(soft(np.array([[0.0, 0.0], [1.0, 0.0]])).round(3))  # less 1 / 2
+        [[ 0. 0. ]
+         [ 0.381 -0.381]]
     """
     check_in_range("temperature", temperature, 0.0, low_open=True, high_open=True)
     return LabelFn("softmax", (float(temperature),))
@@ -139,6 +151,12 @@ def tanh(slope: float = 1.0) -> LabelFn:
 
     Raises:
         ValueError: if ``slope`` is not a positive number.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> print(na.distillation.tanh(2.0)(np.array([[0.5], [-5.0]])).round(3))
+        [[ 0.762]
+         [-1. ]]
     """
     check_in_range("slope", slope, 0.0, low_open=True, high_open=True)
     return LabelFn("tanh", (float(slope),))
@@ -150,6 +168,11 @@ def nearest(levels: Sequence[float] | ArrayLike) -> LabelFn:
 
     Raises:
         ValueError: if ``levels`` is empty, masked, not one-dimensional or not finite.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> print(na.distillation.nearest([-1.0, 0.0, 1.0])(np.array([[0.3], [0.7], [-9.0]])).T)
+        [[ 0. 1. -1.]]
     """  # noqa: D205
     array = real_array("levels", levels).astype(np.float64)
     if array.ndim != 1 or array.size == 0:

@@ -90,6 +90,15 @@ def self_distill(
         DivergenceError: if a loss is NaN or infinite; it names the first such step, at the next
             record.
         TypeError: if ``alpha`` is no number, array or schedule, or ``label_fn`` no function.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, ntk_air as na
+        >>> x, observed = jnp.eye(3), jnp.array([[1.0], [-1.0], [1.0]])
+        >>> result = na.distillation.self_distill(
+        ...     lambda w, x: x @ w, jnp.zeros((3, 1)), x, observed,
+        ...     optimizer=optax.sgd, learning_rate=0.5, num_steps=2, alpha=1.0)
+        >>> print(result.params.T, result.history.loss)
+        [[ 0.75 -0.75 0.75]] [1.5 0.375 0.09375]
     """
     check_choice("loss", loss, ("mse", "cross_entropy"))
     reduction = reduction or ("sum" if loss == "mse" else "mean")

@@ -158,6 +158,15 @@ def teacher_student(
 
     Source: Hinton, Vinyals, Dean (arXiv:1503.02531); the teacher's stopping time: Dong, Hou, Lu,
         Zhang (arXiv:1910.01255).
+
+    Example:
+        >>> import jax.numpy as jnp, optax, ntk_air as na
+        >>> x, observed = jnp.eye(2), jnp.array([[1.0], [-1.0]])
+        >>> result = na.distillation.teacher_student(
+        ...     lambda w, x: x @ w, jnp.zeros((2, 1)), x, observed,
+        ...     optimizer=optax.sgd, learning_rate=0.5, teacher_steps=1, student_steps=1)
+        >>> print(result.teacher.loss, result.students.loss.shape)
+        [0.25] (1, 1, 2)
     """
     check_choice("loss", loss, ("mse", "cross_entropy"))
     reduction = reduction or ("sum" if loss == "mse" else "mean")

@@ -26,6 +26,12 @@ def distilled(teacher: Filter, student: Filter, alpha: float = 0.0) -> Filter:
 
     Raises:
         ValueError: if ``alpha`` is above 1 or not finite.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> half = na.dynamics.ridge(1.0)
+        >>> na.dynamics.distilled(half, half)(np.array([1.0])).tolist()
+        [0.25]
     """
     check_in_range("alpha", alpha, -math.inf, 1.0, low_open=True)
 
@@ -48,6 +54,12 @@ def teacher_student(teacher_time: float, student_time: float, alpha: float = 0.0
 
     Raises:
         ValueError: if a time is negative, or ``alpha`` above 1.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> student = na.dynamics.teacher_student(1.0, 1.0)
+        >>> print(student(np.array([1.0])).round(4))  # (1 - exp(-1)) ** 2
+        [0.3996]
     """
     return distilled(gradient_flow(teacher_time), gradient_flow(student_time), alpha)
 
@@ -72,6 +84,11 @@ def ridge_distillation(
             rounds of several strengths or of a negative ``alpha``, which have no limit.
 
     Source: Mobahi, Farajtabar, Bartlett (arXiv:2002.05715); Borup, Andersen (arXiv:2102.13088).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> na.dynamics.ridge_distillation(1.0, 3)(np.array([1.0])).tolist()
+        [0.0625]
     """
     check_in_range("alpha", alpha, -math.inf, 1.0, low_open=True)
     single = np.ndim(strength) == 0
@@ -145,6 +162,12 @@ def label_averaging(
         ValueError: on values out of range.
 
     Source: Jeong, Chung (arXiv:2402.10482); the linearisation re-derived here.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> averaging = na.dynamics.label_averaging(0.1, 2, num_classes=2, points_per_class=5)
+        >>> print(averaging(np.array([1.0, 0.0])).round(4))
+        [0.1111 0.    ]
     """
     check_in_range("weight_decay", weight_decay, 0.0, low_open=True)
     rounds = check_size("rounds", rounds, 1)

@@ -68,6 +68,13 @@ def equivalent_stopping_time(
             partial eigensystem holds.
 
     Source: the question is that of Dong, Hou, Lu, Zhang (arXiv:1910.01255); the measure derived.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([2.0, 1.0]))
+        >>> y, flow = np.ones((2, 1)), na.dynamics.gradient_flow(0.7)
+        >>> round(float(na.dynamics.equivalent_stopping_time(es, flow, y).time), 3)
+        0.7
     """
     matching(eigensystem, observed=observed, initial=initial)
     target = as_float(observed) if initial is None else as_float(observed) - as_float(initial)

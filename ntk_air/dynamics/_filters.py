@@ -25,6 +25,11 @@ def gradient_flow(time: float) -> Filter:
 
     Raises:
         ValueError: if ``time`` is negative or NaN (infinity is full convergence).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> print(na.dynamics.gradient_flow(2.0)(np.array([0.0, 1.0])).round(4))
+        [0. 0.8647]
     """
     check_in_range("time", time, 0.0)
 
@@ -47,6 +52,11 @@ def gradient_descent(learning_rate: float, steps: int) -> Filter:
 
     Raises:
         ValueError: if ``learning_rate`` is not positive, or ``steps`` negative or no whole number.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> na.dynamics.gradient_descent(0.5, 2)(np.array([0.0, 1.0])).tolist()
+        [0.0, 0.75]
     """
     check_in_range("learning_rate", learning_rate, 0.0, math.inf, low_open=True, high_open=True)
     steps = check_size("steps", steps, 0)
@@ -83,6 +93,11 @@ def heavy_ball(learning_rate: float, steps: int, momentum: float) -> Filter:
         ValueError: on values out of range, or steps that are no whole number.
 
     Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> print(na.dynamics.heavy_ball(0.5, 2, 0.9)(np.array([0.0, 1.0])).round(4))
+        [0. 1.2]
     """
     check_in_range("learning_rate", learning_rate, 0.0, math.inf, low_open=True, high_open=True)
     steps = check_size("steps", steps, 0)
@@ -142,6 +157,11 @@ def ridge(strength: float) -> Filter:
 
     Raises:
         ValueError: if ``strength`` is not positive.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> na.dynamics.ridge(1.0)(np.array([0.0, 1.0, 3.0])).tolist()
+        [0.0, 0.5, 0.75]
     """
     check_in_range("strength", strength, 0.0, low_open=True)
 
@@ -157,6 +177,11 @@ def truncation(rank: int) -> Filter:
 
     Raises:
         ValueError: if ``rank`` is negative or no whole number.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> na.dynamics.truncation(2)(np.array([3.0, 2.0, 1.0])).tolist()
+        [1.0, 1.0, 0.0]
     """
     rank = check_size("rank", rank, 0)
 

@@ -34,6 +34,14 @@ def filter_values(eigensystem: Eigensystem, filters: Sequence[Filter]) -> Float[
     Raises:
         ValueError: if a filter is no function, returns another shape than the eigenvalues', or
             NaN, or counts more directions than a partial eigensystem holds.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 1.0]))
+        >>> filters = [na.dynamics.ridge(1.0), na.dynamics.truncation(1)]
+        >>> print(na.dynamics.filter_values(es, filters).round(4))
+        [[0.75 0.5 ]
+         [1.   0.  ]]
     """
     return evaluate(eigensystem, bank_of(filters))[0]
 
@@ -64,6 +72,13 @@ def fit(
 
     Warns:
         UserWarning: if outputs are beyond the range of their dtype.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 1.0]))
+        >>> print(na.dynamics.fit(es, na.dynamics.ridge(1.0), np.array([[4.0], [4.0]])).round(4))
+        [[3.]
+         [2.]]
     """
     start = _initial(observed, initial)
     unit = _units(as_float(observed), start)
@@ -109,6 +124,13 @@ def predict(
 
     Warns:
         UserWarning: if outputs are beyond the range of their dtype.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 1.0]))
+        >>> observed, cross = np.array([[4.0], [4.0]]), np.array([[1.0, 1.0]])
+        >>> print(na.dynamics.predict(es, na.dynamics.ridge(1.0), observed, cross).round(4))
+        [[3.]]
     """
     kernel = _test_kernel(eigensystem, test_train_kernel)
     start = _initial(observed, initial)
@@ -170,6 +192,14 @@ def remainder_bound(
         ValueError: on shapes that do not match.
 
     Source: derived.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 2.0, 1.0]), rank=1)
+        >>> bound = na.dynamics.remainder_bound(es, na.dynamics.ridge(1.0), np.ones((3, 1)))
+        >>> exact, mean = np.array([2 / 3, 1 / 2]), 1.5 / 2.5  # g of the two left out
+        >>> bool(bound >= np.linalg.norm(exact - mean))
+        True
     """
     start = _initial(observed, initial)
     target = as_float(observed) - start

@@ -122,6 +122,13 @@ def leave_one_out_flow(
             or an unknown ``remainder``.
 
     Source: derived; contour of Weideman, Trefethen, Math. Comp. 76 (2007).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.array([[2.0, 1.0], [1.0, 2.0]]))
+        >>> left_out = na.dynamics.leave_one_out_flow(es, 0.5, np.array([[1.0], [2.0]]))
+        >>> print(left_out.round(4).T)  # (1 - exp(-0.5 * 2)) / 2 times the other label
+        [[0.6321 0.3161]]
     """
     matching(eigensystem, observed=observed)
     check_choice("remainder", remainder, REMAINDERS)

@@ -100,6 +100,15 @@ def estimate_noise(eigensystem: Eigensystem, observed: Float[ArrayLike, "n C"]) 
             or targets that are zero.
 
     Source: derived; choice of the tail after Lepski, Theory Probab. Appl. 35 (1990).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x = np.linspace(-3, 3, 200)[:, None]
+        >>> es = na.spectral.eigendecompose(np.exp(-((x - x.T) ** 2)) + 1e-3 * np.eye(200))
+        >>> wrong = np.random.default_rng(0).random((200, 1)) < 0.2
+        >>> found = na.dynamics.estimate_noise(es, np.where((x > 0) != wrong, 1.0, -1.0))
+        >>> abs(float(found.rate) - 0.2) < 2 * float(found.standard_error)
+        True
     """
     matching(eigensystem, observed=observed)
     check_finite("observed", observed)

@@ -81,6 +81,15 @@ def refine_labels(
 
     Source: derived; the noise model as in forward correction (Patrini et al., arXiv:1609.03683),
         confident learning as in Northcutt et al. (arXiv:1911.00068).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x = np.array([0.0, 0.1, 0.2, 0.3, 3.0, 3.1, 3.2, 3.3])[:, None]
+        >>> es = na.spectral.eigendecompose(np.exp(-((x - x.T) ** 2)) + 0.1 * np.eye(8))
+        >>> observed = na.datasets.encode(np.array([0, 0, 1, 0, 1, 1, 1, 1]), 2)  # the third is odd
+        >>> refined = na.dynamics.refine_labels(es, observed, noise_rate=0.125)
+        >>> print(refined.suspected.nonzero()[0], refined.labels)
+        [2] [0 0 0 0 1 1 1 1]
     """
     matching(eigensystem, observed=observed)
     codes = _class_codes(observed)

@@ -80,6 +80,14 @@ def retrieval(
             counts more directions than a partial eigensystem holds.
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255), section 3; the exact form for a draw derived.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([2.0, 1.0]))
+        >>> clean, observed = np.array([[1.0], [0.0]]), np.array([[1.0], [1.0]])
+        >>> curves = na.dynamics.retrieval(es, clean, observed, [0.0, 1.0], retention=1.0)
+        >>> print(curves.signal.round(4))  # 1 - exp(-2 t)
+        [0. 0.8647]
     """
     matching(eigensystem, clean=clean, observed=observed, initial=initial)
     times = check_times(times)
@@ -165,6 +173,14 @@ def measured_retrieval(
 
     Raises:
         ValueError: on shapes that do not match.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> clean, observed = np.array([[1.0], [0.0]]), np.array([[1.0], [1.0]])
+        >>> outputs = np.stack([0 * observed, 0.5 * observed])
+        >>> curves = na.dynamics.measured_retrieval(outputs, clean, observed, [0, 1], retention=1.0)
+        >>> print(curves.signal, curves.noise)
+        [0.  0.5] [0.  0.5]
     """
     for name, value in (("outputs", outputs), ("clean", clean), ("observed", observed)):
         check_finite(name, value)

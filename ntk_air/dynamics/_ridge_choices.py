@@ -44,6 +44,13 @@ def tolerance_strengths(
             message says at which).
 
     Source: Mobahi, Farajtabar, Bartlett (arXiv:2002.05715), section 3.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([2.0, 1.0]))
+        >>> strengths = na.dynamics.tolerance_strengths(es, np.ones((2, 1)), 0.25, 1)
+        >>> print(np.round(strengths, 3))
+        [ 1.372 56.768]
     """
     check_in_range("tolerance", tolerance, 0.0, low_open=True)
     rounds = check_size("rounds", rounds, 0)
@@ -112,6 +119,12 @@ def optimal_teacher_weight(
         ValueError: on shapes that do not match, values out of range, or neither signal nor noise.
 
     Source: Das, Sanghavi (arXiv:2301.13304); this form derived.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> values, signal = np.array([2.0, 1.0]), np.array([1.0, 0.2])
+        >>> round(float(na.dynamics.optimal_teacher_weight(values, signal, 0.5, 0.3)), 3)
+        2.311
     """
     check_ndim("eigenvalues", eigenvalues, 1, "(r,)")
     check_same_shape("eigenvalues", eigenvalues, "signal", signal)

@@ -64,6 +64,14 @@ def risk(
             partial eigensystem holds.
 
     Source: derived; the bias-variance decomposition of a linear smoother.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 1.0]))
+        >>> clean, observed = np.array([[2.0], [0.0]]), np.array([[2.0], [2.0]])
+        >>> found = na.dynamics.risk(es, na.dynamics.ridge(1.0), clean, observed, retention=1.0)
+        >>> round(float(found.bias), 6), round(float(found.clean_error), 6)
+        (0.125, 0.625)
     """
     matching(eigensystem, clean=clean, observed=observed)
     bank = bank_of(filter)

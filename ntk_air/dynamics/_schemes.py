@@ -49,6 +49,13 @@ def distillation_schemes(eigensystem: Eigensystem, num: int = 40) -> dict[str, l
 
     Raises:
         ValueError: if ``num`` is not a whole number from 1 up.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([2.0, 1.0]))
+        >>> schemes = na.dynamics.distillation_schemes(es, 5)
+        >>> len(schemes), len(schemes["ridge"])
+        (12, 5)
     """
     num = check_size("num", num, 1)
     times = [float(t) for t in time_grid(eigensystem, num)]
@@ -91,6 +98,14 @@ def equivalence_table(
 
     Raises:
         ValueError: if there are no schemes, or on shapes that do not match.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([2.0, 1.0]))
+        >>> schemes = {"ridge": [na.dynamics.ridge(0.5), na.dynamics.ridge(1.0)]}
+        >>> table = na.dynamics.equivalence_table(es, np.ones((2, 1)), schemes)
+        >>> table.names, table.equivalent.time.shape
+        (('ridge',), (1, 2))
     """
     schemes = distillation_schemes(eigensystem) if schemes is None else schemes
     longest = max(map(len, schemes.values()), default=0)

@@ -58,6 +58,12 @@ def time_grid(eigensystem: Eigensystem, num: int = _GRID_POINTS) -> Float[Array,
 
     That is the last of ``trusted_rank``; where the trusted eigenvalues end far above round-off, the
     last one that its residual tells from zero.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([10.0, 0.1]))
+        >>> print(na.dynamics.time_grid(es, 3).round(4))
+        [1.000e-03 3.162e-01 1.000e+02]
     """
     values = eigensystem.eigenvalues
     last = jnp.asarray(smallest_trusted(eigensystem), values.dtype)
@@ -166,6 +172,12 @@ def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array
     Raises:
         ValueError: if a filter gives something else than one finite value per eigenvalue, or
             counts more directions than the eigensystem holds.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 1.0]))
+        >>> round(float(na.dynamics.degrees_of_freedom(es, na.dynamics.ridge(1.0))), 6)
+        1.25
     """
     bank = bank_of(filter)
     fitted, rest = evaluate(eigensystem, bank)

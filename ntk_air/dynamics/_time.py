@@ -49,6 +49,11 @@ def from_neural_tangents_time(
 
     Raises:
         ValueError: if a size is no whole number from 1 up, or the rate is not positive.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.dynamics.from_neural_tangents_time(500.0, 100, 10)
+        0.5
     """
     return time / _steps_per_time(num_points, num_outputs, learning_rate)
 

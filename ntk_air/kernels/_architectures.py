@@ -67,6 +67,11 @@ def as_architecture(value: Any) -> Architecture:
 
     Raises:
         ValueError: if ``value`` is none of these.
+
+    Example:
+        >>> import neural_tangents.stax as stax, ntk_air as na
+        >>> na.kernels.as_architecture(stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))).name
+        'custom'
     """
     if isinstance(value, Architecture):
         return value
@@ -173,6 +178,13 @@ def fully_connected(
     Raises:
         ValueError: on sizes below 1, an unknown activation or a standard deviation out of range.
         ImportError: if neural-tangents and JAX are of versions that do not fit.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> network = na.kernels.fully_connected(depth=1, weight_std=2**0.5, bias_std=0.0)
+        >>> print(na.kernels.infinite_ntk(network, np.eye(2), kind="nngp").round(4))  # 1 and 1 / pi
+        [[1. 0.3183]
+         [0.3183 1. ]]
     """
     check_sizes(depth, width, num_outputs, weight_std, bias_std)
     stax = _neural_tangents.load().stax
@@ -213,6 +225,12 @@ def convolutional(
     Raises:
         ValueError: on sizes below 1, an unknown activation or pooling.
         ImportError: if neural-tangents and JAX are of versions that do not fit.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> network = na.kernels.convolutional(depth=1, pooling="gap")
+        >>> na.kernels.infinite_ntk(network, np.ones((2, 4, 4, 3))).shape
+        (2, 2)
     """
     check_sizes(depth, channels, num_outputs, weight_std, bias_std)
     check_size("filter_size", filter_size, 1)
@@ -252,6 +270,15 @@ def myrtle(
     Raises:
         ValueError: if ``depth`` is not one of the three.
         ImportError: if neural-tangents and JAX are of versions that do not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> network = na.kernels.myrtle(channels=4)
+        >>> params = jax.eval_shape(lambda key: network.init_fn(key, (1, 32, 32, 3))[1],
+        ...                         jax.random.key(0))
+        >>> images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+        >>> jax.eval_shape(network.apply_fn, params, images).shape
+        (2, 10)
     """
     check_choice("depth", depth, tuple(_MYRTLE_LAYERS))
     check_sizes(depth, channels, num_outputs, weight_std, bias_std)

@@ -46,6 +46,12 @@ def self_attention(
         ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Hron, Bahri, Sohl-Dickstein, Novak (arXiv:2006.10540).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> network = na.kernels.self_attention(depth=1)
+        >>> na.kernels.infinite_ntk(network, np.ones((2, 3, 4))).shape
+        (2, 2)
     """
     check_size("depth (attention layers)", depth, 1)
     check_size("num_heads", num_heads, 1)

@@ -82,6 +82,13 @@ def empirical_ntk(
             network whose rows depend on each other, a kernel that exceeds the budget, a mesh
             without the axes named, or a store of another kernel.
         OSError: a full disk.
+
+    Example:
+        >>> import jax.numpy as jnp, ntk_air as na
+        >>> x = jnp.array([[1.0, 0.0], [1.0, 2.0]])
+        >>> print(na.kernels.empirical_ntk(lambda w, x: x @ w, jnp.ones((2, 1)), x))  # x @ x.T
+        [[1. 1.]
+         [1. 5.]]
     """
     check_choice("outputs", outputs, _OUTPUTS)
     check_choice("implementation", implementation, IMPLEMENTATIONS)

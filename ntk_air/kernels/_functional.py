@@ -50,6 +50,13 @@ def functional(
     Raises:
         ValueError: a module of another kind, a bound linen module, variables that are missing or
             hold no ``"params"``, complex parameters, or none at all.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> module, x = na.networks.create("mlp", num_outputs=2, features=(8,)), jnp.ones((3, 4))
+        >>> apply_fn, params = na.kernels.functional(module, module.init(jax.random.key(0), x))
+        >>> apply_fn(params, x).shape
+        (3, 2)
     """
     linen = is_a(module, "flax.linen", "Module")
     if variables is not None and not linen:

@@ -72,6 +72,12 @@ def implementation_costs(
         x: inputs (n, ...), of which only shape and dtype count.
         outputs: as in `empirical_ntk`.
         num_columns: points n2 of the other side; None for the symmetric kernel.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> x = jax.ShapeDtypeStruct((100, 50), jnp.float32)
+        >>> na.kernels.implementation_costs(lambda w, x: x @ w, jnp.ones((50, 10)), x).ranked()
+        ['layerwise', 'structured_derivatives', 'jacobian_contraction', 'ntk_vector_products']
     """
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
@@ -88,7 +94,14 @@ def implementation_costs(
 def cheapest_implementation(
     apply_fn: ApplyFn, params: PyTree, x: Array | jax.ShapeDtypeStruct, outputs: str = "trace"
 ) -> str:
-    """The implementation that needs the fewest operations for the kernel of ``x``."""
+    """The implementation that needs the fewest operations for the kernel of ``x``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> x = jax.ShapeDtypeStruct((100, 50), jnp.float32)
+        >>> na.kernels.cheapest_implementation(lambda w, x: x @ w, jnp.ones((50, 10)), x)
+        'layerwise'
+    """
     return implementation_costs(apply_fn, params, x, outputs).ranked()[0]
 
 

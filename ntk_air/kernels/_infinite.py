@@ -139,6 +139,13 @@ def infinite_ntk(
         OSError: a full disk.
 
     Source: Jacot, Gabriel, Hongler (arXiv:1806.07572); computed by neural-tangents.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> network = na.kernels.fully_connected(depth=1, weight_std=2**0.5, bias_std=0.0)
+        >>> print(na.kernels.infinite_ntk(network, np.eye(2)).round(4))  # 2 and 1 / pi
+        [[2. 0.3183]
+         [0.3183 2. ]]
     """
     kinds = _check_kind(kind)
     architecture = as_architecture(architecture)
@@ -258,6 +265,12 @@ def infinite_diagonal(
 
     Raises:
         ValueError: an unknown kind or precision, or inputs that are not finite.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> network = na.kernels.fully_connected(depth=1, weight_std=2**0.5, bias_std=0.0)
+        >>> print(na.kernels.infinite_diagonal(network, np.diag([1.0, 2.0])).round(4))
+        [2. 8.]
     """
     check_choice("kind", kind, KINDS)
     inputs = check_inputs(x, None)[0]

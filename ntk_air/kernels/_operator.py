@@ -44,6 +44,13 @@ class NTKOperator:
     Attributes:
         shape: (n, n) for ``outputs="trace"``, (n·C, n·C) for ``"full"``.
         dtype: dtype of the inputs; what ``op @ v`` takes is cast to it.
+
+    Example:
+        >>> import jax.numpy as jnp, ntk_air as na
+        >>> x = jnp.array([[1.0, 0.0], [1.0, 2.0]])
+        >>> operator = na.kernels.NTKOperator(lambda w, x: x @ w, jnp.ones((2, 1)), x)
+        >>> print(operator @ jnp.ones(2))  # x @ x.T @ (1, 1)
+        [2. 6.]
     """
 
     def __init__(

@@ -48,6 +48,12 @@ def residual(
         ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: He, Zhang, Ren, Sun (arXiv:1603.05027), without normalisation.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> network = na.kernels.residual(depth=1)
+        >>> na.kernels.infinite_ntk(network, np.eye(3)).shape
+        (3, 3)
     """
     check_sizes(depth, width, num_outputs, weight_std, bias_std)
     stax = _neural_tangents.load().stax
@@ -91,6 +97,15 @@ def wide_resnet(
         ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Source: Zagoruyko & Komodakis (arXiv:1605.07146), as in Novak et al. (arXiv:1912.02803).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> network = na.kernels.wide_resnet(block_size=1, num_outputs=5)
+        >>> params = jax.eval_shape(lambda key: network.init_fn(key, (1, 8, 8, 3))[1],
+        ...                         jax.random.key(0))
+        >>> images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+        >>> jax.eval_shape(network.apply_fn, params, images).shape
+        (2, 5)
     """
     check_size("block_size", block_size, 1)
     check_size("widen_factor", widen_factor, 1)

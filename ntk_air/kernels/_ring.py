@@ -102,6 +102,12 @@ class ShardedKernel:
     Attributes:
         padded: the sharded array, (..., ≥ n1, n2).
         shape: (..., n1, n2).
+
+    Example:
+        >>> import jax.numpy as jnp, ntk_air as na
+        >>> kernel = na.kernels.ShardedKernel(jnp.ones((4, 3)), (3, 3))  # a row to spare
+        >>> (kernel @ jnp.ones((3, 1))).shape, kernel.diagonal().shape
+        ((3, 1), (3,))
     """
 
     def __init__(self, padded: Array, shape: tuple[int, ...]) -> None:
@@ -158,6 +164,13 @@ def gather(kernel: Any) -> np.ndarray:
     """The whole kernel as a NumPy array, on every process.
 
     With several processes this is a collective: all of them have to call it.
+
+    Example:
+        >>> import jax, numpy as np, ntk_air as na
+        >>> mesh = jax.make_mesh((1,), ("data",))
+        >>> sharded = na.kernels.infinite_ntk(na.kernels.fully_connected(), np.eye(3), mesh=mesh)
+        >>> type(na.kernels.gather(sharded)), sharded.shape
+        (<class 'numpy.ndarray'>, (3, 3))
     """
     array = kernel.padded if isinstance(kernel, ShardedKernel) else kernel
     if isinstance(array, jax.Array) and not array.is_fully_addressable:

@@ -46,6 +46,15 @@ def open_kernel(path: str | os.PathLike[str]) -> StoredKernel:
 
     Warns:
         UserWarning: if the store is of format version 1, whose tiles have checksums but no seals.
+
+    Example:
+        >>> import tempfile, numpy as np, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     network = na.kernels.fully_connected()
+        ...     made = na.kernels.infinite_ntk(network, np.eye(3), store=folder)
+        ...     again = na.kernels.open_kernel(folder)
+        ...     again.shape, bool((again[:2, 1] == made[:2, 1]).all())
+        ((3, 3), True)
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path is {path!r}, expected the folder of a kernel store.")
@@ -82,6 +91,14 @@ class StoredKernel:
         path: the folder.
         shape: (*leading, n1, n2).
         dtype: of the entries.
+
+    Example:
+        >>> import tempfile, numpy as np, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     network = na.kernels.fully_connected()
+        ...     kernel = na.kernels.infinite_ntk(network, np.eye(3), store=folder)
+        ...     type(kernel).__name__, (kernel @ np.ones(3)).shape, kernel[:2, 1].shape
+        ('StoredKernel', (3,), (2,))
     """
 
     def __init__(

@@ -38,6 +38,12 @@ def pad_crop_flip(padding: int = 4, *, flip: bool = True, mode: str = "reflect")
 
     Raises:
         ValueError: on a negative padding or an unknown mode.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> augment = na.networks.pad_crop_flip(2)
+        >>> augment(jax.random.key(0), jnp.ones((5, 8, 8, 3))).shape
+        (5, 8, 8, 3)
     """
     check_size("padding", padding, 0)
     check_choice("mode", mode, _MODES)

@@ -37,6 +37,14 @@ def create(name: str, *, num_outputs: int, **options: Any) -> Network:
 
     Raises:
         ValueError: on an unknown name or option, or a value that the class refuses.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> module = na.networks.create("small_cnn", num_outputs=10)
+        >>> images = jax.ShapeDtypeStruct((8, 28, 28, 1), jnp.float32)
+        >>> outputs, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), images)
+        >>> outputs.shape
+        (8, 10)
     """
     check_choice("name", name, tuple(NETWORKS))
     make = NETWORKS[name]

@@ -30,6 +30,15 @@ class NTKDense(nn.Module, kw_only=True):
         bias_std: factor of the biases; 0 leaves them without effect.
         use_bias: False for a layer without biases.
         dtype: of the computation; default: that of inputs and parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> layer = na.networks.NTKDense(features=4, weight_std=2.0)
+        >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 9)))
+        >>> kernel = variables["params"]["kernel"]  # unit variance: 2 / sqrt(9) scales the product
+        >>> outputs = layer.apply(variables, jnp.ones((1, 9)))
+        >>> bool(jnp.allclose(outputs, 2 / 3 * kernel.sum(0), atol=1e-5))
+        False
     """
 
     features: int
@@ -61,6 +70,13 @@ class NTKConv(nn.Module, kw_only=True):
         bias_std: factor of the biases; 0 leaves them without effect.
         use_bias: False for a layer without biases.
         dtype: of the computation; default: that of inputs and parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> layer = na.networks.NTKConv(features=4, stride=2)
+        >>> outputs, _ = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+        >>> outputs.shape
+        (1, 4, 4, 4)
     """
 
     features: int

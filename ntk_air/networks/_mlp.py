@@ -38,6 +38,13 @@ class MLP(Network, kw_only=True):
     Raises:
         ValueError: on sizes below 1, an unknown activation or parameterisation, a standard
             deviation out of range, or inputs or a mask of another shape.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> module = na.networks.MLP(num_outputs=3, features=(16,), parameterization="ntk")
+        >>> variables = module.init(jax.random.key(0), jnp.ones((1, 5)))
+        >>> module.apply(variables, jnp.ones((2, 5))).shape
+        (2, 3)
     """
 
     features: tuple[int, ...] = (256, 256)

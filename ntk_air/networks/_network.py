@@ -23,6 +23,11 @@ class Network(nn.Module, kw_only=True):
 
     Raises:
         ValueError: if ``num_outputs`` is no whole number from 1 up.
+
+    Example:
+        >>> import ntk_air as na
+        >>> isinstance(na.networks.create("mlp", num_outputs=2), na.networks.Network)
+        True
     """
 
     num_outputs: int

@@ -34,6 +34,14 @@ class ResNet(Network, kw_only=True):
 
     Raises:
         ValueError: as `MLP`, and on images too small to be halved that often.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> module = na.networks.ResNet(num_outputs=10, blocks=(1, 1), stem_features=8)
+        >>> images = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+        >>> outputs, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), images)
+        >>> outputs.shape, sorted(variables)
+        ((4, 10), ['batch_stats', 'params'])
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -74,6 +82,11 @@ class ResNet18(ResNet, kw_only=True):
 
     Raises:
         ValueError: as `ResNet`.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.networks.ResNet18(num_outputs=10).blocks
+        (2, 2, 2, 2)
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -84,6 +97,11 @@ class ResNet34(ResNet, kw_only=True):
 
     Raises:
         ValueError: as `ResNet`.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.networks.ResNet34(num_outputs=10).blocks
+        (3, 4, 6, 3)
     """
 
     blocks: tuple[int, ...] = (3, 4, 6, 3)

@@ -29,6 +29,13 @@ class SmallCNN(Network, kw_only=True):
 
     Raises:
         ValueError: as `MLP`, and on images too small to be halved that often.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> module = na.networks.SmallCNN(num_outputs=10, use_batch_norm=False)
+        >>> images = jax.ShapeDtypeStruct((8, 28, 28, 1), jnp.float32)
+        >>> sorted(jax.eval_shape(module.init, jax.random.key(0), images))
+        ['params']
     """
 
     features: tuple[int, ...] = (32, 64, 128)

@@ -34,6 +34,14 @@ class WideResNet(Network, kw_only=True):
 
     Raises:
         ValueError: as `MLP`, on another depth, and on images too small to be halved twice.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, ntk_air as na
+        >>> module = na.networks.WideResNet(num_outputs=10, depth=10, widen=1)
+        >>> images = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+        >>> outputs, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), images)
+        >>> outputs.shape
+        (4, 10)
     """
 
     depth: int = 28

@@ -55,6 +55,12 @@ def apply(
 
     Raises:
         ValueError: for a specification that is not one of these, or that needs what is not there.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> noisy = na.noise.apply("pair_flip:0.25", np.zeros(100, int), num_classes=10, seed=0)
+        >>> set(noisy.labels.tolist()), noisy.true_rate
+        ({0, 1}, 0.25)
     """
     kind, colon, value = str(spec).strip().partition(":")
     value = value.strip()

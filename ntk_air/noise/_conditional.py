@@ -37,6 +37,12 @@ def from_transition(labels: ArrayLike, transition: ArrayLike, *, seed: int) -> N
 
     Raises:
         ValueError: for labels out of range, or rows that are no probabilities.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> swap = np.array([[0.0, 1.0], [1.0, 0.0]])
+        >>> na.noise.from_transition(np.array([0, 0, 1]), swap, seed=0).labels.tolist()
+        [1, 1, 0]
     """
     matrix = _check_transition(transition)
     clean = check_labels("labels", labels, len(matrix))
@@ -70,6 +76,12 @@ def asymmetric(
     Raises:
         ValueError: for labels, a rate or a mapping out of range, or no mapping where num_classes
             is not 10.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> noisy = na.noise.asymmetric(np.arange(3), 0.999, num_classes=3, seed=0, mapping={0: 2})
+        >>> print(noisy.labels, noisy.transition[0].round(3))
+        [2 1 2] [0.001     0.        0.9990001]
     """
     num_classes = check_size("num_classes", num_classes, 2)
     if mapping is None and num_classes != 10:
@@ -98,6 +110,14 @@ def pair_flip(labels: ArrayLike, rate: float, *, num_classes: int, seed: int) ->
 
     Raises:
         ValueError: for labels or a rate out of range.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> noisy = na.noise.pair_flip(np.arange(3), 0.4, num_classes=3, seed=0)
+        >>> print(noisy.transition)
+        [[0.6 0.4 0. ]
+         [0.  0.6 0.4]
+         [0.4 0.  0.6]]
     """
     num_classes = check_size("num_classes", num_classes, 2)
     pairs = {c: (c + 1) % num_classes for c in range(num_classes)}

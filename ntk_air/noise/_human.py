@@ -31,6 +31,12 @@ def human_cifar10(labels: ArrayLike, which: str = "worst", seed: int = 0) -> Noi
 
     Source:
         CIFAR-10N: Wei et al., ICLR 2022 (arXiv:2110.12088).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> noisy = na.noise.human_cifar10(np.arange(10), "worst", seed=0)
+        >>> round(noisy.true_rate, 3), noisy.model
+        (0.402, 'human_transition:worst')
     """
     check_choice("which", which, tuple(COUNTS))
     counts = np.asarray(COUNTS[which], np.float64)
@@ -58,6 +64,12 @@ def recorded(
     Raises:
         ValueError: for lengths that differ or labels out of range; points without a recorded
             label (-1) must be left out first.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> noisy = na.noise.recorded(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2)
+        >>> noisy.flipped.tolist(), noisy.transition.tolist()
+        ([False, True, False, False], [[0.5, 0.5], [0.0, 1.0]])
     """
     num_classes = check_size("num_classes", num_classes, 2)
     clean = check_labels("clean", clean, num_classes)

@@ -39,6 +39,14 @@ def instance_dependent(
     Raises:
         ValueError: for labels or a rate out of range, lengths that differ, or inputs that are not
             finite.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> inputs = np.random.default_rng(0).normal(size=(200, 3))
+        >>> labels = np.arange(200) % 2
+        >>> noisy = na.noise.instance_dependent(inputs, labels, 0.3, num_classes=2, seed=0)
+        >>> abs(noisy.empirical_rate - 0.3) < 0.1
+        True
     """
     num_classes = check_size("num_classes", num_classes, 2)
     clean = check_labels("labels", labels, num_classes)

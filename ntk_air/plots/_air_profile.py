@@ -21,6 +21,13 @@ def air_profile(result: Any, *, num_points: int | None = None, ax: Axes | None =
 
     Returns:
         The axes.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es, y = na.spectral.eigendecompose(np.diag([2.0, 1.0])), np.eye(2)
+        >>> ax = na.plots.air_profile(na.spectral.air_profile(es, y, 1 - y, retention=0.5))
+        >>> ax.get_xlabel()
+        'first k eigendirections'
     """
     ax = new_axes(ax)
     num_points = getattr(result, "num_points", num_points)

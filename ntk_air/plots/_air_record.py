@@ -26,6 +26,15 @@ def air_record(record: Any, *, figure: Figure | None = None) -> np.ndarray:
     Returns:
         The axes (2, 3): retrieval, index and alignment, movement of the kernel; fraction fitted
         per direction, retrieval summed over directions, supervision complexity.
+
+    Example:
+        >>> import jax.numpy as jnp, ntk_air as na
+        >>> x, y, w = jnp.eye(2), jnp.array([[1.0], [-1.0]]), jnp.zeros((2, 1))
+        >>> recorder = na.analysis.Recorder(
+        ...     lambda w, x: x @ w, w, x, y, clean=-y, learning_rate=0.5, retention=0.5)
+        >>> recorder(1, y)
+        >>> len(na.plots.air_record(recorder.result()))
+        2
     """
     if figure is None:
         import matplotlib.pyplot as plt

@@ -32,6 +32,14 @@ def equivalent_time(table: Any, *, close: float = _CLOSE, ax: Axes | None = None
 
     Returns:
         The axes.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([2.0, 1.0]))
+        >>> schemes = {"ridge": [na.dynamics.ridge(0.5), na.dynamics.ridge(1.0)]}
+        >>> table = na.dynamics.equivalence_table(es, np.ones((2, 1)), schemes)
+        >>> na.plots.equivalent_time(table).get_xscale()
+        'log'
     """
     ax = new_axes(ax)
     times = np.asarray(table.equivalent.time, float)

@@ -25,6 +25,12 @@ def filters(
 
     Returns:
         The axes.
+
+    Example:
+        >>> import ntk_air as na
+        >>> ax = na.plots.filters({"ridge": na.dynamics.ridge(0.1)})
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['ridge']
     """
     ax = new_axes(ax)
     grid = np.geomspace(1e2, 1e-4, 400) if eigenvalues is None else np.asarray(eigenvalues)

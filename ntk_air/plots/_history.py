@@ -39,6 +39,14 @@ def history(
 
     Raises:
         ValueError: if there is no such field.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> run = na.distillation.kernel_self_distill(
+        ...     np.eye(2), np.eye(2), learning_rate=0.1, num_steps=3, alpha=1.0)
+        >>> ax = na.plots.history({"run": run}, field="loss")
+        >>> len(ax.lines)
+        1
     """
     if field not in _LABELS:
         raise ValueError(f"field is {field!r}, expected one of {', '.join(_LABELS)}.")

@@ -23,6 +23,13 @@ def retrieval(
 
     Returns:
         The axes.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es, y = na.spectral.eigendecompose(np.diag([2.0, 1.0])), np.eye(2)
+        >>> ax = na.plots.retrieval(na.dynamics.retrieval(es, y, 1 - y, [0.1, 1.0], retention=0.5))
+        >>> ax.get_xscale()
+        'log'
     """
     ax = new_axes(ax)
     if hasattr(curves, "measured"):

@@ -19,6 +19,12 @@ def spectrum(result: Any, *, ax: Axes | None = None) -> Axes:
 
     Returns:
         The axes.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> ax = na.plots.spectrum(na.spectral.eigendecompose(np.diag([3.0, 2.0, 1.0])))
+        >>> print(ax.lines[0].get_ydata())
+        [3. 2. 1.]
     """
     ax = new_axes(ax)
     values = np.asarray(result.eigenvalues)

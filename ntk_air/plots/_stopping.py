@@ -19,6 +19,14 @@ def stopping(analysis: Any, *, ax: Axes | None = None) -> Axes:
 
     Returns:
         The axes.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=60, test_size=20)
+        >>> noisy = na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)
+        >>> ax = na.plots.stopping(na.analysis.air(data, noisy, steps=0))
+        >>> ax.get_xscale()
+        'log'
     """
     ax = new_axes(ax)
     times, accuracy = np.asarray(analysis.times), np.asarray(analysis.test_accuracy)

@@ -32,6 +32,14 @@ def stopping_rules(
 
     Returns:
         The axes.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 2.0, 1.0]))
+        >>> found = [na.dynamics.stopping_time(es, np.array([[1.0], [1.0], [0.1]]))]
+        >>> ax = na.plots.stopping_rules(found)
+        >>> len(ax.lines) >= 1
+        True
     """
     ax = new_axes(ax)
     for one, color in zip(found, _COLORS, strict=False):

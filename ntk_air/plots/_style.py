@@ -25,7 +25,14 @@ def new_axes(ax: Axes | None) -> Axes:
 
 
 def standalone(draw: Any, *args: Any, **kwargs: Any) -> Figure:
-    """A figure drawn by ``draw(*args, ax=ax)`` outside pyplot, for files: nothing to close."""
+    """A figure drawn by ``draw(*args, ax=ax)`` outside pyplot, for files: nothing to close.
+
+    Example:
+        >>> import ntk_air as na
+        >>> figure = na.plots.standalone(na.plots.filters, {"ridge": na.dynamics.ridge(0.1)})
+        >>> len(figure.axes)
+        1
+    """
     figure = Figure(figsize=(6.4, 4.2), dpi=130, layout="constrained")
     draw(*args, ax=figure.add_subplot(), **kwargs)
     return figure

@@ -40,6 +40,15 @@ def teacher_student(
 
     Raises:
         ValueError: if there is no such field.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=40, test_size=20)
+        >>> noisy = [na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)]
+        >>> study = na.analysis.teacher_student(
+        ...     data, noisy, num_seeds=1, width=16, teacher_steps=4, batch_size=20)
+        >>> len(na.plots.teacher_student(study).lines) >= 1
+        True
     """
     check_choice("field", field, tuple(_LABELS))
     ax = new_axes(ax)

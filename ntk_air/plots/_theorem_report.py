@@ -26,6 +26,14 @@ def theorem_report(report: Any, *, ax: Axes | None = None) -> Axes:
 
     Returns:
         The axes.
+
+    Example:
+        >>> import ntk_air as na
+        >>> check = na.theory.Check(name="small", statement="x <= 1", required=1,
+        ...                         measured=2, holds=False)
+        >>> report = na.theory.TheoremReport("T", "a paper", (), (check,), {}, {})
+        >>> [text.get_text() for text in na.plots.theorem_report(report).texts][:3]
+        ['check', 'required', 'measured']
     """
     rows = _rows(report)
     ax = new_axes(ax)
@@ -56,6 +64,14 @@ def theorem_figure(report: Any) -> Figure:
 
     Returns:
         A figure outside pyplot, for files: nothing to close.
+
+    Example:
+        >>> import ntk_air as na
+        >>> check = na.theory.Check(name="small", statement="x <= 1", required=1,
+        ...                         measured=2, holds=False)
+        >>> report = na.theory.TheoremReport("T", "a paper", (), (check,), {}, {})
+        >>> len(na.plots.theorem_figure(report).axes)
+        1
     """
     draws: list[Any] = [
         lambda ax, check=check: theorem_scaling(check, ax=ax)

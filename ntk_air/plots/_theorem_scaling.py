@@ -27,6 +27,14 @@ def theorem_scaling(check: Any, *, ax: Axes | None = None) -> Axes:
 
     Raises:
         ValueError: if the check is not about an exponent.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> sizes = np.array([[1.0], [10.0]])
+        >>> scaling = na.theory.Scaling("error", "width", -1.0, -1.0, sizes, 3 / sizes)
+        >>> check = na.theory.Check("rate", "error ~ 1 / width", -1.0, -1.0, True, scaling)
+        >>> na.plots.theorem_scaling(check).get_yscale()
+        'log'
     """
     scaling = check.scaling
     if scaling is None:

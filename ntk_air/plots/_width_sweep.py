@@ -31,6 +31,15 @@ def width_sweep(sweep: Any, *, ax: Axes | None = None) -> Axes:
 
     Returns:
         The axes.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> rng = np.random.default_rng(0)
+        >>> inputs, observed = rng.normal(size=(6, 3)), rng.choice([-1.0, 1.0], (6, 1))
+        >>> sweep = na.analysis.width_sweep(
+        ...     inputs, observed, widths=(16, 32), seeds=(0, 1), steps=2)
+        >>> na.plots.width_sweep(sweep).get_xscale()
+        'log'
     """
     ax = new_axes(ax)
     widths = np.asarray(sweep.widths, float)

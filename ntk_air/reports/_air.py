@@ -24,6 +24,13 @@ def output_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         ValueError: if there is no way to write there.
+
+    Example:
+        >>> import pathlib, tempfile, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with na.reports.output_folder(pathlib.Path(folder) / "new") as path:
+        ...         path.is_dir()
+        True
     """
     existed = Path(directory).exists()
     path = check_writable(directory)
@@ -52,6 +59,15 @@ def write_air_report(analysis: AIRAnalysis, directory: str | os.PathLike[str]) -
     Raises:
         ValueError: if the folder cannot be written.
         TypeError: if the analysis holds what no file can.
+
+    Example:
+        >>> import pathlib, tempfile, ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=60, test_size=20)
+        >>> noisy = na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     numbers = na.reports.write_air_report(na.analysis.air(data, noisy, steps=0), folder)
+        ...     sorted(path.name for path in pathlib.Path(folder).glob("*.[hjn]*"))
+        ['analysis.ntkair', 'report.html', 'summary.json']
     """
     directory = check_writable(directory)
     numbers = summary(analysis)

@@ -20,7 +20,16 @@ class ReportFigure:
 
 
 def air_figures(analysis: AIRAnalysis) -> list[ReportFigure]:
-    """Every figure of the report, in reading order."""
+    """Every figure of the report, in reading order.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=60, test_size=20)
+        >>> noisy = na.noise.symmetric(data.train_labels, 0.4, num_classes=10, seed=0)
+        >>> result = na.analysis.air(data, noisy, steps=0)
+        >>> [one.name for one in na.reports.air_figures(result)][:2]
+        ['air_profile', 'retrieval']
+    """
     figures = [
         ReportFigure(
             "air_profile",

@@ -29,6 +29,15 @@ def write_theorem_report(
     Raises:
         ValueError: if the folder cannot be written, or the name is none of a file.
         TypeError: if the report holds what no file can.
+
+    Example:
+        >>> import tempfile, ntk_air as na
+        >>> check = na.theory.Check(name="small", statement="x <= 1", required=1,
+        ...                         measured=2, holds=False)
+        >>> report = na.theory.TheoremReport("T", "a paper", (), (check,), {}, {})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     na.reports.write_theorem_report(report, folder, "mine").name
+        'mine.md'
     """
     folder = check_writable(directory)
     if Path(name).name != name:

@@ -27,6 +27,14 @@ def training_figure(runs: dict[str, DistillationResult], titles: tuple[str, str]
 
     Returns:
         A figure outside pyplot.
+
+    Example:
+        >>> import jax.numpy as jnp, ntk_air as na
+        >>> result = na.distillation.self_distill(
+        ...     lambda w, x: x @ w, jnp.zeros((2, 1)), jnp.eye(2), jnp.ones((2, 1)),
+        ...     optimizer=0.5, num_steps=2, alpha=1.0)
+        >>> len(na.reports.training_figure({"run": result}, ("accuracy", "distance")).axes)
+        2
     """
     figure = Figure(figsize=(10.5, 4.2), dpi=130, layout="constrained")
     for ax, field, title in zip(figure.subplots(1, 2), _FIELDS, titles, strict=True):
@@ -51,6 +59,15 @@ def write_training_report(
     Raises:
         ValueError: if the folder cannot be written.
         TypeError: if a result holds what no file can.
+
+    Example:
+        >>> import tempfile, jax.numpy as jnp, ntk_air as na
+        >>> result = na.distillation.self_distill(
+        ...     lambda w, x: x @ w, jnp.zeros((2, 1)), jnp.eye(2), jnp.ones((2, 1)),
+        ...     optimizer=0.5, num_steps=2, alpha=1.0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     na.reports.write_training_report(result, folder).name
+        'report.html'
     """
     folder = check_writable(directory)
     loss = np.asarray(result.history.loss)

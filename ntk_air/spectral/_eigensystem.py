@@ -119,6 +119,12 @@ def eigendecompose(
             ``.diagonal()``, or with bad products.
         RuntimeError: a solver whose residuals show that it failed, or Lanczos short of the
             tolerance.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.array([[2.0, 1.0], [1.0, 2.0]]))
+        >>> es.eigenvalues.round(4).tolist(), es.num_points
+        ([3.0, 1.0], 2)
     """
     check_choice("method", method, ("auto", "dense", "lanczos"))
     if method == "dense" and (tolerance is not None or key is not None):

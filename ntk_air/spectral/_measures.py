@@ -21,6 +21,12 @@ def effective_dimension(eigensystem: Eigensystem, strength: float) -> Float[Arra
 
     Raises:
         ValueError: if ``strength`` is not positive.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 1.0]))
+        >>> round(float(na.spectral.effective_dimension(es, 1.0)), 6)
+        1.25
     """
     check_in_range("strength", strength, 0.0, low_open=True)
     values = jnp.maximum(eigensystem.eigenvalues, 0.0)
@@ -86,6 +92,13 @@ def supervision_complexity(
             Θ⁻¹ is then not known.
 
     Source: Harutyunyan, Rawat, Menon, Kim, Kumar (arXiv:2301.12245).
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([4.0, 1.0]))
+        >>> complexity = na.spectral.supervision_complexity(es, np.array([[2.0], [1.0]]))
+        >>> round(float(complexity), 4)  # sqrt((2 ** 2 / 4 + 1 ** 2 / 1) / 2 ...
+        1.5811
     """
     n = eigensystem.num_points
     if eigensystem.trusted_rank < n:
@@ -108,6 +121,13 @@ def subspace_overlap(first: Eigensystem, second: Eigensystem, k: int) -> Float[A
     Raises:
         ValueError: if ``k`` is no whole number or exceeds either rank, or the numbers of points
             differ.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> first = na.spectral.eigendecompose(np.diag([3.0, 2.0, 1.0]))
+        >>> second = na.spectral.eigendecompose(np.diag([3.0, 1.0, 2.0]))
+        >>> [round(float(na.spectral.subspace_overlap(first, second, k)), 6) for k in (1, 2, 3)]
+        [1.0, 0.5, 1.0]
     """
     check_same_length("first", first.eigenvectors, "second", second.eigenvectors)
     check_size("k", k, 1, min(first.rank, second.rank))

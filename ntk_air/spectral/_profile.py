@@ -78,6 +78,13 @@ def project(eigensystem: Eigensystem, signal: Float[ArrayLike, "n C"]) -> Float[
 
     Raises:
         ValueError: if ``signal`` is not (n, C) with the n of the eigensystem, or not finite.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([3.0, 1.0]))
+        >>> print(abs(na.spectral.project(es, np.array([[4.0], [5.0]]))).round(4))
+        [[4.]
+         [5.]]
     """
     _check_signal("signal", signal, eigensystem)
     return _project(eigensystem.eigenvectors, as_float(signal))
@@ -102,6 +109,12 @@ def retention_of(
 
     Raises:
         ValueError: if the shapes differ, or a value is not finite.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> clean, observed = np.eye(2)[[0, 0, 0, 1]], np.eye(2)[[0, 0, 1, 1]]
+        >>> round(float(na.spectral.retention_of(clean, observed)), 4)
+        0.75
     """
     check_same_shape("clean", clean, "observed", observed)
     check_finite("clean", clean)
@@ -116,6 +129,12 @@ def resolve_retention(
 
     Raises:
         ValueError: as `retention_of`, or if ``retention`` is no finite number.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> clean = np.array([[1.0], [-1.0]])
+        >>> float(na.spectral.resolve_retention(0.5, clean, clean))
+        0.5
     """
     if retention is None:
         return retention_of(clean, observed)
@@ -151,6 +170,15 @@ def air_profile(
 
     Source: Dong, Hou, Lu, Zhang (arXiv:1910.01255), sections 2 and 3; what a measured κ takes off,
         derived.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> es = na.spectral.eigendecompose(np.diag([4.0, 3.0, 2.0, 1.0]))
+        >>> clean = np.array([[1.0], [1.0], [0.0], [0.0]])
+        >>> observed = clean + np.array([[0.0], [0.0], [1.0], [1.0]])
+        >>> profile = na.spectral.air_profile(es, clean, observed, retention=1.0)
+        >>> print(profile.cumulative_signal.round(4), profile.cumulative_noise.round(4))
+        [0.5 1.  1.  1. ] [0.  0.  0.5 1. ]
     """
     check_same_shape("clean", clean, "observed", observed)
     for name, signal in (("clean", clean), ("observed", observed)):

@@ -13,7 +13,14 @@ from ._products import product_with
 
 
 def residual_norms(kernel: Any, values: Array, vectors: Array) -> Float[Array, " r"]:
-    """‖Θu_k − λ_k u_k‖₂ of each eigenpair (r,)."""
+    """‖Θu_k − λ_k u_k‖₂ of each eigenpair (r,).
+
+    Example:
+        >>> import jax.numpy as jnp, ntk_air as na
+        >>> kernel = jnp.diag(jnp.array([3.0, 1.0]))
+        >>> na.spectral.residual_norms(kernel, jnp.array([3.0, 2.0]), jnp.eye(2)).tolist()
+        [0.0, 1.0]
+    """
     if isinstance(kernel, jax.Array):
         return _residual_norms(kernel, values, vectors)
     return jnp.linalg.norm(product_with(kernel)(vectors) - values * vectors, axis=0)

@@ -66,6 +66,13 @@ def cluster_kernel(
 
     Raises:
         ValueError: for an unknown name, or a method that the activation does not have.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> kernel = na.theory.cluster_kernel(np.eye(2), "relu")
+        >>> print(kernel.matrix.round(4), kernel.method)
+        [[0.5 0. ]
+         [0. 0.5]] closed_form
     """
     check_ndim("centers", centers, 2, "(K, d)")
     check_finite("centers", centers)

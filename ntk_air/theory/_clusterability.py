@@ -98,6 +98,13 @@ def measure_clusterability(
     Raises:
         ValueError: on shapes that do not match, inputs that are no finite numbers or zero, more
             clusters than points of a class, or fewer clusters than classes.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> inputs = np.array([[1.0, 0.0], [0.99, 0.1], [0.0, 1.0], [0.1, 0.99]])
+        >>> found = na.theory.measure_clusterability(inputs, [0, 0, 1, 1], num_clusters=2)
+        >>> found.num_clusters, found.num_classes, round(float(found.label_gap), 4)
+        (2, 2, 2.0)
     """
     check_finite("inputs", inputs)
     clean = check_labels("labels", labels)

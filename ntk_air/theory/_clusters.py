@@ -53,6 +53,14 @@ def measure_clusters(data: Any) -> ClusterGeometry:
     Raises:
         ValueError: if the shapes do not fit, an array holds what is no finite number, a cluster has
             no centre or holds several clean labels.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.clusterable(
+        ...     num_points=20, num_clusters=4, dimension=8, radius=0.1, noise_rate=0.25)
+        >>> geometry = na.theory.measure_clusters(data)
+        >>> geometry.num_clusters, geometry.radius <= 0.1, round(geometry.noise_rate, 4)
+        (4, True, 0.2)
     """
     inputs, clean, observed, clusters, centers = checked(data)
     used = np.unique(clusters)

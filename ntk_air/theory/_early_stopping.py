@@ -85,6 +85,14 @@ def check_early_stopping(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.clusterable(num_points=20, num_clusters=4, dimension=6, radius=0.05)
+        >>> report = na.theory.check_early_stopping(
+        ...     data, width=64, fractions=(0.5, 1.0), cluster_counts=(2, 4), seeds=1)
+        >>> report.verdict, len(report.conclusions)
+        ('not applicable', 6)
     """
     check_in_range("time_factor", time_factor, 0.0, low_open=True)
     phi = find_activation(activation)

@@ -82,6 +82,11 @@ def check_jacobian_bimodality(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.theory.check_jacobian_bimodality(quick=True).verdict
+        'confirmed'
     """
     phi = find_activation(activation)
     if quick:

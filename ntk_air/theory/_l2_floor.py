@@ -94,6 +94,14 @@ def check_l2_floor(
 
     Raises:
         ValueError: on numbers out of range, or clusters that cannot be placed.
+
+    Example:
+        >>> import ntk_air as na
+        >>> report = na.theory.check_l2_floor(
+        ...     radii=(0.02, 0.01, 0.0), num_points=20, num_clusters=2, dimension=6, noise_rate=0.1,
+        ...     width=64, num_steps=100, time_constant=10, controls=False, seeds=1)
+        >>> report.verdict
+        'confirmed'
     """
     check_in_range("accuracy", accuracy, 0.0, 1.0, low_open=True)
     check_size("num_steps", num_steps, 1)

@@ -93,6 +93,13 @@ def check_linearization(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.clusterable(num_points=12, num_clusters=3, dimension=4, radius=0.05)
+        >>> report = na.theory.check_linearization(data, widths=(16, 32, 64), num_steps=5, seeds=1)
+        >>> len(report.tables["networks"])
+        3
     """
     check_size("num_steps", num_steps, 1)
     if learning_rate is not None:

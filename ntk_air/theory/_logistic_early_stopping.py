@@ -79,6 +79,11 @@ def check_logistic_early_stopping(
 
     Raises:
         ValueError: on numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.theory.check_logistic_early_stopping(quick=True).verdict
+        'confirmed'
     """
     check_size("num_points", num_points, 2)
     check_size("dimension", dimension, 1)

@@ -75,6 +75,13 @@ def check_margin_generalization(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> report = na.theory.check_margin_generalization(
+        ...     distances=(0.1, 0.2), width=64, num_steps=20, time_constant=5, num_test=10, seeds=1)
+        >>> report.verdict
+        'not applicable'
     """
     check_size("num_steps", num_steps, 1)
     check_size("num_test", num_test, 1)

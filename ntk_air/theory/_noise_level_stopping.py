@@ -89,6 +89,11 @@ def check_noise_level_stopping(
 
     Raises:
         ValueError: on numbers out of range, an unknown truth or values that are not numbers.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.theory.check_noise_level_stopping(quick=True).verdict
+        'confirmed'
     """
     check_in_range("noise", noise, 0.0, low_open=True)
     level = noise if noise_level is None else noise_level

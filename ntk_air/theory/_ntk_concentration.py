@@ -70,6 +70,11 @@ def check_ntk_concentration(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.theory.check_ntk_concentration(quick=True).verdict
+        'confirmed'
     """
     phi = find_activation(activation)
     if quick:

@@ -102,6 +102,11 @@ def check_overfitting_distance(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.theory.check_overfitting_distance(quick=True).verdict
+        'confirmed'
     """
     phi = find_activation(activation)
     width = min(width, 200) if quick else width

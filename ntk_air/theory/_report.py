@@ -13,7 +13,18 @@ from .._text import markdown, plain
 
 
 class TheoremViolationError(AssertionError):
-    """A conclusion failed although every assumption holds: the theorem or the code is wrong."""
+    """A conclusion failed although every assumption holds: the theorem or the code is wrong.
+
+    Example:
+        >>> import ntk_air as na
+        >>> check = na.theory.Check(name="small", statement="x <= 1", required=1,
+        ...                         measured=2, holds=False)
+        >>> try:
+        ...     na.theory.TheoremReport("T", "a paper", (), (check,), {}, {}).raise_if_violated()
+        ... except na.theory.TheoremViolationError as error:
+        ...     print(error)
+        T (a paper) is violated: small: x <= 1 (required 1, measured 2).
+    """
 
 
 @result
@@ -57,6 +68,13 @@ class Check:
         measured: what was found.
         holds: whether the measured value meets the required one.
         scaling: the sweep behind it, where the measured value is an exponent.
+
+    Example:
+        >>> import ntk_air as na
+        >>> check = na.theory.Check(name="small", statement="x <= 1", required=1,
+        ...                         measured=2, holds=False)
+        >>> na.theory.TheoremReport("T", "a paper", (), (check,), {}, {}).verdict
+        'violated'
     """
 
     name: str = static()
@@ -80,6 +98,14 @@ class TheoremReport:
         conclusions: what it promises, as measured.
         tables: name to rows; each row maps column names to strings and numbers.
         histories: name of a training run to its `ntk_air.distillation.History`, for plots.
+
+    Example:
+        >>> import ntk_air as na
+        >>> holds = na.theory.Check(name="small", statement="x <= 1", required=1,
+        ...                         measured=0.5, holds=True)
+        >>> report = na.theory.TheoremReport("T", "a paper", (), (holds,), {}, {})
+        >>> report.verdict, report.exit_code
+        ('confirmed', 0)
     """
 
     name: str = static()

@@ -98,6 +98,15 @@ def check_self_distillation(
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
         TypeError: if ``alpha`` is no number, array or schedule, or ``label_fn`` no function.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.clusterable(
+        ...     num_points=20, num_clusters=2, dimension=6, radius=0.01, noise_rate=0.1)
+        >>> report = na.theory.check_self_distillation(
+        ...     data, width=64, num_steps=100, time_constant=10, seeds=1, controls=False)
+        >>> report.verdict
+        'not applicable'
     """
     check_in_range("accuracy", accuracy, 0.0, 1.0, low_open=True)
     check_in_range("num_steps", num_steps, 1)

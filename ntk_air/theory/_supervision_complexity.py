@@ -87,6 +87,13 @@ def check_supervision_complexity(
 
     Raises:
         ValueError: on data that are not clusterable data or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> report = na.theory.check_supervision_complexity(
+        ...     width=64, num_steps=50, seeds=1, quick=True)
+        >>> report.verdict
+        'confirmed'
     """
     check_size("num_steps", num_steps, 1)
     if stop is not None:

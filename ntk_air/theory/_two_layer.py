@@ -25,6 +25,11 @@ def two_layer_init(
     Raises:
         ValueError: if ``width`` is not an even number >= 2 (half of the output weights are
             positive, half negative), ``dimension`` is less than 1, or ``key`` or ``dtype`` is none.
+
+    Example:
+        >>> import jax, ntk_air as na
+        >>> na.theory.two_layer_init(jax.random.key(0), 6, 3).shape
+        (6, 3)
     """
     dimension = check_size("dimension", dimension, 1)
     if check_size("width", width, 1) % 2:
@@ -49,6 +54,12 @@ def two_layer_apply(weights: Float[ArrayLike, "k d"], inputs: Float[ArrayLike, "
 
     Raises:
         ValueError: on shapes that do not fit, an odd width, or values that are no finite numbers.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> weights = np.array([[1.0], [2.0]])  # the first half of the units counts +, the second -
+        >>> print(na.theory.two_layer_apply(weights, np.array([[1.0]])).round(4))
+        [[-0.5753]]
     """
     weights, inputs = _checked(weights=weights, inputs=inputs)
     return _apply(weights, inputs)
@@ -76,6 +87,13 @@ def two_layer_ntk(
 
     Raises:
         ValueError: on shapes that do not fit, an odd width, or values that are no finite numbers.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> inputs = np.array([[1.0, 0.0], [1.0, 1.0]])
+        >>> print(na.theory.two_layer_ntk(np.ones((4, 2)), inputs).round(4))
+        [[0.5344 0.6439]
+         [0.6439 1.5516]]
     """
     if x2 is None:
         weights, x1 = _checked(weights=weights, x1=x1)

@@ -98,3 +98,9 @@ def over_two_devices():
 
 if __name__ == "__main__":
     over_two_devices()
+
+
+def test_augmentation_of_points_that_are_no_images_is_refused(digits):
+    settings = na.analysis.NoisySettings(**SMALL, augment="crop")
+    with pytest.raises(ValueError, match=r"^augment 'crop' is for images \(n, H, W, channels\)"):
+        na.analysis.noisy_training(digits.flattened(), settings)

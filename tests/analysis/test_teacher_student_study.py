@@ -163,6 +163,8 @@ def test_bad_input(dataset):
         teacher_student(dataset, draws[0], num_seeds=0)
     with pytest.raises(ValueError, match="the budget is 1000 bytes"):
         teacher_student(dataset, draws[0], memory_budget=1000)
+    with pytest.raises(ValueError, match="smoothing is empty, expected at least one weight"):
+        teacher_student(dataset, draws[0], smoothing=())
     with pytest.raises(ValueError, match="batch_size is 151"):
         teacher_student(dataset, draws[0], batch_size=151)
     empty = dataclasses.replace(

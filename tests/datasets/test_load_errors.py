@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -178,3 +179,33 @@ def test_order_of_a_draw_does_not_depend_on_the_format(tmp_path):
         write_idx(tmp_path / "b", "mnist", split, *images_of("mnist", 40))
     a, b = (load("mnist", root=tmp_path / x, train_size=20, seed=3) for x in "ab")
     np.testing.assert_array_equal(a.train_inputs, b.train_inputs)
+
+
+def test_parquet_with_labels_that_are_none(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images, labels = images_of("cifar10", 3)
+    path = write_parquet(tmp_path, "cifar10", "train", images, labels)
+    write_parquet(tmp_path, "cifar10", "test", images, labels)
+    table = parquet.read_table(path)
+    cases = (
+        (pa.array([0, None, 1]), "has empty entries in column 'label'; fill or drop them"),
+        (pa.array([0.0, 1.0, 2.0]), "has entries of type double in column 'label', expected whole"),
+    )
+    for column, words in cases:
+        parquet.write_table(table.set_column(1, "label", column), path)
+        with pytest.raises(ValueError, match=words):
+            load("cifar10", root=tmp_path)
+
+
+def test_a_path_that_is_not_there_and_a_download_that_fails(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"gone\.npy is no folder and no \.npz file; check"):
+        load(str(tmp_path / "gone.npy"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NTK_AIR_DATA", raising=False)
+
+    def fails(name):
+        raise OSError("offline\nand more")
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=fails))
+    with pytest.raises(FileNotFoundError, match=r"downloading \S+ failed: offline"):
+        load("mnist")

@@ -150,3 +150,44 @@ def test_filter_of_the_wrong_shape_is_refused():
         na.dynamics.fit(es, lambda v: v[:3], y)
     with pytest.raises(ValueError, match=r"expected \(m, 12\)"):
         na.dynamics.predict(es, na.dynamics.ridge(1.0), y, np.ones((4, 5)))
+
+
+def test_filter_values_are_the_formulas_at_the_eigenvalues(x64):
+    es = na.spectral.eigendecompose(np.diag([4.0, 2.0, 1.0, 0.0]))
+    values = np.array([4.0, 2.0, 1.0, 0.0])
+    filters = [
+        na.dynamics.gradient_flow(0.5),
+        na.dynamics.ridge(2.0),
+        na.dynamics.truncation(2),
+        lambda eigenvalues: eigenvalues**2 / 16,
+    ]
+    found = na.dynamics.filter_values(es, filters)
+    expected = [1 - np.exp(-0.5 * values), values / (values + 2), values >= 2, values**2 / 16]
+    np.testing.assert_allclose(found, np.array(expected, float), rtol=1e-14, atol=1e-15)
+
+
+def test_filter_values_take_what_cannot_be_told_from_zero_for_zero():
+    es = na.spectral.eigendecompose(np.diag(np.float32([1.0, 1e-9])))
+    assert es.trusted_rank == 1
+    found = na.dynamics.filter_values(es, [lambda eigenvalues: eigenvalues + 3.0])
+    np.testing.assert_array_equal(found, np.float32([[4.0, 3.0]]))
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        (None, "filter is a NoneType, expected a function of eigenvalues, such as"),
+        ([na.dynamics.ridge(1.0), 3.0], "filter 1 is a float, expected a function of eigenvalues"),
+        ([lambda v: v[:1]], r"filter 0 maps eigenvalues of shape \(3,\) to \(1,\); expected"),
+        ([lambda v: v * np.nan], r"filter values holds 3 value\(s\) that are NaN or infinite"),
+        (
+            [na.dynamics.truncation(3)],
+            "a filter counts 3 directions and the eigensystem holds 2 of 4: directions 3 to 3 "
+            "would be lost; decompose with rank=3",
+        ),
+    ],
+)
+def test_filter_values_refuse(filters, said):
+    es = na.spectral.eigendecompose(np.diag(np.float32([4.0, 3.0, 2.0, 1.0])), rank=2)
+    with pytest.raises(ValueError, match=said):
+        na.dynamics.filter_values(es, filters)

@@ -139,6 +139,16 @@ def test_the_scale_of_the_targets_is_none_of_the_times(rule):
     assert chosen[0] == chosen[1] == chosen[2]
 
 
+def test_the_grid_of_times_spans_all_eigenvalues_that_are_told(x64):
+    es = na.spectral.eigendecompose(np.diag([4.0, 2.0, 0.5]))
+    expected = np.exp(np.linspace(np.log(0.01 / 4.0), np.log(10.0 / 0.5), 7))
+    np.testing.assert_allclose(D.time_grid(es, 7), expected, rtol=1e-12)
+    assert D.time_grid(es).shape == (200,)
+    with_noise = na.spectral.eigendecompose(np.diag([4.0, 2.0, 1e-17]))
+    ends = np.asarray(D.time_grid(with_noise, 2))
+    np.testing.assert_allclose(ends, [0.01 / 4.0, 10.0 / 2.0], rtol=1e-12)
+
+
 def test_what_would_be_ignored_or_fail_later_is_refused():
     kernel, observed = problem()
     es = na.spectral.eigendecompose(kernel)

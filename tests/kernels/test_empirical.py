@@ -226,3 +226,26 @@ def test_a_network_minus_its_initial_outputs_has_the_same_kernel():
     np.testing.assert_allclose(na.kernels.empirical_ntk(centred, params, x), expected, rtol=1e-6)
     with pytest.raises(ValueError, match="other outputs when the batch changes"):
         na.kernels.empirical_ntk(lambda p, x: centred(p, x - x.mean(0)), params, x)
+
+
+@pytest.mark.parametrize("outputs", ["trace", "full"])
+def test_the_cheapest_implementation_needs_the_fewest_operations(outputs):
+    params, x = jnp.ones((300, 3)), jax.ShapeDtypeStruct((40, 300), jnp.float32)
+    given = (lambda p, x: x @ p, params, x, outputs)
+    operations = na.kernels.implementation_costs(*given).operations
+    assert len(operations) == 4
+    assert operations[na.kernels.cheapest_implementation(*given)] == min(operations.values())
+    assert na.kernels.cheapest_implementation(*given) == "layerwise"
+
+
+def test_implementations_are_ranked_by_their_operations():
+    costs = na.kernels.Costs({"a": 3.0, "b": 1e9, "c": 0.5})
+    assert costs.ranked() == ["c", "a", "b"]
+
+
+def test_the_cheapest_of_no_implementation_is_the_network_s_own_error():
+    def broken(params, x):
+        raise KeyError("a layer of mine")
+
+    with pytest.raises(KeyError, match="a layer of mine"):
+        na.kernels.cheapest_implementation(broken, jnp.ones(3), jnp.ones((2, 3)))

@@ -138,3 +138,7 @@ def test_what_a_stored_kernel_says(tmp_path):
             reader @ right
     with pytest.raises(ValueError, match="without a copy"):
         np.array(reader, copy=False)
+    with pytest.raises(IndexError, match=r"^an index is out of bounds for an axis of 7 points\.$"):
+        reader[np.array([0, 7])]
+    with pytest.raises(IndexError, match=r"^an index array beside a slice has two axes, expected"):
+        reader[np.zeros((2, 2), int), :]

@@ -62,6 +62,24 @@ def test_parameters_are_as_many_as_published(name, published, by_hand, parameter
     assert count(module, (1, 32, 32, 3)) == published == by_hand
 
 
+def test_resnet34_is_built_of_the_published_blocks():
+    """Kernels of every convolution, by hand; as torchvision's with its stem and 1000 classes."""
+    module = networks.ResNet34(num_outputs=1000)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(module.init, jax.random.key(0), image)["params"]
+    expected, before = [(3, 3, 3, 64)], 64
+    for width, number in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
+        expected += [(1, 1, before, width)] * (width != before)
+        expected += [(3, 3, before, width)] + [(3, 3, width, width)] * (2 * number - 1)
+        before = width
+    kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 4]
+    assert sorted(kernels) == sorted(expected)
+    assert len(expected) - 3 == 33, "33 convolutions and the readout, besides three shortcuts"
+    total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert total + (7 * 7 - 3 * 3) * 3 * 64 == 21_797_672
+    assert networks.create("resnet34", num_outputs=1000) == module
+
+
 def test_parameters_of_the_small_networks():
     unwidened = networks.WideResNet(num_outputs=10, depth=16, widen=1)
     assert count(unwidened, (1, 32, 32, 3)) == wide_resnet_by_hand(16, 1, 10)

@@ -146,3 +146,27 @@ def test_the_32_bit_fallback_has_the_eigenpairs_of_a_hard_spectrum(monkeypatch, 
     gram = np.asarray(es.eigenvectors.T @ es.eigenvectors)
     np.testing.assert_allclose(gram, np.eye(150), atol=1e-10)
     assert scipy.linalg.norm(kernel @ es.eigenvectors - es.eigenvalues * es.eigenvectors) < 1e-9
+
+
+class _Product:
+    """A kernel of which only products are known."""
+
+    def __init__(self, kernel):
+        self.kernel, self.shape, self.dtype = kernel, kernel.shape, kernel.dtype
+
+    def __matmul__(self, vectors):
+        return self.kernel @ vectors
+
+
+@pytest.mark.parametrize("as_kernel", [jnp.asarray, _Product], ids=["array", "product"])
+def test_residual_norms_are_those_of_numpy(as_kernel, x64):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(7, 7))
+    kernel = kernel @ kernel.T
+    values, vectors = np.linalg.eigh(kernel)
+    values, vectors = values[:3] + np.array([0.0, 0.5, 0.0]), vectors[:, :3] * [1.0, 1.0, -2.0]
+    vectors[:, 2] += 0.1
+    found = na.spectral.residual_norms(as_kernel(kernel), jnp.asarray(values), jnp.asarray(vectors))
+    expected = np.linalg.norm(kernel @ vectors - vectors * values, axis=0)
+    assert expected[1] == pytest.approx(0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)

@@ -73,6 +73,14 @@ def bootstrapping(
 
     Raises:
         ValueError: see `cross_entropy`; a weight out of range or an unknown kind.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = na.distillation.baselines.bootstrapping(
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        >>> print(result.history.loss.round(3))
+        [0.693 0.682 0.671 0.66 ]
     """
     check_choice("kind", kind, tuple(WEIGHTS))
 

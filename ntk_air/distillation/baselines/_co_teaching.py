@@ -107,6 +107,15 @@ def co_teaching(
 
     Raises:
         ValueError: see `cross_entropy`; numbers out of range, peers of another shape or equal.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = na.distillation.baselines.co_teaching(
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     peer_params=w + 0.1, forget_rate=0.25, key=0)
+        >>> print(result.history.loss.round(3))
+        [0.693 0.681 0.669 0.657 ]
     """
     check_in_range("ramp_epochs", ramp_epochs, 0.0, low_open=True, high_open=True)
     check_in_range("exponent", exponent, 0.0, low_open=True, high_open=True)

@@ -84,6 +84,15 @@ def early_stopping(
     Raises:
         ValueError: see `cross_entropy`; no key, a share that leaves no point on one side, or
             options it cannot work with.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = na.distillation.baselines.early_stopping(
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     validation=0.5, key=0)
+        >>> print(result.history.loss.round(3))
+        [0.693 0.668 0.645 0.623 ]
     """
     for name in ("replicas", "checkpoint"):
         value = options.get(name)

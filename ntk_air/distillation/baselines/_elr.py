@@ -95,6 +95,14 @@ def elr(
 
     Raises:
         ValueError: see `cross_entropy`; a number out of range.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = na.distillation.baselines.elr(
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        >>> print(result.history.loss.round(3))
+        [ 0.693 0.193 -0.215 -0.539]
     """
 
     def make(momentum: float, strength: float) -> EarlyLearningRegularization:

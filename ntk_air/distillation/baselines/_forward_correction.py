@@ -98,6 +98,15 @@ def forward_correction(
     Raises:
         ValueError: see `cross_entropy`; a transition that is none, under which an observed class
             cannot come about, or that comes with settings of its estimation.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = na.distillation.baselines.forward_correction(
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     transition=0.8 * np.eye(2) + 0.1)
+        >>> print(result.history.loss.round(3))
+        [0.693 0.685 0.677 0.67 ]
     """
     _check_estimation(transition, percentile, estimation_steps)
     percentile = _PERCENTILE if percentile is None else percentile
@@ -164,6 +173,14 @@ def estimate_transition(
     Raises:
         ValueError: rows that are no probabilities, masked or not finite, or a percentile out of
             range.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+        >>> found = na.distillation.baselines.estimate_transition(probabilities, percentile=100)
+        >>> print(found)
+        [[0.9 0.1]
+         [0.2 0.8]]
     """
     check_in_range("percentile", percentile, 0.0, 100.0)
     check_finite("probabilities", probabilities)

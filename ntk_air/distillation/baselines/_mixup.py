@@ -86,6 +86,14 @@ def mixup(
 
     Raises:
         ValueError: see `cross_entropy`; a concentration that is not positive, or no key.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = na.distillation.baselines.mixup(
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3, key=0)
+        >>> print(result.history.loss.round(3))
+        [0.693 0.685 0.676 0.665 ]
     """
 
     def make(concentration: float) -> Mixup:

@@ -86,6 +86,14 @@ def self_adaptive_training(
 
     Raises:
         ValueError: see `cross_entropy`; a number out of range.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = na.distillation.baselines.self_adaptive_training(
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        >>> print(result.history.loss.round(3))
+        [0.693 0.681 0.669 0.657 ]
     """
     begin = check_size("start_epoch", start_epoch, 0)
 
