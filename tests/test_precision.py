@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.cli._main import main
+from ntk_air.cli import main
 
 _ARCHITECTURE = na.kernels.fully_connected(2, 512, weight_std=1.5, bias_std=0.05)
 _LINE = np.linspace(-10 * np.pi, 10 * np.pi, 100)[:, None].astype(np.float32)

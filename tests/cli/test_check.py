@@ -8,7 +8,7 @@ import json
 import pytest
 
 import ntk_air as na
-from ntk_air.cli._main import main
+from ntk_air.cli import main
 
 
 def fake(holds, assumed=True, calls=None):

@@ -18,8 +18,7 @@ from processes import run
 
 import ntk_air as na
 from ntk_air._numerics import relative_error
-from ntk_air.kernels import _operator
-from ntk_air.kernels._operator import NTKOperator
+from ntk_air.kernels import NTKOperator, _operator
 
 
 class MLP(nn.Module):
@@ -251,7 +250,7 @@ ON_FOUR_DEVICES = """
     from jax.sharding import Mesh
     import ntk_air as na
     from ntk_air._numerics import relative_error
-    from ntk_air.kernels._operator import NTKOperator
+    from ntk_air.kernels import NTKOperator
     from test_operator import columns, setup
 
     assert len(jax.devices()) == 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from store_cases import stored, values
 
-from ntk_air.kernels._store import StoredKernel
+from ntk_air.kernels import StoredKernel
 
 INDICES = [
     3,
