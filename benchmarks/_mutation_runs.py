@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks._mutants import ROOT, Mutant, mutated
 from benchmarks._mutation_tests import Covering
 
-# Of pytest: some test failed; or a file of tests could not be read, as the package is broken.
+# Of pytest: some test failed; or was interrupted. A file of tests that cannot be imported, since the
+# package is broken, has another code and a line of its own.
 _RED = (1, 2)
 _GREEN = 0
 _SLOW = (
@@ -56,7 +57,8 @@ def _judge(mutant: Mutant, covering: Covering, tree: Path) -> dict[str, Any]:
         code, said = _forked(chosen, tree, limit)
         if code is None:
             return {"outcome": "timeout", "by": "", "tests": tests}
-        if code in _RED or code < 0:
+        broken = said.startswith("ERROR tests/")
+        if code in _RED or code < 0 or broken:
             return {"outcome": "killed", "by": said, "tests": tests}
         if code != _GREEN:
             raise RuntimeError(f"pytest ended with {code} on {mutant}: {said}")
