@@ -19,8 +19,8 @@ from typing import Any
 from benchmarks._mutants import ROOT, Mutant, mutated
 from benchmarks._mutation_tests import Covering
 
-# Of pytest: some test failed; or was interrupted. A file of tests that cannot be imported, since the
-# package is broken, has another code and a line of its own.
+# Of pytest: some test failed, or it was interrupted. A file of tests that cannot be imported since
+# the package is broken has another code and a line of its own.
 _RED = (1, 2)
 _GREEN = 0
 _SLOW = (
