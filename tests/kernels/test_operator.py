@@ -171,7 +171,7 @@ def test_budget_bounds_what_xla_allocates_and_changes_no_result():
             v = columns(op.shape[0], 8)
             assert relative_error(op @ v, roomy @ v) < 1e-5
             v = v.reshape(200, *op._plan.entries, 8)
-            plan, group = op._fitting(8)
+            plan, group, _ = op._fitting(8)
             analysis = (
                 _operator.product.lower(plan, group, op._params, op._x, v)
                 .compile()
