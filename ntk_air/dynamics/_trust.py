@@ -51,10 +51,9 @@ def warn_where_untrusted(
     sizes = np.linalg.norm(_of_unit_size(coefficients), axis=1)
     if weights is not None:
         sizes = sizes * _of_unit_size(weights)
-    of_flow = isinstance(bank, Flows) and not per_eigenvalue
-    if of_flow and _most_changed(values, spread, sizes) <= _TOLERANCE:
-        return
-    if of_flow:
+    if isinstance(bank, Flows) and not per_eigenvalue:
+        if _most_changed(values, spread, sizes) <= _TOLERANCE:
+            return
         here = np.asarray(bank(held.values) if fitted is None else fitted)
         changed = _change_of_flows(bank, values[first:], spread, here[:, first:])
     else:
