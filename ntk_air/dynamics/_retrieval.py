@@ -138,7 +138,7 @@ def _curves(
         ("draw_noise", xi, z, outside(noise, goal, xi, z), noise_total),
     )
     weights = jnp.stack([jnp.sum(a * b, axis=0) for _, a, b, _, _ in energies])
-    tracked = jnp.matmul(weights, fitted.T, precision="highest")
+    tracked = jnp.matmul(fitted, weights.T, precision="highest").T
     curves = {
         name: _divide(inside + rest * left, total)
         for inside, (name, _, _, left, total) in zip(tracked, energies, strict=True)

@@ -48,17 +48,18 @@ def warn_where_untrusted(
     held = spectrum(eigensystem)
     values = np.asarray(held.values, np.float64)
     spread = held.floor + np.asarray(eigensystem.residuals, np.float64)[first:]
+    sizes = np.linalg.norm(_of_unit_size(coefficients), axis=1)
+    if weights is not None:
+        sizes = sizes * _of_unit_size(weights)
     if isinstance(bank, Flows) and not per_eigenvalue:
+        if _most_changed(values, spread, sizes) <= _TOLERANCE:
+            return
         here = np.asarray(bank(held.values) if fitted is None else fitted)
         changed = _change_of_flows(bank, values[first:], spread, here[:, first:])
     else:
         read = _divided if per_eigenvalue else _plain
         here = read(bank, held.values, values)
         changed = _largest_change(bank, held.values, spread, first, read, here[:, first:])
-    # Last, since these may still be on their way from the device.
-    sizes = np.linalg.norm(_of_unit_size(coefficients), axis=1)
-    if weights is not None:
-        sizes = sizes * _of_unit_size(weights)
     # Over the largest of each filter: squares of very small fractions would be zero.
     scale = np.abs(here).max(axis=1, initial=0.0, keepdims=True)
     scale[scale == 0] = 1.0
@@ -116,6 +117,19 @@ def _plain(bank: Bank, values: Array, _: np.ndarray) -> np.ndarray:
 def _divided(bank: Bank, values: Array, exact: np.ndarray) -> np.ndarray:
     known = exact > 0
     return np.where(known, _plain(bank, values, exact) / np.where(known, exact, 1.0), 0.0)
+
+
+def _most_changed(values: np.ndarray, spread: np.ndarray, sizes: np.ndarray) -> float:
+    """A bound at all times on the share of the outputs of gradient flow that rounding may change.
+
+    With δ < λ, g(λ ± δ) differs from g(λ) by at most δ/λ · g(λ), with any δ by at most g(λ + δ);
+    and g grows with λ, so that all directions above the largest λ + δ are fitted further.
+    """
+    first = len(values) - len(spread)
+    beyond = values[first:]
+    above = np.linalg.norm(sizes[values >= np.max(beyond + spread)])
+    moved = np.linalg.norm(spread / np.maximum(beyond, spread) * sizes[first:])
+    return float(moved / above) if above > 0 else np.inf
 
 
 def _change_of_flows(

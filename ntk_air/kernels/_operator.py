@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from .._numerics import as_float, in_precision, power_of_two
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ._implementations import cheapest_implementation
 from ._inputs import check_inputs, check_network, checked_params
-from ._operator_products import Plan, diagonal, product, residual_bytes
+from ._operator_products import Plan, diagonal, linearised, product, residual_bytes
 from ._ring import Ring, as_ring
 
 _OUTPUTS = ("trace", "full")
@@ -28,6 +29,8 @@ _DEFAULT_BATCH = {"cpu": 512}
 _MOST_COLUMNS = 16
 # Beside Jᵀv of each column: what is added to it, and what XLA copies on the way.
 _GRADIENT_COPIES = 2
+# The share of the budget that one forward pass of all points may take between products.
+_KEPT_SHARE = 4
 # Diagonal entries at once: more do not help on CPU.
 _MOST_POINTS = 16
 
@@ -37,7 +40,10 @@ class NTKOperator:
     """The NTK J Jᵀ of a network at its current parameters, as ``op @ v``.
 
     A product is one vector-Jacobian and one Jacobian-vector product over the data, in batches; its
-    memory is that of ``v``, of the result, and of a bounded number of gradients. The operator is a
+    memory is that of ``v``, of the result, and of a bounded number of gradients. What the forward
+    pass of all points leaves behind (about the activations) is kept from the first product to the
+    next ones, with the operator, where it takes at most a quarter of ``memory_budget``; they then
+    run no forward pass. Otherwise, every product runs two, batch by batch. The operator is a
     pytree: ``op @ v`` works under ``jax.jit``, where ``op`` is best an argument (what a jitted
     function closes over becomes a constant of its program).
 
@@ -79,8 +85,8 @@ class NTKOperator:
                 fits, up to 512 on CPU and 2048 elsewhere.
             mesh: devices that share the points; the parameters are on each.
             mesh_axes: axis or axes of ``mesh`` that the points are split over; default all.
-            memory_budget: bytes that a product may take on a device, result included; default
-                half of what is free.
+            memory_budget: bytes that a product may take on a device, result and what is kept
+                included; default half of what is free.
             precision: ``"float64"`` casts inputs and parameters, and every product is computed in
                 float64 whatever JAX's default is.
 
@@ -118,10 +124,11 @@ class NTKOperator:
         devices = 1 if ring is None else ring.size
         longest = batch_size or _DEFAULT_BATCH.get(jax.default_backend(), 2048)
         self._params, self._x = jax.tree.map(jnp.asarray, params), x
-        self._point_bytes = residual_bytes(apply_fn, self._params, x)
+        self._point_bytes, self._batch_bytes = residual_bytes(apply_fn, self._params, x)
         local = -(-len(x) // devices)
         batch = min(longest, local)
         self._plan = Plan(apply_fn, outputs, num_outputs, len(x), local, batch, ring)
+        self._pushes = None
         self._fitting(1)
         if ring is not None:
             self._params = jax.device_put(self._params, ring.sharding(None, 0))
@@ -155,11 +162,12 @@ class NTKOperator:
         columns = self._check_operand(v)
         shape = columns.shape
         columns = columns.reshape(self._plan.num_points, *self._plan.entries, -1)
-        plan, group = self._fitting(columns.shape[-1])
+        plan, group, keep = self._fitting(columns.shape[-1])
         with self._on_ring(columns):
             # Sums over the points overflow long before the product does.
             units = _units(columns)
-            result = product(plan, group, self._params, self._x, columns / units) * units
+            pushes = self._linearised(plan, keep, columns)
+            result = product(plan, group, self._params, self._x, columns / units, pushes) * units
             finite = isinstance(result, Tracer) or bool(all_finite(result))
         if not finite:
             raise ValueError(
@@ -167,6 +175,21 @@ class NTKOperator:
                 "derivative of the network is none; rescale v, or take precision='float64'."
             )
         return self._handed_over(result.reshape(shape))
+
+    def _linearised(self, plan: Plan, keep: bool, operand: Array) -> PyTree:
+        """The forward pass for `product`: kept, within a trace made once for it, or None."""
+        if not keep:
+            self._pushes = None
+            return None
+        if isinstance(operand, Tracer) or isinstance(self._x, Tracer):
+            return linearised(plan, self._params, self._x)
+        if self._pushes is None:
+            self._pushes = linearised(plan, self._params, self._x)
+        return self._pushes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies make their own forward pass: functions in it can be neither copied nor stored."""
+        return {**self.__dict__, "_pushes": None}
 
     @in_precision
     def diagonal(self) -> Float[Array, " N"]:
@@ -193,18 +216,18 @@ class NTKOperator:
         ring = self._plan.ring
         return result if ring is None or isinstance(result, Tracer) else ring.handed_over(result)
 
-    def tree_flatten(self) -> tuple[tuple[PyTree, Array], tuple[Plan, int, int]]:
-        """Parameters and inputs are leaves; the rest is static."""
-        return (self._params, self._x), (self._plan, self._budget, self._point_bytes)
+    def tree_flatten(self) -> tuple[tuple[PyTree, Array], tuple[Any, ...]]:
+        """Parameters and inputs are leaves; the rest is static, but for what is kept, left out."""
+        static = self._plan, self._budget, self._point_bytes, self._batch_bytes
+        return (self._params, self._x), static
 
     @classmethod
-    def tree_unflatten(
-        cls, static: tuple[Plan, int, int], leaves: tuple[PyTree, Array]
-    ) -> NTKOperator:
+    def tree_unflatten(cls, static: tuple[Any, ...], leaves: tuple[PyTree, Array]) -> NTKOperator:
         """Rebuilds without checks, for JAX."""
         operator = object.__new__(cls)
-        operator._plan, operator._budget, operator._point_bytes = static
+        operator._plan, operator._budget, operator._point_bytes, operator._batch_bytes = static
         operator._params, operator._x = leaves
+        operator._pushes = None
         return operator
 
     def _check_operand(self, v: ArrayLike) -> Array:
@@ -231,21 +254,28 @@ class NTKOperator:
         gradients = (columns + _GRADIENT_COPIES) * tree_bytes(self._params)
         return result + gradients + 2 * columns * entries + 2 * batch * self._point_bytes
 
-    def _fitting(self, width: int) -> tuple[Plan, int]:
-        """Batches, and derivatives at a time, that fit beside a result of ``width`` columns."""
+    def _fitting(self, width: int) -> tuple[Plan, int, bool]:
+        """Batches, and derivatives at a time, that fit beside a result of ``width`` columns.
+
+        And whether the forward pass of all batches, the longest there can be, fits beside them.
+        """
         least = self._needed(1, 1, width)
         if least > self._budget:
             self._refuse(least, width)
         room = self._budget - least
         per_point = self._needed(2, 1, width) - least
         per_column = self._needed(1, 2, width) - least
+        longest = self._plan.with_batch(self._plan.batch)
+        kept = longest.num_batches * (longest.batch * self._point_bytes + self._batch_bytes)
+        keep = _KEPT_SHARE * kept <= self._budget and kept + 2 * longest.batch * per_point <= room
+        room -= kept if keep else 0
         # At most half for long batches: columns that run together save forward passes.
         batch = min(self._plan.batch, 1 + room // (2 * per_point))
         wanted = width * (self._plan.num_outputs if self._plan.outputs == "trace" else 1)
         most = 1 + (room - (batch - 1) * per_point) // per_column
         # Groups of equal size: as many groups as needed, no nearly empty one at the end.
         groups = -(-wanted // min(most, wanted, _MOST_COLUMNS))
-        return self._plan.with_batch(batch), -(-wanted // groups)
+        return self._plan.with_batch(batch), -(-wanted // groups), keep
 
     def _refuse(self, needed: int, width: int) -> None:
         raise ValueError(

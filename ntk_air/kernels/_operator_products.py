@@ -49,6 +49,11 @@ class Plan:
         return self.num_points * (self.num_outputs if self.outputs == "full" else 1)
 
     @property
+    def split(self) -> PartitionSpec:
+        """How points, and batches of them, are split over the mesh."""
+        return PartitionSpec() if self.ring is None else PartitionSpec(self.ring.axes)
+
+    @property
     def num_batches(self) -> int:
         """Batches on each device."""
         return -(-self.local // self.batch)
@@ -60,14 +65,38 @@ class Plan:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def product(plan: Plan, group: int, params: PyTree, x: Array, v: Array) -> Array:
-    """K v for v (n, r) or (n, C, r), ``group`` derivatives at a time; the shape of v."""
+def product(
+    plan: Plan, group: int, params: PyTree, x: Array, v: Array, pushes: PyTree = None
+) -> Array:
+    """K v for v (n, r) or (n, C, r), ``group`` derivatives at a time; the shape of v.
 
-    def local(params: PyTree, x: Array, v: Array) -> Array:
-        return _local_product(plan, group, params, x, v)
+    ``pushes`` are what `linearised` returns for the same plan, or None: forward passes anew.
+    """
+
+    def local(params: PyTree, pushes: PyTree, x: Array, v: Array) -> Array:
+        return _local_product(plan, group, (params, pushes, x), v)
 
     with jax.default_matmul_precision("float32"):
-        return _on_devices(plan, local, params, x, v)
+        return _on_devices(plan, local, (params, pushes), x, v)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def linearised(plan: Plan, params: PyTree, x: Array) -> PyTree:
+    """J of each batch as a function of tangents, with what its forward pass leaves behind.
+
+    A pytree whose leaves have a leading axis of all batches, of one device after the other.
+    """
+
+    def local(params: PyTree, x: Array) -> PyTree:
+        def one_batch(start: Array) -> Callable:
+            return _push(plan, params, jax.lax.dynamic_slice_in_dim(x, start, plan.batch))
+
+        return jax.lax.map(one_batch, _starts(plan))
+
+    with jax.default_matmul_precision("float32"):
+        if plan.ring is None:
+            return local(params, x)
+        return _mapped(plan, local, (PartitionSpec(), plan.split))(params, x)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -79,15 +108,18 @@ def diagonal(plan: Plan, implementation: str, points: int, params: PyTree, x: Ar
         features = program.features(params, point[None])
         return program.tile(params, features, features).reshape(plan.num_outputs)
 
-    def local(params: PyTree, x: Array) -> Array:
+    def local(params: PyTree, _: None, x: Array) -> Array:
         return jax.lax.map(lambda point: block(params, point), x, batch_size=points)
 
-    norms = _on_devices(plan, local, params, x)
+    norms = _on_devices(plan, local, (params, None), x)
     return norms.mean(1) if plan.outputs == "trace" else norms.reshape(-1)
 
 
-def residual_bytes(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
-    """Bytes per point that a derivative of the network holds, by the shapes of its trace."""
+def residual_bytes(apply_fn: ApplyFn, params: PyTree, x: Array) -> tuple[int, int]:
+    """Bytes that a derivative of the network holds, by the shapes of its trace.
+
+    Those per point, its inputs included, and those per batch, such as weights.
+    """
 
     def held(points: int) -> int:
         batch = jax.ShapeDtypeStruct((points, *x.shape[1:]), x.dtype)
@@ -98,29 +130,37 @@ def residual_bytes(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
         return tree_bytes(pullback)
 
     point = (x.size // len(x)) * x.dtype.itemsize
-    return max(held(2) - held(1), 0) + point
+    one, two = held(1), held(2)
+    return max(two - one, 0) + point, max(2 * one - two, 0)
 
 
-def _on_devices(plan: Plan, function: Callable, params: PyTree, *split: Array) -> Array:
-    """Runs ``function(params, *split)`` with the points split over the mesh; (n, ...)."""
+def _on_devices(
+    plan: Plan, function: Callable, kept: tuple[PyTree, PyTree], *split: Array
+) -> Array:
+    """Runs ``function(params, pushes, *split)`` with the points split over the mesh; (n, ...)."""
     if plan.ring is None:
-        return function(params, *split)
-    points = PartitionSpec(plan.ring.axes)
+        return function(*kept, *split)
     total = len(split[0])
     # Rows beyond n have zero cotangents, so they add nothing to Jᵀv.
     split = tuple(jnp.pad(s, [(0, total - len(s))] + [(0, 0)] * (s.ndim - 1)) for s in split)
+    specs = (PartitionSpec(), plan.split, *[plan.split] * len(split))
+    return _mapped(plan, function, specs)(*kept, *split)[: plan.num_points]
+
+
+def _mapped(plan: Plan, function: Callable, specs: tuple[PartitionSpec, ...]) -> Callable:
+    """``function`` on every device of the mesh, its results one after the other."""
+    assert plan.ring is not None
     # Unchecked: with replication tracked, JAX would sum the gradient over devices on its own.
-    mapped = jax.shard_map(
-        function,
-        mesh=plan.ring.mesh,
-        in_specs=(PartitionSpec(), *[points] * len(split)),
-        out_specs=points,
-        check_vma=False,
+    return jax.shard_map(
+        function, mesh=plan.ring.mesh, in_specs=specs, out_specs=plan.split, check_vma=False
     )
-    return mapped(params, *split)[: plan.num_points]
 
 
-def _local_product(plan: Plan, group: int, params: PyTree, x: Array, v: Array) -> Array:
+_Network = tuple[PyTree, PyTree, Array]
+"""Parameters, what `linearised` returns or None, and inputs, of one device."""
+
+
+def _local_product(plan: Plan, group: int, network: _Network, v: Array) -> Array:
     """This device's rows of K v; the groups of derivatives run one after the other.
 
     A derivative is a column of v, or for the trace a pair of column and output, column·C + a.
@@ -139,8 +179,8 @@ def _local_product(plan: Plan, group: int, params: PyTree, x: Array, v: Array) -
             mask = jax.nn.one_hot(index % plan.num_outputs, plan.num_outputs, dtype=v.dtype)
             chosen = chosen[..., None]
         # (group, n, C), or (group, n, 1) times the mask (group, C) that picks the output.
-        gradient = _transposed(plan, params, x, chosen, mask)
-        rows = _forward(plan, params, x, gradient, mask, chosen.shape)
+        gradient = _transposed(plan, network, chosen, mask)
+        rows = _forward(plan, network, gradient, mask, chosen.shape)
         rows = jnp.moveaxis(rows[..., 0] if outputs_apart else rows, 0, -1)
         return result.at[..., column].add(rows), None
 
@@ -154,17 +194,25 @@ def _starts(plan: Plan) -> Array:
     return jnp.minimum(starts, plan.local - plan.batch)
 
 
-def _transposed(plan: Plan, params: PyTree, x: Array, chosen: Array, mask: Array) -> PyTree:
-    """Jᵀ of each cotangent: leaves (group, *parameter), summed over batches and devices."""
+def _push(plan: Plan, params: PyTree, inputs: Array) -> Callable:
+    """J of a batch, as a function of tangents (a pytree, see `jax.linearize`)."""
+    return jax.linearize(lambda p: plan.apply_fn(p, inputs), params)[1]
 
-    def one_batch(total: PyTree, batch: tuple[Array, Array]) -> tuple[PyTree, None]:
-        start, first_new = batch
-        inputs = jax.lax.dynamic_slice_in_dim(x, start, plan.batch)
+
+def _transposed(plan: Plan, network: _Network, chosen: Array, mask: Array) -> PyTree:
+    """Jᵀ of each cotangent: leaves (group, *parameter), summed over batches and devices."""
+    params, pushes, x = network
+
+    def one_batch(total: PyTree, batch: tuple[Array, Array, PyTree]) -> tuple[PyTree, None]:
+        start, first_new, push = batch
         rows = jax.lax.dynamic_slice_in_dim(chosen, start, plan.batch, axis=1)
         # Rows that the batch before held already are counted once.
         new = start + jnp.arange(plan.batch) >= first_new
         rows = rows * new[:, None].astype(rows.dtype)
-        out, pull = jax.vjp(lambda p: plan.apply_fn(p, inputs), params)
+        if push is None:
+            push = _push(plan, params, jax.lax.dynamic_slice_in_dim(x, start, plan.batch))
+        pull = jax.linear_transpose(push, params)
+        out = jax.eval_shape(push, params)
 
         # A loop, not vmap: large products gain nothing from a stack, and stacking copies.
         def one_column(j: Array, total: PyTree) -> PyTree:
@@ -179,19 +227,22 @@ def _transposed(plan: Plan, params: PyTree, x: Array, chosen: Array, mask: Array
         return jnp.zeros((len(mask), *leaf.shape), dtype)
 
     first_new = jnp.arange(plan.num_batches) * plan.batch
-    total, _ = jax.lax.scan(one_batch, jax.tree.map(zeros, params), (_starts(plan), first_new))
+    batches = _starts(plan), first_new, pushes
+    total, _ = jax.lax.scan(one_batch, jax.tree.map(zeros, params), batches)
     return total if plan.ring is None else jax.lax.psum(total, plan.ring.axes)
 
 
 def _forward(
-    plan: Plan, params: PyTree, x: Array, gradient: PyTree, mask: Array, shape: tuple[int, ...]
+    plan: Plan, network: _Network, gradient: PyTree, mask: Array, shape: tuple[int, ...]
 ) -> Array:
     """J times each gradient, (group, n, C), or (group, n, 1) of the output that the mask picks."""
+    params, pushes, x = network
     tangents = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params)
 
-    def one_batch(result: Array, start: Array) -> tuple[Array, None]:
-        inputs = jax.lax.dynamic_slice_in_dim(x, start, plan.batch)
-        _, push = jax.linearize(lambda p: plan.apply_fn(p, inputs), params)
+    def one_batch(result: Array, batch: tuple[Array, PyTree]) -> tuple[Array, None]:
+        start, push = batch
+        if push is None:
+            push = _push(plan, params, jax.lax.dynamic_slice_in_dim(x, start, plan.batch))
 
         def one_column(column: tuple[PyTree, Array]) -> Array:
             rows = push(column[0]).astype(x.dtype) * column[1]
@@ -200,4 +251,4 @@ def _forward(
         rows = jax.lax.map(one_column, (tangents, mask))
         return jax.lax.dynamic_update_slice_in_dim(result, rows, start, axis=1), None
 
-    return jax.lax.scan(one_batch, jnp.zeros(shape, x.dtype), _starts(plan))[0]
+    return jax.lax.scan(one_batch, jnp.zeros(shape, x.dtype), (_starts(plan), pushes))[0]

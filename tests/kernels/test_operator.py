@@ -165,18 +165,23 @@ def test_budget_bounds_what_xla_allocates_and_changes_no_result():
     apply_fn, params, x = setup("cnn", n=200)
     for outputs in ("trace", "full"):
         roomy = NTKOperator(apply_fn, params, x, outputs=outputs)
-        for budget in (80_000, 200_000, 1_000_000):
+        for budget in (80_000, 200_000, 20_000_000):
             op = NTKOperator(apply_fn, params, x, outputs=outputs, memory_budget=budget)
             v = columns(op.shape[0], 8)
             assert relative_error(op @ v, roomy @ v) < 1e-5
             v = v.reshape(200, *op._plan.entries, 8)
-            plan, group = op._fitting(8)
+            plan, group, keep = op._fitting(8)
+            assert keep == (budget == 20_000_000)
+            pushes = _operator.linearised(plan, op._params, op._x) if keep else None
+            kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pushes))
             analysis = (
-                _operator.product.lower(plan, group, op._params, op._x, v)
+                _operator.product.lower(plan, group, op._params, op._x, v, pushes)
                 .compile()
                 .memory_analysis()
             )
-            assert analysis.temp_size_in_bytes + analysis.output_size_in_bytes <= budget
+            held = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+            assert held + kept <= budget
+            assert 4 * kept <= budget
 
 
 def test_budget_too_small_names_the_least_that_works():
