@@ -22,6 +22,7 @@ from ._architectures import Architecture, as_architecture
 from ._close import is_off, repaired, warn_of_loss
 from ._compute import Kernel, compute
 from ._inputs import check_inputs, check_rank
+from ._layerwise import for_products
 from ._plan import plan
 from ._task import Options, Task
 
@@ -192,7 +193,7 @@ class InfiniteProgram:
     def tile(self, operands: None, rows: PyTree, columns: PyTree) -> Array:
         """(t1, t2), or (kinds, t1, t2) for more than one."""
         with jax.default_matmul_precision("float32"):
-            kernel = jnp.stack(self.kernel_fn(rows["x"], columns["x"], self.kinds))
+            kernel = jnp.stack(self.kernel_fn(rows["x"], for_products(columns["x"]), self.kinds))
         if "index" in rows:
             same = rows["index"][:, None] == columns["index"][None, :]
             kernel = jnp.where(same, rows["diagonal"].T[:, :, None], kernel)

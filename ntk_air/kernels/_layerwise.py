@@ -129,15 +129,20 @@ def _trace(b1: Array, b2: Array, inputs: Array | None) -> Array:
 
 
 def by_rows(a: Array, b: Array) -> Array:
-    """Products (t1, t2) of rows.
+    """Products (t1, t2) of rows."""
+    return a @ for_products(b).T
 
-    On CPU the second factor is written out transposed first: XLA's product of two arrays whose
-    rows are contracted takes up to twice as long, the longer the rows the more.
+
+def for_products(rows: Array) -> Array:
+    """Rows as the second factor of a product with other rows.
+
+    On CPU they are written out transposed first: XLA's product of two arrays whose rows are
+    contracted takes up to twice as long, the longer the rows the more.
     """
-    if jax.default_backend() != "cpu":
-        return a @ b.T
+    if rows.ndim != 2 or jax.default_backend() != "cpu":
+        return rows
     # Without the barrier XLA would fold the transposition into the product again.
-    return a @ lax.optimization_barrier(b.T)
+    return lax.optimization_barrier(rows.T).T
 
 
 def _per_output(b1: Array, b2: Array, inputs: Array | None) -> Array:
