@@ -193,7 +193,8 @@ class InfiniteProgram:
     def tile(self, operands: None, rows: PyTree, columns: PyTree) -> Array:
         """(t1, t2), or (kinds, t1, t2) for more than one."""
         with jax.default_matmul_precision("float32"):
-            kernel = jnp.stack(self.kernel_fn(rows["x"], for_products(columns["x"]), self.kinds))
+            others = for_products(columns["x"], len(rows["x"]))
+            kernel = jnp.stack(self.kernel_fn(rows["x"], others, self.kinds))
         if "index" in rows:
             same = rows["index"][:, None] == columns["index"][None, :]
             kernel = jnp.where(same, rows["diagonal"].T[:, :, None], kernel)
