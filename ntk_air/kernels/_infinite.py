@@ -27,8 +27,9 @@ from ._plan import plan
 from ._task import Options, Task
 
 KINDS = ("nngp", "ntk")
-# Points of a tile, and entries of its largest array: a CPU wants them in its cache.
-_DEFAULT_TILE, _TILE_ENTRIES = {"cpu": 512}, {"cpu": 2**18}
+# Points of a tile, and entries of its largest array: a CPU wants few in its cache, but every tile
+# is probed in float64 as well, which costs a small one more than itself.
+_DEFAULT_TILE, _TILE_ENTRIES = {"cpu": 512}, {"cpu": 2**20}
 
 
 class InfiniteKernels(NamedTuple):
