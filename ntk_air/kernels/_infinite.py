@@ -22,12 +22,14 @@ from ._architectures import Architecture, as_architecture
 from ._close import is_off, repaired, warn_of_loss
 from ._compute import Kernel, compute
 from ._inputs import check_inputs, check_rank
+from ._layerwise import for_products
 from ._plan import plan
 from ._task import Options, Task
 
 KINDS = ("nngp", "ntk")
-# Points of a tile, and entries of its largest array: a CPU wants them in its cache.
-_DEFAULT_TILE, _TILE_ENTRIES = {"cpu": 512}, {"cpu": 2**18}
+# Points of a tile, and entries of its largest array: a CPU wants few in its cache, but every tile
+# is probed in float64 as well, which costs a small one more than itself.
+_DEFAULT_TILE, _TILE_ENTRIES = {"cpu": 512}, {"cpu": 2**20}
 
 
 class InfiniteKernels(NamedTuple):
@@ -199,7 +201,8 @@ class InfiniteProgram:
     def tile(self, operands: None, rows: PyTree, columns: PyTree) -> Array:
         """(t1, t2), or (kinds, t1, t2) for more than one."""
         with jax.default_matmul_precision("float32"):
-            kernel = jnp.stack(self.kernel_fn(rows["x"], columns["x"], self.kinds))
+            others = for_products(columns["x"], len(rows["x"]))
+            kernel = jnp.stack(self.kernel_fn(rows["x"], others, self.kinds))
         if "index" in rows:
             same = rows["index"][:, None] == columns["index"][None, :]
             kernel = jnp.where(same, rows["diagonal"].T[:, :, None], kernel)
