@@ -160,8 +160,8 @@ def _operator_case(name: str, outputs: str, settings: Settings) -> Case:
         notes=[
             f"one vjp + one jvp takes batches of at most {operators.BATCH} points in one jitted "
             "function; the others take all points at once, and all outputs under vmap.",
-            "Linearised before: the forward pass is not timed, and its activations are kept; "
-            "ntk_air keeps nothing but the parameters and the data.",
+            "Linearised before: the forward pass is not timed, and its activations are kept, as "
+            "ntk_air keeps them from its first product.",
         ],
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import textwrap
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_budget_bounds_what_xla_allocates_and_changes_no_result():
     apply_fn, params, x = setup("cnn", n=200)
     for outputs in ("trace", "full"):
         roomy = NTKOperator(apply_fn, params, x, outputs=outputs)
-        for budget in (80_000, 200_000, 20_000_000):
+        for budget in (80_000, 200_000, 1_000_000, 20_000_000):
             op = NTKOperator(apply_fn, params, x, outputs=outputs, memory_budget=budget)
             v = columns(op.shape[0], 8)
             assert relative_error(op @ v, roomy @ v) < 1e-5
@@ -182,6 +183,22 @@ def test_budget_bounds_what_xla_allocates_and_changes_no_result():
             held = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
             assert held + kept <= budget
             assert 4 * kept <= budget
+
+
+def test_a_copy_makes_its_own_forward_pass():
+    """What is kept holds functions, which nothing can copy; the results are the same."""
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    op = NTKOperator(linear, np.ones((3, 2), np.float32), x, outputs="full")
+    v = columns(12, 1)[:, 0]
+    first, second = op @ v, op @ v
+    np.testing.assert_array_equal(first, second)
+    expected = np.einsum("ik,jk,jc->ic", x, x, np.reshape(v, (6, 2))).reshape(-1)
+    np.testing.assert_allclose(first, expected, rtol=1e-5)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(op)) @ v, first)
+
+
+def linear(params, x):
+    return x @ params
 
 
 def test_budget_too_small_names_the_least_that_works():
