@@ -22,6 +22,22 @@ def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
+def test_products_of_many_points():
+    """From sixteen points on each side a product takes its second factor transposed."""
+    params = [np.float32(normal(seed, 300, 2)) for seed in (0, 1)]
+
+    def network(params, x):
+        return jnp.square(x) @ params[0] + (x @ params[1]) ** 2
+
+    for sides in ((18, 25), (40, 15)):
+        x1, x2 = (np.float32(normal(3 + seed, n, 300)) for seed, n in enumerate(sides))
+        one, two = (2 * x.astype(float) @ params[1] for x in (x1, x2))
+        expected = (x1.astype(float) ** 2) @ (x2.T.astype(float) ** 2)
+        expected += x1.astype(float) @ x2.T * (one @ two.T) / 2
+        kernel = na.kernels.empirical_ntk(network, params, x1, x2, implementation="layerwise")
+        assert relative_error(kernel, expected) < 1e-6
+
+
 def from_jacobians(apply_fn, params, x, outputs):
     """The definition: Jacobians of all floating parameters, multiplied."""
     leaves, tree = jax.tree.flatten(params)
