@@ -84,14 +84,6 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _threads() -> str:
-    """Cores that this process may use, and what limits the threads of libraries."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    said = [f"{name}={os.environ[name]}" for name in limits if name in os.environ]
-    return ", ".join([f"{allowed} cores allowed", *said])
-
-
 def _version(name: str) -> str | None:
     if name == "ntk_air":
         # Run from a checkout it has no metadata.

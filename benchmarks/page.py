@@ -42,6 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _threads(found: str | Mapping[str, Any]) -> str:
+    """What a report says of threads, which an older one does in words."""
+    if isinstance(found, str):
+        return found
+    counts = {**found["libraries"], "XLA": found["xla"]}
+    counts |= {"torch": found["torch"]} if "torch" in found else {}
+    said = [f"{name}={value}" for name, value in found["variables"].items() if value is not None]
+    return ", ".join([*(f"{name} {count}" for name, count in counts.items()), *said])
+
+
 def behind(report: Mapping[str, Any]) -> list[str]:
     """A line for every peer that computes the same in less time."""
     return [
@@ -70,7 +80,7 @@ def _measured_on(path: Path, report: Mapping[str, Any]) -> str:
         f"load of the machine before the run {found['load_average_1min']}",
         f"matrix products of side {found['gemm']['size']} at "
         f"{found['gemm']['gflops_per_s']:.0f} GFLOP/s",
-        *([f"threads: {threads}"] if threads else []),
+        *([f"threads: {_threads(threads)}"] if threads else []),
         *([found["note"]] if found["note"] else []),
     ]
     return "; ".join(sentences) + "."
