@@ -6,6 +6,7 @@ fitted with (r,) energies. Projections are Sᵀ U and not Uᵀ S, which is the f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -57,25 +58,31 @@ def jax_outputs(inputs: Inputs) -> Run:
 
 def numpy_signal(inputs: Inputs) -> Run:
     """The draw's signal curve alone."""
-    arrays = _arrays(inputs, np)
-    return lambda: _signal(np, *arrays)
+    return _in_numpy(_signal, inputs)
 
 
 def jax_signal(inputs: Inputs) -> Run:
     """The same in one jit."""
-    compiled, arrays = jax.jit(lambda *a: _signal(jnp, *a)), _arrays(inputs, jnp)
-    return lambda: compiled(*arrays)
+    return _in_jax(_signal, inputs)
 
 
 def numpy_curves(inputs: Inputs) -> Run:
     """Signal, noise, both of the draw, and every direction."""
-    arrays = _arrays(inputs, np)
-    return lambda: _curves(np, *arrays)
+    return _in_numpy(_curves, inputs)
 
 
 def jax_curves(inputs: Inputs) -> Run:
     """The same in one jit."""
-    compiled, arrays = jax.jit(lambda *a: _curves(jnp, *a)), _arrays(inputs, jnp)
+    return _in_jax(_curves, inputs)
+
+
+def _in_numpy(formula: Callable[..., Any], inputs: Inputs) -> Run:
+    arrays = _arrays(inputs, np)
+    return lambda: formula(np, *arrays)
+
+
+def _in_jax(formula: Callable[..., Any], inputs: Inputs) -> Run:
+    compiled, arrays = jax.jit(lambda *a: formula(jnp, *a)), _arrays(inputs, jnp)
     return lambda: compiled(*arrays)
 
 

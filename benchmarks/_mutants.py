@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import dataclasses
 import functools
 import hashlib
@@ -144,7 +143,7 @@ def _meaning(source: str) -> str | None:
         tree = ast.parse(source)
     except SyntaxError:
         return None
-    return ast.dump(_Bare().visit(copy.deepcopy(tree)))
+    return ast.dump(_Bare().visit(tree))
 
 
 class _Bare(ast.NodeTransformer):

@@ -136,15 +136,6 @@ class Covering:
         first = {file: i for i, file in reversed([*enumerate(t.split("::")[0] for t in chosen)])}
         return sorted(chosen, key=lambda test: first[test.split("::")[0]])
 
-    def lines_without_tests(self) -> dict[str, int]:
-        """How many lines that run belong to no test, by file: those that run on import."""
-        found = {}
-        for path in sorted(PACKAGE.rglob("*.py")):
-            name = path.relative_to(ROOT).as_posix()
-            by_line = self._data.contexts_by_lineno(name)
-            found[name] = sum(not any(contexts) for contexts in by_line.values())
-        return found
-
 
 def _exists(test: str) -> bool:
     return (ROOT / test.split("::")[0]).is_file()

@@ -39,12 +39,9 @@ def pytest_sessionfinish(session):
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("NTK_AIR_STRICT") == "1" and reporter is not None:
-        found = [
-            (report.nodeid, str(report.longrepr)) for report in reporter.stats.get("skipped", [])
-        ]
-        for nodeid, reason in found:
-            if not any(expected in reason for expected in _EXPECTED_SKIPS):
-                reporter.write_line(f"unexpected skip: {nodeid}: {reason}", red=True)
+        for report in reporter.stats.get("skipped", []):
+            if not any(expected in str(report.longrepr) for expected in _EXPECTED_SKIPS):
+                reporter.write_line(f"unexpected skip: {report.nodeid}: {report.longrepr}")
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
     return result
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .._typing import Array
 from ..spectral import Eigensystem
-from ._remainder import Bank, Flows, rank_counted, spectrum
+from ._remainder import Bank, Flows, Spectrum, rank_counted, spectrum
 
 # Outputs that may be off by more than this share of their norm are warned of.
 _TOLERANCE = 0.01
@@ -45,9 +45,7 @@ def warn_where_untrusted(
     first = eigensystem.trusted_rank
     if first >= eigensystem.rank:
         return
-    held = spectrum(eigensystem)
-    values = np.asarray(held.values, np.float64)
-    spread = held.floor + np.asarray(eigensystem.residuals, np.float64)[first:]
+    held, values, spread = _known(eigensystem)
     sizes = np.linalg.norm(_of_unit_size(coefficients), axis=1)
     if weights is not None:
         sizes = sizes * _of_unit_size(weights)
@@ -89,9 +87,7 @@ def warn_where_uncounted(eigensystem: Eigensystem, bank: Bank) -> None:
     first = eigensystem.trusted_rank
     if first >= eigensystem.rank:
         return
-    held = spectrum(eigensystem)
-    values = np.asarray(held.values, np.float64)
-    spread = held.floor + np.asarray(eigensystem.residuals, np.float64)[first:]
+    held, values, spread = _known(eigensystem)
     here = _plain(bank, held.values, values)
     changed = _largest_change(bank, held.values, spread, first, _plain, here[:, first:])
     moved, total = np.sum(changed, axis=1), np.sum(here, axis=1)
@@ -104,6 +100,17 @@ def warn_where_uncounted(eigensystem: Eigensystem, bank: Bank) -> None:
         "round-off (trusted_rank), and are rounding; compute the kernel and its eigensystem in "
         "float64 (precision='float64').",
         stacklevel=4,
+    )
+
+
+def _known(eigensystem: Eigensystem) -> tuple[Spectrum, np.ndarray, np.ndarray]:
+    """The spectrum, its eigenvalues (r,) and the δ (r − trusted rank,) of those beyond."""
+    held = spectrum(eigensystem)
+    residuals = np.asarray(eigensystem.residuals, np.float64)
+    return (
+        held,
+        np.asarray(held.values, np.float64),
+        held.floor + residuals[eigensystem.trusted_rank :],
     )
 
 
