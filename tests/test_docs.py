@@ -28,6 +28,8 @@ _X = _RNG.random((128, 6), np.float32)
 _LABELS = _RNG.integers(0, 10, 128)
 _CODES = np.asarray(na.datasets.encode(_LABELS, 10))
 _NOT_RUN = {"clusters.md": 1}
+# Blocks and ntk-air commands of them, so that none is lost from sight.
+_BLOCKS, _COMMANDS = {"clusters.md": 4}, {"README.md": 9, "clusters.md": 5}
 
 
 def blocks(page, language):
@@ -79,7 +81,9 @@ _GIVEN = {
 _MADE = {
     "air_over_time.md": lambda s: s["record"].steps.tolist() == [0, 1, 2, 3],
     "baselines.md": lambda s: s["result"].history.loss[-1] < s["result"].history.loss[0],
-    "clusters.md": lambda s: s["spectrum"].rank == 20 and np.allclose(s["host"], s["host"].T),
+    "clusters.md": lambda s: (
+        s["spectrum"].rank == 20 and np.allclose(s["host"], s["host"].T, rtol=1e-7, atol=0)
+    ),
     "label_errors.md": lambda s: 0.4 < s["refined"].suspected.sum() / s["noisy"].flipped.sum() < 2,
     "networks.md": lambda s: s["kernel"].shape == (3, 3),
     "noisy_labels.md": lambda s: s["numbers"]["best"]["test_accuracy"]["mean"] > 0.5,
@@ -103,6 +107,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
             compile(code, page.name, "exec")
         else:
             exec(compile(code, page.name, "exec"), scope)
+    assert len(found) == _BLOCKS.get(page.name, len(found))
     assert sum(not_run for _, not_run in found) == _NOT_RUN.get(page.name, 0)
     assert _MADE[page.name](scope)
 
@@ -131,6 +136,9 @@ def test_the_commands_of_a_page_parse(page, monkeypatch, capsys):
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
     text = page.read_text(encoding="utf-8")
+    listed = [line for code, _ in blocks(page, "bash") for line in code.splitlines()]
+    named = sum("ntk-air" in line.split("#")[0].split() for line in listed)
+    assert named == _COMMANDS.get(page.name, named)
     for command in commands(page):
         words = shlex.split(command)
         run = main if words[0] == "ntk-air" else importlib.import_module(words[2]).main

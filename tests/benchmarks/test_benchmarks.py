@@ -128,6 +128,18 @@ def test_without_torch_its_contestant_is_skipped_with_a_line(name, settings, mon
     assert "torch is not installed" in case.notes[0]
 
 
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["finite_mlp", "finite_cnn"])
+def test_torch_has_the_same_network(name, settings):
+    case = CASES[name](settings)
+    named = {contestant.name: contestant for contestant in case.contestants}
+    inputs = case.prepare()
+    expected, found = (
+        np.asarray(contestant.build(inputs)()) for contestant in (case.contestants[0], named[TORCH])
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 def test_another_order_of_the_batches_is_a_disagreement():
     module, points = na.networks.MLP(num_outputs=3, features=(8,)), white(32, 4)
     observed = jnp.eye(3)[np.arange(32) % 3]
@@ -242,7 +254,7 @@ def test_unknown_case_is_exit_code_2_with_the_list(capsys):
 def test_seeds_over_two_devices():
     done = run("--cases", "training_seeds", "--scale", "0.004", "--devices", "2", "--no-memory")
     assert done.returncode == 0, done.stderr
-    assert "| ntk_air, 8 seeds over 2 devices " in done.stdout
+    assert "| ntk_air, 8 seeds over 2 devices (loss at the end " in done.stdout
 
 
 def test_no_devices_is_exit_code_2(capsys):

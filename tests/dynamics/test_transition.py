@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from precision_table import allowed
 
 import ntk_air as na
 from ntk_air.dynamics import _calibrate
@@ -126,11 +125,10 @@ def test_degrees_of_freedom_are_the_smoothers_trace(pairs):
     values, vectors = np.asarray(es.eigenvalues), np.asarray(es.eigenvectors)
     smoother = (vectors * -np.expm1(-values * 0.3)) @ vectors.T
     both = D.degrees_of_freedom(es, [D.gradient_flow(0.3), D.gradient_flow(0.0)])
-    tolerance = allowed("dynamics.degrees_of_freedom", filter="flow, λ_1 t = √condition")
-    np.testing.assert_allclose(both, [np.trace(smoother), 0.0], rtol=tolerance)
+    np.testing.assert_allclose(both, [np.trace(smoother), 0.0], rtol=1e-4, atol=1e-4)
     part = na.spectral.eigendecompose((vectors * values) @ vectors.T, rank=50)
     flow = D.degrees_of_freedom(part, D.gradient_flow(0.3))
     assert flow.shape == ()
     mean = values[50:].mean()
     expected = -np.expm1(-values[:50] * 0.3).sum() - 450 * np.expm1(-mean * 0.3)
-    np.testing.assert_allclose(flow, expected, rtol=tolerance)
+    np.testing.assert_allclose(flow, expected, rtol=1e-3)

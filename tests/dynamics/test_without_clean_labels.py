@@ -22,6 +22,24 @@ def clusters(n=600, classes=4, spread=0.25, rate=0.3, seed=0):
     return na.spectral.eigendecompose(kernel), observed, noisy, kernel
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.3, 0.6])
+def test_noise_rate_and_its_error(rate):
+    errors, scaled = [], []
+    for seed in range(3):
+        es, observed, noisy, _ = clusters(rate=rate, seed=seed, spread=0.15)
+        found = D.estimate_noise(es, observed)
+        clean = np.asarray(na.datasets.encode(noisy.clean, 4), np.float64)
+        kappa = 1 - noisy.empirical_rate * 4 / 3
+        variance = ((observed - kappa * clean) ** 2).mean()
+        error = abs(float(found.rate) - noisy.empirical_rate)
+        errors.append(error / max(0.05, 2 * float(found.standard_error)))
+        scaled.append((float(found.variance) - variance) / max(float(found.variance_error), 0.01))
+        assert float(found.upper) >= float(found.rate) >= float(found.lower)
+        np.testing.assert_allclose(found.retention, 1 - float(found.rate) * 4 / 3, atol=1e-6)
+    assert max(errors) < 1
+    assert np.abs(scaled).max() < 4
+
+
 def test_noise_of_a_partial_spectrum_and_other_codings():
     es, observed, noisy, kernel = clusters()
     whole = D.estimate_noise(es, observed)

@@ -154,5 +154,6 @@ def test_spectrum_of_a_store(tmp_path):
     tolerance = allowed("spectral.eigendecompose: eigenvalues", method="lanczos")
     off = np.abs(np.asarray(found.eigenvalues) - np.asarray(dense.eigenvalues))
     assert off.max() < tolerance * float(dense.eigenvalues[0])
+    assert np.allclose(found.eigenvalues, dense.eigenvalues, rtol=1e-4)
     assert np.isclose(found.trace, dense.trace, rtol=1e-5)
     assert float(na.spectral.subspace_overlap(found, dense, 4)) > 0.999

@@ -197,3 +197,9 @@ def test_inputs_that_are_all_the_same(value):
 def test_inputs_without_labels():
     with pytest.raises(ValueError, match="together"):
         t.check_noise_isotropy(INPUTS)
+
+
+def test_confirmed_on_the_default_data_quickly():
+    report = na.theory.check_noise_isotropy(quick=True)
+    assert report.verdict == "confirmed", report.to_markdown()
+    report.raise_if_violated()
