@@ -188,7 +188,7 @@ class TheoryCells:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._cells = Cells(1, folder, False)
+        self._cells = Cells("squares", 1, folder, False)
         self._expected = [self._cells.run(_squares, k) for k in range(3)]
         self._paths = sorted(folder.glob("*.ntkair"))
         self._files = [p.read_bytes() for p in self._paths]

@@ -61,7 +61,7 @@ def result(cls: type[_T]) -> type[_T]:
 
     frozen.__init__ = init
     jax.tree_util.register_dataclass(frozen, data_fields=data, meta_fields=meta)
-    _RESULTS[_public_name(frozen)] = frozen
+    _RESULTS[name_of(frozen)] = frozen
     return frozen
 
 
@@ -72,9 +72,13 @@ def _one_nan(value: Any) -> Any:
     return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
-def _public_name(cls: type) -> str:
-    """'spectral.AIRProfile' for a class defined in ntk_air/spectral/_profile.py."""
-    return f"{cls.__module__.split('.')[1]}.{cls.__name__}"
+def name_of(kind: Any) -> str:
+    """What a class or function of this package is called on disk: 'spectral.AIRProfile'.
+
+    Its room and its own name, whatever file of the room it lies in: a file that moves leaves what
+    is stored as it was.
+    """
+    return f"{kind.__module__.split('.')[1]}.{kind.__qualname__}"
 
 
 def save(value: Any, path: str | os.PathLike[str]) -> Path:
@@ -216,18 +220,16 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
         return {kind: [_encode(v, arrays, f"{name}.{i}") for i, v in enumerate(value)]}
     if isinstance(value, dict) and all(isinstance(k, str) for k in value):
         return {"dict": {k: _encode(v, arrays, f"{name}.{k}") for k, v in value.items()}}
-    if _RESULTS.get(_public_name(type(value)) if "." in type(value).__module__ else "") is type(
-        value
-    ):
+    if _RESULTS.get(name_of(type(value)) if "." in type(value).__module__ else "") is type(value):
         held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}  # pyright: ignore[reportArgumentType]
         if wrong := wrong_field(type(value), held):
             warnings.warn(
-                f"{name} is a {_public_name(type(value))}, and {wrong}: ntk_air.load will refuse "
+                f"{name} is a {name_of(type(value))}, and {wrong}: ntk_air.load will refuse "
                 "the file; make the field what its class declares.",
                 stacklevel=2,
             )
         fields = {key: _encode(item, arrays, f"{name}.{key}") for key, item in held.items()}
-        return {"result": _public_name(type(value)), "fields": fields}
+        return {"result": name_of(type(value)), "fields": fields}
     if is_a(value, "flax.nnx", "State"):
         return _encode(_plain_state(value), arrays, name)
     raise TypeError(
@@ -291,7 +293,7 @@ def _decode(node: Any, read: Callable[[Any, Any], np.ndarray]) -> Any:
         case {"dict": dict(items), **more} if not more:
             return {key: _decode(item, read) for key, item in items.items()}
         case {"result": str(name), "fields": dict(items), **more} if not more:
-            kind = _result_type(name)
+            kind = result_type(name)
             fields = {key: _decode(item, read) for key, item in items.items()}
             if wrong := wrong_field(kind, fields):
                 raise ValueError(f"it holds a {name}, and {wrong}")
@@ -307,7 +309,12 @@ def _short(node: Any) -> str:
     )
 
 
-def _result_type(name: str) -> type:
+def result_type(name: str) -> type:
+    """The result type called so on disk.
+
+    Raises:
+        ValueError: if there is none.
+    """
     room = name.split(".")[0]
     if name not in _RESULTS and room.isidentifier() and not room.startswith("_"):
         try:

@@ -20,8 +20,8 @@ from .. import datasets
 from .._typing import Array, PyTree
 from ..distillation import History
 from . import _noisy_specs as specs
-from ._noisy_held_out import HeldOut
-from ._noisy_problem import Problem
+from ._noisy_held_out import NoisyHeldOut
+from ._noisy_problem import NoisyProblem
 from ._noisy_settings import NoisySettings
 
 # Records in the first epoch, where cross-entropy on easy data is at its best; then every epoch up
@@ -52,7 +52,7 @@ class Group:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: NoisyProblem,
         settings: NoisySettings,
         seeds: Sequence[int],
         checkpoint: Path | None,
@@ -192,12 +192,12 @@ class Group:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
-    def _held_out(self, file: Path | None, also: Array | None = None) -> HeldOut:
+    def _held_out(self, file: Path | None, also: Array | None = None) -> NoisyHeldOut:
         problem = self.problem
         labels = [np.asarray(problem.noisy[i].labels)[problem.count :] for i in self.seeds]
         inputs = problem.dataset.train_inputs[problem.count :]
         precision = self.settings.precision
-        return HeldOut(self.module, inputs, np.stack(labels), precision, file, also)
+        return NoisyHeldOut(self.module, inputs, np.stack(labels), precision, file, also)
 
     def _codes(self, labels: np.ndarray) -> Array:
         return datasets.encode(labels, self.problem.dataset.num_classes, coding=self.coding)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BATCH = 1000
 
 
-class HeldOut:
+class NoisyHeldOut:
     """Called at every record with the parameters of R networks, or of a single one.
 
     A resumed run is not asked again for records that its checkpoint holds; their accuracies are

@@ -13,7 +13,7 @@ from ._noisy_settings import NoisySettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class NoisyProblem:
     """Points to train on, each with one observed label for each of R seeds.
 
     ``dataset`` is standardised; its first ``count`` training points are trained on, the others held
@@ -39,7 +39,7 @@ class Problem:
         return [float((self.observed(i) != self.clean).mean()) for i in range(len(self.noisy))]
 
 
-def prepare(dataset: Dataset, settings: NoisySettings) -> Problem:
+def prepare(dataset: Dataset, settings: NoisySettings) -> NoisyProblem:
     """Draws the noise once for each seed and holds points out.
 
     The points come in random order, so the last of them are a random share.
@@ -64,4 +64,4 @@ def prepare(dataset: Dataset, settings: NoisySettings) -> Problem:
             f"validation={settings.validation} holds out {total - count} of {total} points; "
             "expected some on either side: choose another share."
         )
-    return Problem(centred, noisy, count)
+    return NoisyProblem(centred, noisy, count)

@@ -16,7 +16,7 @@ from .._typing import Array, ArrayLike, Filter, PyTree
 from ..distillation import DivergenceError
 
 
-class Problem:
+class WidthProblem:
     """What all networks are compared on: data, steps, and the infinite-width closed form."""
 
     def __init__(

@@ -25,7 +25,7 @@ from .._numerics import double_precision
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
 from ._slopes import SlopeFit, fit_slope
-from ._width_problem import Problem
+from ._width_problem import WidthProblem
 
 _NUM_RECORDS = 16
 
@@ -177,7 +177,7 @@ def width_sweep(
         )
 
     with double_precision() if precision == "float64" else contextlib.nullcontext():
-        problem = Problem(
+        problem = WidthProblem(
             architecture(widths[0]), inputs, observed, test_inputs, learning_rate, chosen, precision
         )
         runs = [(width, seed) for width in widths for seed in seeds]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ..dynamics import RefinedLabels
-    from ._noisy_labels import Problem
+    from ._noisy_labels import LabelProblem
 
 _DEFAULTS = {**DEFAULTS, "all": False, "noise_rate": None, "rule": "leave_one_out"}
 _SHOWN = 20
@@ -106,7 +106,7 @@ def _checked(path: str | None) -> Path | None:
     return out
 
 
-def _table(problem: Problem, refined: RefinedLabels, *, every: bool) -> dict[str, list[Any]]:
+def _table(problem: LabelProblem, refined: RefinedLabels, *, every: bool) -> dict[str, list[Any]]:
     """Columns, the most doubtful label first."""
     import numpy as np
 
@@ -133,7 +133,7 @@ def _table(problem: Problem, refined: RefinedLabels, *, every: bool) -> dict[str
     return dict(zip(_COLUMNS, columns, strict=True))
 
 
-def _headline(problem: Problem, refined: RefinedLabels) -> str:
+def _headline(problem: LabelProblem, refined: RefinedLabels) -> str:
     import numpy as np
 
     count, n = int(np.sum(np.asarray(refined.suspected))), len(problem.noisy.labels)
@@ -153,7 +153,7 @@ def _headline(problem: Problem, refined: RefinedLabels) -> str:
     )
 
 
-def _against_the_truth(problem: Problem, refined: RefinedLabels) -> str:
+def _against_the_truth(problem: LabelProblem, refined: RefinedLabels) -> str:
     import numpy as np
     from sklearn.metrics import average_precision_score
 

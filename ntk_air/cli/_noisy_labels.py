@@ -37,7 +37,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class LabelProblem:
     """Observed labels and the kernel's spectrum.
 
     Attributes:
@@ -92,7 +92,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="TOML file with any of these settings; flags win")
 
 
-def prepare(options: dict[str, Any], *, test_size: int | None) -> Problem:
+def prepare(options: dict[str, Any], *, test_size: int | None) -> LabelProblem:
     """Loads the data, takes the observed labels, computes the kernel and its spectrum."""
     import jax.numpy as jnp
 
@@ -133,7 +133,7 @@ def prepare(options: dict[str, Any], *, test_size: int | None) -> Problem:
     )
     eigensystem = spectral.eigendecompose(kernel, rank=options["rank"])
     observed = datasets.encode(noisy.labels, dataset.num_classes)
-    return Problem(dataset, noisy, observed, eigensystem, architecture, budget)
+    return LabelProblem(dataset, noisy, observed, eigensystem, architecture, budget)
 
 
 def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, NoisyLabels]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .._typing import Array
     from ..dynamics import StoppingTime
-    from ._noisy_labels import Problem
+    from ._noisy_labels import LabelProblem
 
 _DEFAULTS = {**DEFAULTS, "test_size": None, "learning_rate": None}
 
@@ -109,7 +109,7 @@ def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[StoppingTime
     return numbers, found, accuracy
 
 
-def _noise(problem: Problem) -> dict[str, Any]:
+def _noise(problem: LabelProblem) -> dict[str, Any]:
     """Estimated noise rates, and the true one where it is known."""
     from .. import dynamics
 
@@ -130,7 +130,7 @@ def _noise(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _test_accuracy(problem: Problem, times: Array, precision: str | None) -> Array | None:
+def _test_accuracy(problem: LabelProblem, times: Array, precision: str | None) -> Array | None:
     import jax.numpy as jnp
 
     from .. import dynamics, kernels

@@ -218,7 +218,9 @@ def stack(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def fingerprint(settings: _engine.Settings, problem: _engine.Problem, steps: np.ndarray) -> str:
+def fingerprint(
+    settings: _engine.LoopSettings, problem: _engine.TrainingProblem, steps: np.ndarray
+) -> str:
     """A digest of data, initial parameters, numbers, records, and the program of a step.
 
     The program is what JAX traces, so that another network, optimiser, label function, augmentation

@@ -20,7 +20,7 @@ from .._typing import Array
 from ._batches import epoch_order, in_batches
 from ._history import Reference, measure
 from ._method import Batch, Method
-from ._network import Network
+from ._network import TrainableNetwork
 from ._optimizer import made, stepped
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
@@ -29,16 +29,18 @@ _STEP_STREAM = 2**31
 POINTS, NETWORKS = "points", "networks"
 
 
-class Settings(NamedTuple):
+class LoopSettings(NamedTuple):
     """What is compiled in; hashable."""
 
-    network: Network
+    network: TrainableNetwork
     optimizer: Any  # a GradientTransformation, or a function from learning rate to one
     batch_size: int | None
     augment: Callable[[Array, Array], Array] | None
     keep_outputs: bool
     mesh: Mesh | None  # one axis, named after what is spread: points of a batch, or networks
-    replicated: tuple[str, ...] | None  # fields of `Problem` with a leading axis; None: one network
+    replicated: (
+        tuple[str, ...] | None
+    )  # fields of `TrainingProblem` with a leading axis; None: one network
     from_host: bool = False  # one call a step: gradients of convolutions on CPUs are slow in loops
 
     def transformation(self, learning_rate: Array | None) -> optax.GradientTransformation:
@@ -50,7 +52,7 @@ class Settings(NamedTuple):
         return made(self.optimizer, lambda count: learning_rate[count])
 
 
-class Problem(NamedTuple):
+class TrainingProblem(NamedTuple):
     """Data and traced numbers of one run."""
 
     inputs: Array
@@ -80,12 +82,12 @@ _STATE_AXES = State(None, 0, 0, 0, 0, 0, 0)  # pyright: ignore[reportArgumentTyp
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def initial_state(settings: Settings, problem: Problem) -> State:
+def initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     """The state before the first step."""
     return _mapped(settings, _initial_state, out_axes=_STATE_AXES)(problem)
 
 
-def advance(settings: Settings, problem: Problem, state: State, until: int) -> State:
+def advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: int) -> State:
     """Trains until ``until`` steps have been done; the state given is used up."""
     if not settings.from_host:
         return _loop(settings, problem, state, jnp.int32(until))
@@ -95,12 +97,12 @@ def advance(settings: Settings, problem: Problem, state: State, until: int) -> S
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _loop(settings: Settings, problem: Problem, state: State, until: Array) -> State:
+def _loop(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
     run = _mapped(settings, _advance, _STATE_AXES, None, out_axes=_STATE_AXES)
     return run(problem, state, until)
 
 
-def step(settings: Settings, problem: Problem, state: State) -> State:
+def step(settings: LoopSettings, problem: TrainingProblem, state: State) -> State:
     """One step."""
     return _mapped(settings, _one_step, _STATE_AXES, out_axes=_STATE_AXES)(problem, state)
 
@@ -109,13 +111,13 @@ _step = jax.jit(step, static_argnums=0, donate_argnums=2)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def record(settings: Settings, problem: Problem, state: State) -> dict[str, Any]:
+def record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
     """One record of the history at the current step."""
     row = _mapped(settings, _record, _STATE_AXES, out_axes=0)(problem, state)
     return row | {"step": state.step}
 
 
-def _mapped(settings: Settings, function: Any, *axes: Any, out_axes: Any) -> Any:
+def _mapped(settings: LoopSettings, function: Any, *axes: Any, out_axes: Any) -> Any:
     """``function(settings, problem, ...)`` of one network, or mapped over all replicas."""
     one = functools.partial(function, settings)
     if settings.replicated is None:
@@ -134,12 +136,12 @@ def _mapped(settings: Settings, function: Any, *axes: Any, out_axes: Any) -> Any
     )
 
 
-def spreads_networks(settings: Settings) -> bool:
+def spreads_networks(settings: LoopSettings) -> bool:
     """Whether every device of a mesh trains networks of its own."""
     return settings.mesh is not None and settings.mesh.axis_names == (NETWORKS,)
 
 
-def placed(settings: Settings, problem: Problem) -> Problem:
+def placed(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
     """The problem on the devices of the mesh, what differs between networks where they are."""
     mesh = settings.mesh
     if mesh is None:
@@ -150,11 +152,11 @@ def placed(settings: Settings, problem: Problem) -> Problem:
         spec = PartitionSpec(NETWORKS) if name in (apart or ()) else PartitionSpec()
         return jax.device_put(getattr(problem, name), NamedSharding(mesh, spec))
 
-    return Problem(**{name: place(name) for name in Problem._fields})
+    return TrainingProblem(**{name: place(name) for name in TrainingProblem._fields})
 
 
-def _problem_axes(replicated: tuple[str, ...]) -> Problem:
-    return Problem(*(0 if name in replicated else None for name in Problem._fields))  # pyright: ignore[reportArgumentType]
+def _problem_axes(replicated: tuple[str, ...]) -> TrainingProblem:
+    return TrainingProblem(*(0 if name in replicated else None for name in TrainingProblem._fields))  # pyright: ignore[reportArgumentType]
 
 
 def _specs(axes: Any) -> Any:
@@ -163,7 +165,7 @@ def _specs(axes: Any) -> Any:
     return jax.tree.map(spec.__getitem__, axes, is_leaf=lambda axis: axis is None)
 
 
-def _initial_state(settings: Settings, problem: Problem) -> State:
+def _initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     order = None
     if settings.batch_size is not None:
         count = -(-len(problem.inputs) // settings.batch_size) * settings.batch_size
@@ -183,7 +185,7 @@ def _initial_state(settings: Settings, problem: Problem) -> State:
     )
 
 
-def evaluate(settings: Settings, params: Any, network_state: Any, inputs: Array) -> Array:
+def evaluate(settings: LoopSettings, params: Any, network_state: Any, inputs: Array) -> Array:
     """Outputs at all inputs (n, C), in batches if training is: no more memory than a step takes."""
 
     def outputs(batch: Array) -> Array:
@@ -198,12 +200,12 @@ def wide(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _advance(settings: Settings, problem: Problem, state: State, until: Array) -> State:
+def _advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
     step = functools.partial(_one_step, settings, problem)
     return jax.lax.while_loop(lambda s: s.step < until, step, state)
 
 
-def _one_step(settings: Settings, problem: Problem, state: State) -> State:
+def _one_step(settings: LoopSettings, problem: TrainingProblem, state: State) -> State:
     size, order = settings.batch_size, state.order
     if size is None:
         weights = jnp.ones(len(problem.observed), problem.observed.dtype)
@@ -225,7 +227,7 @@ def _one_step(settings: Settings, problem: Problem, state: State) -> State:
 
 
 def _start_epoch(
-    settings: Settings, problem: Problem, epoch: Array, state: State
+    settings: LoopSettings, problem: TrainingProblem, epoch: Array, state: State
 ) -> tuple[Array, Any]:
     """A fresh order of all points, and the method's memory."""
     assert state.order is not None
@@ -238,8 +240,8 @@ def _start_epoch(
 
 
 def _update(
-    settings: Settings,
-    problem: Problem,
+    settings: LoopSettings,
+    problem: TrainingProblem,
     state: State,
     rows: Array | None,
     weights: Array,
@@ -288,8 +290,8 @@ def _update(
 
 
 def _batch(
-    settings: Settings,
-    problem: Problem,
+    settings: LoopSettings,
+    problem: TrainingProblem,
     state: State,
     rows: Array | None,
     weights: Array,
@@ -308,7 +310,7 @@ def _batch(
     return Batch(inputs, observed, weights, state.step, epoch, key, problem.initial_params)
 
 
-def _spread(settings: Settings, inputs: Array) -> Array:
+def _spread(settings: LoopSettings, inputs: Array) -> Array:
     """Points spread over the devices of the mesh, where they divide evenly."""
     mesh = settings.mesh
     if mesh is None or spreads_networks(settings) or len(inputs) % mesh.size:
@@ -317,7 +319,7 @@ def _spread(settings: Settings, inputs: Array) -> Array:
     return jax.lax.with_sharding_constraint(inputs, NamedSharding(mesh, spec))
 
 
-def _record(settings: Settings, problem: Problem, state: State) -> dict[str, Any]:
+def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
     outputs = evaluate(settings, state.params, state.network, problem.inputs)
     test_outputs = None
     if problem.test_inputs is not None:

@@ -25,7 +25,7 @@ R = TypeVar("R")
 _PRECISIONS = ("bfloat16", "float16", "float32", "float64")
 
 
-class Network(Protocol):
+class TrainableNetwork(Protocol):
     """Two pure functions; hashable, since the training loop is compiled for it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Network(Protocol):
 class Adapted(NamedTuple):
     """A network with the parameters that are trained and its state."""
 
-    network: Network
+    network: TrainableNetwork
     params: PyTree
     state: PyTree
 
@@ -105,17 +105,17 @@ class FunctionNetwork:
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         del key, present
         return self.apply_fn(params, inputs), state
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         del state
         return self.apply_fn(params, inputs)
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         del state
         return params
 
@@ -129,13 +129,13 @@ class LinenNetwork:
 
     @property
     def mixes_batch(self) -> bool:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         return self.normalises and not takes(self.module.__call__, "mask")
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
-        """See `Network`; a module that normalises is told which rows are padding, by ``mask``."""
+        """See `TrainableNetwork`; a module that normalises is given the ``mask`` of real rows."""
         from flax.errors import InvalidRngError
 
         options: dict[str, Any] = mode_options(self.module.__call__, training=True)
@@ -157,12 +157,12 @@ class LinenNetwork:
         return outputs, jax.tree.map(_as_before, {**state, **new}, state)
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         options = mode_options(self.module.__call__, training=False)
         return self.module.apply({"params": params, **state}, inputs, **options)
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         return {"params": params, **state}
 
 
@@ -176,13 +176,13 @@ class NnxNetwork:
 
     @property
     def mixes_batch(self) -> bool:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         return self.normalises and not self.takes_mask
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
-        """See `Network`; random streams are the module's own, and part of its state."""
+        """See `TrainableNetwork`; random streams are the module's own, and part of its state."""
         from flax import nnx
 
         del key
@@ -196,7 +196,7 @@ class NnxNetwork:
         return outputs, jax.tree.map(_as_before, new, state)
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         from flax import nnx
 
         module = nnx.merge(self.graph, params, state, copy=True)
@@ -214,30 +214,30 @@ class NnxNetwork:
 class InPrecision:
     """Another network computed in a lower precision; parameters, state and outputs keep theirs."""
 
-    network: Network
+    network: TrainableNetwork
     dtype: Any
 
     @property
     def mixes_batch(self) -> bool:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         return self.network.mixes_batch
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         outputs, new = self.network.train(
             self._cast(params), state, self._cast(inputs), key, present
         )
         return outputs.astype(_dtype(params)), new
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         outputs = self.network.evaluate(self._cast(params), state, self._cast(inputs))
         return outputs.astype(_dtype(params))
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         return self.network.join(params, state)
 
     def _cast(self, tree: PyTree) -> PyTree:

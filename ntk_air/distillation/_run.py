@@ -17,7 +17,7 @@ from ._shares import Shares
 
 
 def run(
-    settings: _engine.Settings,
+    settings: _engine.LoopSettings,
     shares: Shares,
     steps: np.ndarray,
     progress: bool,

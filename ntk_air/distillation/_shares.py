@@ -24,7 +24,9 @@ from . import _engine
 class Shares:
     """Problem and state of a run: one of each for all networks, or for each share of them."""
 
-    def __init__(self, settings: _engine.Settings, problem: _engine.Problem, count: int) -> None:
+    def __init__(
+        self, settings: _engine.LoopSettings, problem: _engine.TrainingProblem, count: int
+    ) -> None:
         """``count`` shares as even as they can be; 1 for a single network."""
         self._settings = settings
         shared = [name for name in problem._fields if name not in (settings.replicated or ())]
@@ -76,7 +78,7 @@ class Shares:
     def advance(self, until: int) -> None:
         """Trains all networks until ``until`` steps have been done."""
 
-        def run(problem: _engine.Problem, state: _engine.State) -> _engine.State:
+        def run(problem: _engine.TrainingProblem, state: _engine.State) -> _engine.State:
             return jax.block_until_ready(_engine.advance(self._settings, problem, state, until))
 
         self._states = list(self._map(run, self._problems, self._states))
@@ -84,7 +86,7 @@ class Shares:
     def record(self) -> dict[str, Any]:
         """One record of the history, on the host."""
 
-        def run(problem: _engine.Problem, state: _engine.State) -> dict[str, Any]:
+        def run(problem: _engine.TrainingProblem, state: _engine.State) -> dict[str, Any]:
             return jax.device_get(_engine.record(self._settings, problem, state))
 
         rows = list(self._map(run, self._problems, self._states))
@@ -106,7 +108,7 @@ class Shares:
         ]
 
 
-def share_count(settings: _engine.Settings, problem: _engine.Problem) -> int:
+def share_count(settings: _engine.LoopSettings, problem: _engine.TrainingProblem) -> int:
     """How many shares are fastest: one for each core of a CPU, one in all elsewhere."""
     on_cpu = all(device.platform == "cpu" for device in problem.inputs.devices())
     if settings.replicated is None or settings.mesh is not None or not on_cpu:

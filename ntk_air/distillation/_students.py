@@ -24,7 +24,7 @@ from ._label_fn import LabelFn, bind, coding_of, softmax
 from ._optimizer import made, stepped
 
 
-class Settings(NamedTuple):
+class StudentSettings(NamedTuple):
     """What is compiled in; hashable."""
 
     apply_fn: ApplyFn
@@ -76,7 +76,7 @@ class _State(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def train(settings: Settings, data: Data, seeds: Seed, lessons: Lesson) -> tuple[Any, Any]:
+def train(settings: StudentSettings, data: Data, seeds: Seed, lessons: Lesson) -> tuple[Any, Any]:
     """Trains G x P networks.
 
     Returns:
@@ -95,7 +95,9 @@ def train(settings: Settings, data: Data, seeds: Seed, lessons: Lesson) -> tuple
     return jax.lax.map(lambda pair: of_seed(*pair), (seeds, lessons))
 
 
-def _train_one(settings: Settings, data: Data, seed: Seed, lesson: Lesson) -> tuple[Any, Any]:
+def _train_one(
+    settings: StudentSettings, data: Data, seed: Seed, lesson: Lesson
+) -> tuple[Any, Any]:
     offset = test_offset = None
     if settings.subtract_initial:
         offset = _evaluate(settings, seed.params, data.inputs)
@@ -114,7 +116,7 @@ def _train_one(settings: Settings, data: Data, seed: Seed, lesson: Lesson) -> tu
     return state.params, columns
 
 
-def _initial(settings: Settings, data: Data, seed: Seed) -> _State:
+def _initial(settings: StudentSettings, data: Data, seed: Seed) -> _State:
     order = None
     if settings.batch_size is not None:
         batches = -(-len(data.inputs) // settings.batch_size)
@@ -124,7 +126,12 @@ def _initial(settings: Settings, data: Data, seed: Seed) -> _State:
 
 
 def _step(
-    settings: Settings, data: Data, seed: Seed, lesson: Lesson, offset: Array | None, state: _State
+    settings: StudentSettings,
+    data: Data,
+    seed: Seed,
+    lesson: Lesson,
+    offset: Array | None,
+    state: _State,
 ) -> _State:
     size, count = settings.batch_size, len(data.inputs)
     if size is None:
@@ -152,7 +159,7 @@ def _dtype(seed: Seed) -> Any:
 
 
 def _update(
-    settings: Settings,
+    settings: StudentSettings,
     data: Data,
     lesson: Lesson,
     batch: tuple[Array, Array, Array, Array | None],
@@ -179,7 +186,7 @@ def _update(
 
 
 def _objective_of(
-    settings: Settings,
+    settings: StudentSettings,
     lesson: Lesson,
     outputs: Array,
     target: Array,
@@ -200,7 +207,7 @@ def _objective_of(
     return lesson.alpha * given + (1 - lesson.alpha) * soft
 
 
-def _evaluate(settings: Settings, params: Any, inputs: Array) -> Array:
+def _evaluate(settings: StudentSettings, params: Any, inputs: Array) -> Array:
     """Outputs at all inputs, in batches if training is: no more memory than a step takes."""
 
     def outputs(batch: Array) -> Array:
@@ -211,7 +218,7 @@ def _evaluate(settings: Settings, params: Any, inputs: Array) -> Array:
 
 
 def _record(
-    settings: Settings,
+    settings: StudentSettings,
     data: Data,
     seed: Seed,
     lesson: Lesson,

@@ -206,7 +206,7 @@ def teacher_student(
         ):
             arguments.output_dtype(who, apply, start, test_inputs, tested)
     made = hasattr(make, "update")
-    settings = _students.Settings(
+    settings = _students.StudentSettings(
         apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
     )
     data = _students.Data(

@@ -22,7 +22,7 @@ from ._history import (
     history_of,
 )
 from ._method import Method
-from ._network import Network, adapted_to, as_network, computing_dtype, in_double
+from ._network import TrainableNetwork, adapted_to, as_network, computing_dtype, in_double
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer
 from ._records import (
@@ -105,7 +105,7 @@ def train(
     traced = None
     if rate.values is not None and not hasattr(make, "update"):  # no finished transformation
         traced = jnp.asarray(rate.values, dtype)
-    problem = _engine.Problem(
+    problem = _engine.TrainingProblem(
         inputs=inputs,
         observed=jnp.asarray(observed, dtype),
         reference=Reference(None if clean is None else jnp.asarray(clean, dtype), wanted),
@@ -116,7 +116,7 @@ def train(
         method=method if isinstance(method, Method) else stack_methods(method),
         key=one_key(key) if replicas is None else replica_keys(key, replicas),
     )
-    settings = _engine.Settings(
+    settings = _engine.LoopSettings(
         adapted,
         make,
         batch_size,
@@ -137,7 +137,7 @@ def train(
 
 
 def _outcome(
-    settings: _engine.Settings, state: _engine.State, rows: list[dict[str, Any]], time: Array
+    settings: _engine.LoopSettings, state: _engine.State, rows: list[dict[str, Any]], time: Array
 ) -> DistillationResult:
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
     if settings.replicated is not None:
@@ -157,7 +157,7 @@ def _check_params(params: PyTree) -> None:
             check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
 
 
-def _check_padding(network: Network, batch_size: int | None, count: int) -> None:
+def _check_padding(network: TrainableNetwork, batch_size: int | None, count: int) -> None:
     if batch_size is not None and count % batch_size and network.mixes_batch:
         raise ValueError(
             f"batch_size {batch_size} leaves {count % batch_size} of {count} points for the last "
@@ -200,7 +200,7 @@ def _spread_over(mesh: Mesh, replicas: int | None, size: int) -> Mesh:
     return Mesh(devices, (_engine.POINTS,))
 
 
-def _replicated(problem: _engine.Problem, method: Any, rate: Rate) -> tuple[str, ...]:
+def _replicated(problem: _engine.TrainingProblem, method: Any, rate: Rate) -> tuple[str, ...]:
     """The fields of the problem that have a first axis over the networks."""
     names = ["initial_params", "initial_state", "key"]
     if problem.observed.ndim == 3:
@@ -213,7 +213,10 @@ def _replicated(problem: _engine.Problem, method: Any, rate: Rate) -> tuple[str,
 
 
 def _output_dtype(
-    network: Network, variables: tuple[PyTree, PyTree], inputs: Array, shape: tuple[int, ...]
+    network: TrainableNetwork,
+    variables: tuple[PyTree, PyTree],
+    inputs: Array,
+    shape: tuple[int, ...],
 ) -> Any:
     """Checks the shape of the outputs without computing them; the dtype of all that is of them."""
     outputs = shape_of_outputs("apply_fn", _evaluation(network), variables, inputs)
@@ -226,7 +229,9 @@ def _output_dtype(
     return _engine.wide(outputs.dtype)
 
 
-def _is_slow_in_loops(network: Network, variables: tuple[PyTree, PyTree], inputs: Array) -> bool:
+def _is_slow_in_loops(
+    network: TrainableNetwork, variables: tuple[PyTree, PyTree], inputs: Array
+) -> bool:
     """Whether the gradient holds convolutions and runs on a CPU.
 
     XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
@@ -242,18 +247,18 @@ def _is_slow_in_loops(network: Network, variables: tuple[PyTree, PyTree], inputs
 
 
 @functools.lru_cache(maxsize=128)
-def _evaluation(network: Network) -> Any:
+def _evaluation(network: TrainableNetwork) -> Any:
     """The same bound method for equal networks, so that JAX finds the trace it has of it."""
     return network.evaluate
 
 
 @functools.lru_cache(maxsize=128)
-def _gradient(network: Network) -> Any:
+def _gradient(network: TrainableNetwork) -> Any:
     return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))
 
 
 def _test_part(
-    network: Network, variables: tuple[PyTree, PyTree], test: Any, num_outputs: int
+    network: TrainableNetwork, variables: tuple[PyTree, PyTree], test: Any, num_outputs: int
 ) -> tuple[Array | None, Array | None]:
     if test is None:
         return None, None

@@ -17,7 +17,7 @@ from ._filters import flow_time, ridge_strength
 from ._fit import check_times, like, matching
 from ._left_out import (
     REMAINDERS,
-    Problem,
+    LeftOutProblem,
     problem_of,
     ridge_outputs,
     uncertainty,
@@ -143,7 +143,7 @@ def leave_one_out_flow(
     return found[0] if np.ndim(time) == 0 else found
 
 
-def _outputs(problem: Problem, filters: list[Filter]) -> tuple[np.ndarray, np.ndarray]:
+def _outputs(problem: LeftOutProblem, filters: list[Filter]) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and their uncertainty, (F, n, C) each, by the way that suits each filter."""
     shape = len(filters), *problem.parts.observed.shape
     outputs, errors = np.zeros(shape), np.zeros(shape)
@@ -166,13 +166,13 @@ def _outputs(problem: Problem, filters: list[Filter]) -> tuple[np.ndarray, np.nd
     return outputs, errors
 
 
-def _flow(problem: Problem, times: list[float]) -> tuple[np.ndarray, np.ndarray]:
+def _flow(problem: LeftOutProblem, times: list[float]) -> tuple[np.ndarray, np.ndarray]:
     windows = [(np.asarray(f), errors) for _, f, errors in flow_outputs(problem, times)]
     return np.concatenate([f for f, _ in windows]), np.concatenate([e for _, e in windows])
 
 
 def _known(
-    problem: Problem, outputs: np.ndarray, errors: np.ndarray, bank: Bank
+    problem: LeftOutProblem, outputs: np.ndarray, errors: np.ndarray, bank: Bank
 ) -> Bool[np.ndarray, "F n C"]:
     """Where errors are within the tolerance of the largest output, or target if that is smaller."""
     parts = problem.parts

@@ -65,7 +65,7 @@ class Parts(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class LeftOutProblem:
     """What leaving points out is computed from.
 
     Attributes:
@@ -155,7 +155,7 @@ def _rounded(eigensystem: Eigensystem) -> float:
     return eigensystem.resolution if eigensystem.resolution > eps else 0.0
 
 
-def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) -> Problem:
+def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) -> LeftOutProblem:
     """The problem in float64; to be called, and used, where float64 is enabled."""
     check_finite("observed", observed)
     values, errors, reach = map(jnp.asarray, told(eigensystem, remainder))
@@ -165,7 +165,7 @@ def problem_of(eigensystem: Eigensystem, observed: ArrayLike, remainder: str) ->
     parts = _parts(vectors, targets, values, errors, reach, outside > 0)
     eps, scale = _eps(eigensystem), float(eigensystem.eigenvalues[0])
     tolerance = TOLERANCES[np.dtype("float32" if eps > 1e-10 else "float64")]
-    return Problem(parts, scale, eps, tolerance, outside)
+    return LeftOutProblem(parts, scale, eps, tolerance, outside)
 
 
 def _clear(resolved: np.ndarray, floor: float) -> bool:
@@ -206,7 +206,7 @@ def sums(parts: Parts, factors: Array) -> tuple[Array, Array]:
     return own, product(parts.vectors, inside) + factors[-1] * parts.part
 
 
-def ridge_outputs(problem: Problem, strengths: np.ndarray) -> Float[Array, "Z n C"]:
+def ridge_outputs(problem: LeftOutProblem, strengths: np.ndarray) -> Float[Array, "Z n C"]:
     """Outputs without the point of ridge fits of several strengths, over λ_1."""
     parts = problem.parts
     if not len(strengths):
@@ -229,12 +229,12 @@ def _ridge(parts: Parts, z: Array, weak: bool) -> Array:
     return targets + rest
 
 
-def smallest(problem: Problem) -> float:
+def smallest(problem: LeftOutProblem) -> float:
     """The strength that stands for full convergence: far below any eigenvalue that counts."""
     return 1e-3 * problem.eps
 
 
-def uncertainty(problem: Problem, strengths: np.ndarray) -> Float[np.ndarray, "Z n C"]:
+def uncertainty(problem: LeftOutProblem, strengths: np.ndarray) -> Float[np.ndarray, "Z n C"]:
     """How far the outputs of ridge fits, over λ_1, may be from those of n retrainings.
 
     A perturbation E of the kernel moves them by −gᵀE w/Q to first order, g = (Θ + z)⁻¹ e_i and w

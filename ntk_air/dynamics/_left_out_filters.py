@@ -17,7 +17,7 @@ import numpy as np
 from .._checks import check_finite
 from .._typing import Array, Filter, Float
 from ._filters import rank_needed
-from ._left_out import Problem, uncertainty
+from ._left_out import LeftOutProblem, uncertainty
 
 # Eigenvalues nearer to each other than this, over the largest, are one.
 _TIED = 1e-15
@@ -43,7 +43,7 @@ class Poles(NamedTuple):
 
 
 def filter_outputs(
-    problem: Problem, filters: list[Filter]
+    problem: LeftOutProblem, filters: list[Filter]
 ) -> tuple[Float[Array, "F n C"], Float[np.ndarray, "F n C"]]:
     """Outputs of each filter without the point, and their uncertainty."""
     parts, scale = problem.parts, problem.scale
@@ -72,7 +72,7 @@ def filter_outputs(
     return found, np.stack([_uncertainty(problem, one) for one in filters])
 
 
-def _poles(problem: Problem) -> Poles:
+def _poles(problem: LeftOutProblem) -> Poles:
     values = np.asarray(problem.parts.values)
     weighty = np.arange(len(values)) < problem.directions
     listed = np.argsort(-np.where(weighty, values, -1.0), kind="stable")
@@ -209,7 +209,7 @@ def _nearer_root(constant: Array, near: Array, far: Array, gap: Array) -> Array:
     return jnp.where(linear > 0, 2 * near * gap / (linear + root), (linear - root) / (2 * constant))
 
 
-def _uncertainty(problem: Problem, filter_: Filter) -> Float[np.ndarray, "n C"]:
+def _uncertainty(problem: LeftOutProblem, filter_: Filter) -> Float[np.ndarray, "n C"]:
     """That of ridge as weak as the filter, times how much steeper the filter is anywhere."""
     parts = problem.parts
     values = np.asarray(parts.values)[: problem.directions]

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._typing import Array, Float
-from ._left_out import Parts, Problem, node_outputs, ridge_outputs, smallest, uncertainty
+from ._left_out import LeftOutProblem, Parts, node_outputs, ridge_outputs, smallest, uncertainty
 
 # Last over first time of a window, and how many times it holds at most.
 _RATIO, _MOST = 10.0, 32
@@ -29,7 +29,7 @@ _PER_DECADE, _FEW = 4, 12
 
 
 def flow_outputs(
-    problem: Problem, times: list[float]
+    problem: LeftOutProblem, times: list[float]
 ) -> Iterator[tuple[slice, Float[Array, "T n C"], Float[np.ndarray, "T n C"]]]:
     """Outputs without the point and their uncertainty, window by window of increasing times."""
     scaled = np.asarray(times, np.float64) * problem.scale
@@ -62,7 +62,7 @@ def _windows(times: np.ndarray) -> Iterator[slice]:
         start = stop
 
 
-def _flow(problem: Problem, times: np.ndarray) -> Float[Array, "T n C"]:
+def _flow(problem: LeftOutProblem, times: np.ndarray) -> Float[Array, "T n C"]:
     count = len(times)
     # One shape for all windows, so that the sum compiles once.
     padded = np.append(times, np.full(_MOST - count, times[-1])) if count > 1 else times
@@ -103,7 +103,7 @@ def _contour(parts: Parts, nodes: Array, weights: Array, weak: bool) -> Float[Ar
 class _Sensitivity:
     """The uncertainty at each time: of few times exactly there, of many at the next on a grid."""
 
-    def __init__(self, problem: Problem, times: np.ndarray) -> None:
+    def __init__(self, problem: LeftOutProblem, times: np.ndarray) -> None:
         self._problem, self._few = problem, len(times) <= _FEW
         self._held: dict[float, np.ndarray] = {}
 

@@ -10,13 +10,13 @@ from ._disk import assemble_on_disk
 from ._mesh import assemble_on_mesh
 from ._ring import ShardedKernel, gather
 from ._stored import StoredKernel
-from ._task import Options, Task
-from ._tiles import Layout, Program, assemble
+from ._task import RequestOptions, Task
+from ._tiles import KernelProgram, Layout, assemble
 
 Kernel = Array | ShardedKernel | StoredKernel
 
 
-def compute(program: Program, task: Task, layout: Layout, options: Options) -> Kernel:
+def compute(program: KernelProgram, task: Task, layout: Layout, options: RequestOptions) -> Kernel:
     """Computes a kernel to where the options say.
 
     Raises:

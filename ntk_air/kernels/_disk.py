@@ -16,15 +16,24 @@ from . import _store
 from ._plan import block_structs
 from ._ring import no_mesh
 from ._stored import StoredKernel
-from ._task import Options, Task
-from ._tiles import Blocks, Layout, Program, checked_tile, features_of, starts, tile_of, tile_order
+from ._task import RequestOptions, Task
+from ._tiles import (
+    Blocks,
+    KernelProgram,
+    Layout,
+    checked_tile,
+    features_of,
+    starts,
+    tile_of,
+    tile_order,
+)
 
 _PROBE = 2
 _PACKAGES = ("jax", "jaxlib", "neural-tangents", "numpy")
 
 
 def assemble_on_disk(
-    program: Program, task: Task, layout: Layout, options: Options
+    program: KernelProgram, task: Task, layout: Layout, options: RequestOptions
 ) -> StoredKernel:
     """Computes a kernel into a store; each process its share of the tiles, on its own devices.
 
@@ -64,7 +73,7 @@ def _meet(store: Any) -> None:
 
 def _fill(
     store: _store.KernelStore,
-    program: Program,
+    program: KernelProgram,
     task: Task,
     layout: Layout,
     devices: list[Any],
@@ -92,7 +101,7 @@ class _Worker:
 
     def __init__(
         self,
-        program: Program,
+        program: KernelProgram,
         task: Task,
         device: Any,
         size1: int,
@@ -118,7 +127,7 @@ class _Worker:
         return checked_tile(self._program, self._operands, self._left[i], self._right[j])
 
 
-def describe(program: Program, task: Task) -> dict[str, Any]:
+def describe(program: KernelProgram, task: Task) -> dict[str, Any]:
     """What determines a kernel's values, bit by bit: the identity of a job on disk."""
     blocks = block_structs(_PROBE, task)
     features = [jax.eval_shape(features_of, program, task.operands, block) for block in blocks]

@@ -17,7 +17,7 @@ from ._compute import Kernel, compute
 from ._implementations import IMPLEMENTATIONS, default_tile, implementation_costs, program_of
 from ._inputs import check_inputs, check_network, checked_params
 from ._plan import plan
-from ._task import Options, Task
+from ._task import RequestOptions, Task
 from ._tiles import Layout
 
 _OUTPUTS = ("trace", "per_output", "full")
@@ -94,7 +94,7 @@ def empirical_ntk(
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     a, b = check_inputs(x1, x2)
     params = checked_params(params)
-    options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
+    options = RequestOptions.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     num_outputs = check_network(apply_fn, params, a)
     task = Task(
         operands=params,
@@ -117,7 +117,9 @@ def empirical_ntk(
     return compute(program, task, layout, options)
 
 
-def _cheapest(apply_fn: ApplyFn, task: Task, outputs: str, options: Options) -> tuple[str, Layout]:
+def _cheapest(
+    apply_fn: ApplyFn, task: Task, outputs: str, options: RequestOptions
+) -> tuple[str, Layout]:
     """The implementation with the fewest operations of those that fit the budget."""
     columns = None if task.points2 is None else len(task.points2)
     costs = implementation_costs(

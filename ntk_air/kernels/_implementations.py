@@ -14,7 +14,7 @@ from .. import _neural_tangents
 from .._typing import ApplyFn, Array, PyTree
 from ._layerwise import LayerwiseProgram
 from ._operations import count_operations
-from ._tiles import Program, starts
+from ._tiles import KernelProgram, starts
 
 IMPLEMENTATIONS = (
     "auto",
@@ -26,7 +26,7 @@ IMPLEMENTATIONS = (
 _log = logging.getLogger("ntk_air.kernels")
 
 
-def program_of(apply_fn: ApplyFn, outputs: str, implementation: str) -> Program:
+def program_of(apply_fn: ApplyFn, outputs: str, implementation: str) -> KernelProgram:
     """The tiles of an implementation by name."""
     if implementation == "layerwise":
         return LayerwiseProgram(apply_fn, outputs)

@@ -24,7 +24,7 @@ from ._compute import Kernel, compute
 from ._inputs import check_inputs, check_rank
 from ._layerwise import for_products
 from ._plan import plan
-from ._task import Options, Task
+from ._task import RequestOptions, Task
 
 KINDS = ("nngp", "ntk")
 # Points of a tile, and entries of its largest array: a CPU wants few in its cache, but every tile
@@ -153,7 +153,7 @@ def infinite_ntk(
     architecture = as_architecture(architecture)
     a, b = check_inputs(x1, x2)
     check_rank(architecture.name, architecture.input_axes, a)
-    options = Options.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
+    options = RequestOptions.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     points1, points2 = _points(architecture, kinds, a, b)
     task = Task(
         operands=None,

@@ -14,7 +14,7 @@ from .._neural_tangents._flatten import Step
 from .._neural_tangents._program import Variable
 from .._typing import ApplyFn, Array, PyTree
 from ._patches import by_position, patches
-from ._sites import Network, Site, analyse, positions
+from ._sites import NetworkSites, Site, analyse, positions
 
 # Operations that a pass over memory is worth, for the choice between two forms.
 _PASSES = 60
@@ -44,7 +44,7 @@ class LayerwiseProgram:
     outputs: str
     cheap_features: ClassVar[bool] = False
 
-    def network(self, params: PyTree, point: Any) -> Network:
+    def network(self, params: PyTree, point: Any) -> NetworkSites:
         """The network's sites, from shapes alone."""
         leaves, structure = jax.tree.flatten(params)
         shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
@@ -63,7 +63,7 @@ class LayerwiseProgram:
         with jax.default_matmul_precision("float32"):
             return jax.vmap(lambda x: self._factors(network, leaves, x))(points)
 
-    def _factors(self, network: Network, leaves: list, point: Array) -> PyTree:
+    def _factors(self, network: NetworkSites, leaves: list, point: Array) -> PyTree:
         # The mean over outputs: each of two derivatives carries the root of 1/C.
         weight = network.num_outputs**-0.5 if self.outputs == "trace" else 1.0
         inputs, derivatives = differentiate(network, leaves, point, weight)
@@ -180,7 +180,7 @@ def _full(b1: Array, b2: Array, inputs: Array | None) -> Array:
 
 
 def differentiate(
-    network: Network, leaves: list, point: Array, weight: float = 1.0
+    network: NetworkSites, leaves: list, point: Array, weight: float = 1.0
 ) -> tuple[dict[int, Array], dict[Site, Array]]:
     """Each product's data operand by step, and each site's derivative (C, ...) of the C outputs.
 
@@ -211,7 +211,7 @@ def differentiate(
 
 
 def _run(
-    network: Network, leaves: list, point: Array, shift: dict[tuple[int, int], Array]
+    network: NetworkSites, leaves: list, point: Array, shift: dict[tuple[int, int], Array]
 ) -> tuple[Array, dict[int, Array]]:
     function = network.function
     products = {s.step: s for s in network.sites if s.kind != "direct"}
@@ -244,7 +244,9 @@ def _with_bias(site: Site, h: Array, b: Array) -> tuple[Array, Array]:
     return h, b.reshape(b.shape[0], -1)
 
 
-def by_group_and_position(network: Network, site: Site, h: Array, b: Array) -> tuple[Array, Array]:
+def by_group_and_position(
+    network: NetworkSites, site: Site, h: Array, b: Array
+) -> tuple[Array, Array]:
     """A product's input (groups, P, k) and derivative (groups, P, C, q)."""
     step = network.function.steps[site.step]
     if site.kind == "conv":
@@ -276,7 +278,7 @@ def _join_small(jacobian: list[Array]) -> list[Array]:
     return [*large, jnp.concatenate(small, axis=-1)] if small else large
 
 
-def _shared_jacobian(network: Network, leaves: list, derivatives: dict[Site, Array]) -> Array:
+def _shared_jacobian(network: NetworkSites, leaves: list, derivatives: dict[Site, Array]) -> Array:
     """Jacobian (C, p) of the parameters that reach the outputs by several ways."""
     function = network.function
     sites = [s for s in network.sites if s.kind == "direct" and s.leaf is None]

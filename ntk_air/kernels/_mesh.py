@@ -14,14 +14,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from .._typing import Array, PyTree
 from ._ring import Ring, ShardedKernel
-from ._tiles import Layout, Program, starts, symmetrised, with_progress
+from ._tiles import KernelProgram, Layout, starts, symmetrised, with_progress
 
 
 @dataclasses.dataclass(frozen=True)
 class Recomputed:
     """A program whose features are computed again for each tile, where they would not fit."""
 
-    program: Program
+    program: KernelProgram
     cheap_features: ClassVar[bool] = True
 
     def features(self, operands: PyTree, points: PyTree) -> PyTree:
@@ -38,7 +38,7 @@ class Recomputed:
 class _Job:
     """What the compiled parts depend on."""
 
-    program: Program
+    program: KernelProgram
     ring: Ring
     layout: Layout
     rows: int
@@ -58,7 +58,7 @@ class _Job:
 
 
 def assemble_on_mesh(
-    program: Program,
+    program: KernelProgram,
     operands: PyTree,
     points1: PyTree,
     points2: PyTree | None,

@@ -19,7 +19,7 @@ from .._numerics import as_float, in_precision, power_of_two
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ._implementations import cheapest_implementation
 from ._inputs import check_inputs, check_network, checked_params
-from ._operator_products import Plan, diagonal, linearised, product, residual_bytes
+from ._operator_products import ProductPlan, diagonal, linearised, product, residual_bytes
 from ._ring import Ring, as_ring
 
 _OUTPUTS = ("trace", "full")
@@ -127,7 +127,7 @@ class NTKOperator:
         self._point_bytes, self._batch_bytes = residual_bytes(apply_fn, self._params, x)
         local = -(-len(x) // devices)
         batch = min(longest, local)
-        self._plan = Plan(apply_fn, outputs, num_outputs, len(x), local, batch, ring)
+        self._plan = ProductPlan(apply_fn, outputs, num_outputs, len(x), local, batch, ring)
         self._pushes = None
         self._fitting(1)
         if ring is not None:
@@ -176,7 +176,7 @@ class NTKOperator:
             )
         return self._handed_over(result.reshape(shape))
 
-    def _linearised(self, plan: Plan, keep: bool, operand: Array) -> PyTree:
+    def _linearised(self, plan: ProductPlan, keep: bool, operand: Array) -> PyTree:
         """The forward pass for `product`: kept, within a trace made once for it, or None."""
         if not keep:
             self._pushes = None
@@ -254,7 +254,7 @@ class NTKOperator:
         gradients = (columns + _GRADIENT_COPIES) * tree_bytes(self._params)
         return result + gradients + 2 * columns * entries + 2 * batch * self._point_bytes
 
-    def _fitting(self, width: int) -> tuple[Plan, int, bool]:
+    def _fitting(self, width: int) -> tuple[ProductPlan, int, bool]:
         """Batches, and derivatives at a time, that fit beside a result of ``width`` columns.
 
         And whether the forward pass of all batches, the longest there can be, fits beside them.

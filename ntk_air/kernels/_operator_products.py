@@ -17,7 +17,7 @@ from ._ring import Ring
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ProductPlan:
     """What is static about an operator: the network, and how the points are cut up.
 
     Attributes:
@@ -58,7 +58,7 @@ class Plan:
         """Batches on each device."""
         return -(-self.local // self.batch)
 
-    def with_batch(self, longest: int) -> Plan:
+    def with_batch(self, longest: int) -> ProductPlan:
         """Batches of equal length, at most ``longest``."""
         count = -(-self.local // longest)
         return dataclasses.replace(self, batch=-(-self.local // count))
@@ -66,7 +66,7 @@ class Plan:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def product(
-    plan: Plan, group: int, params: PyTree, x: Array, v: Array, pushes: PyTree = None
+    plan: ProductPlan, group: int, params: PyTree, x: Array, v: Array, pushes: PyTree = None
 ) -> Array:
     """K v for v (n, r) or (n, C, r), ``group`` derivatives at a time; the shape of v.
 
@@ -81,7 +81,7 @@ def product(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def linearised(plan: Plan, params: PyTree, x: Array) -> PyTree:
+def linearised(plan: ProductPlan, params: PyTree, x: Array) -> PyTree:
     """J of each batch as a function of tangents, with what its forward pass leaves behind.
 
     A pytree whose leaves have a leading axis of all batches, of one device after the other.
@@ -100,7 +100,9 @@ def linearised(plan: Plan, params: PyTree, x: Array) -> PyTree:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def diagonal(plan: Plan, implementation: str, points: int, params: PyTree, x: Array) -> Array:
+def diagonal(
+    plan: ProductPlan, implementation: str, points: int, params: PyTree, x: Array
+) -> Array:
     """The diagonal (N,), ``points`` at a time."""
     program = program_of(plan.apply_fn, "per_output", implementation)
 
@@ -135,7 +137,7 @@ def residual_bytes(apply_fn: ApplyFn, params: PyTree, x: Array) -> tuple[int, in
 
 
 def _on_devices(
-    plan: Plan, function: Callable, kept: tuple[PyTree, PyTree], *split: Array
+    plan: ProductPlan, function: Callable, kept: tuple[PyTree, PyTree], *split: Array
 ) -> Array:
     """Runs ``function(params, pushes, *split)`` with the points split over the mesh; (n, ...)."""
     if plan.ring is None:
@@ -147,7 +149,7 @@ def _on_devices(
     return _mapped(plan, function, specs)(*kept, *split)[: plan.num_points]
 
 
-def _mapped(plan: Plan, function: Callable, specs: tuple[PartitionSpec, ...]) -> Callable:
+def _mapped(plan: ProductPlan, function: Callable, specs: tuple[PartitionSpec, ...]) -> Callable:
     """``function`` on every device of the mesh, its results one after the other."""
     assert plan.ring is not None
     # Unchecked: with replication tracked, JAX would sum the gradient over devices on its own.
@@ -160,7 +162,7 @@ _Network = tuple[PyTree, PyTree, Array]
 """Parameters, what `linearised` returns or None, and inputs, of one device."""
 
 
-def _local_product(plan: Plan, group: int, network: _Network, v: Array) -> Array:
+def _local_product(plan: ProductPlan, group: int, network: _Network, v: Array) -> Array:
     """This device's rows of K v; the groups of derivatives run one after the other.
 
     A derivative is a column of v, or for the trace a pair of column and output, column·C + a.
@@ -188,18 +190,18 @@ def _local_product(plan: Plan, group: int, network: _Network, v: Array) -> Array
     return result / plan.num_outputs if outputs_apart else result
 
 
-def _starts(plan: Plan) -> Array:
+def _starts(plan: ProductPlan) -> Array:
     """First rows of the batches; the last batch starts early enough to be full."""
     starts = jnp.arange(plan.num_batches) * plan.batch
     return jnp.minimum(starts, plan.local - plan.batch)
 
 
-def _push(plan: Plan, params: PyTree, inputs: Array) -> Callable:
+def _push(plan: ProductPlan, params: PyTree, inputs: Array) -> Callable:
     """J of a batch, as a function of tangents (a pytree, see `jax.linearize`)."""
     return jax.linearize(lambda p: plan.apply_fn(p, inputs), params)[1]
 
 
-def _transposed(plan: Plan, network: _Network, chosen: Array, mask: Array) -> PyTree:
+def _transposed(plan: ProductPlan, network: _Network, chosen: Array, mask: Array) -> PyTree:
     """Jᵀ of each cotangent: leaves (group, *parameter), summed over batches and devices."""
     params, pushes, x = network
 
@@ -233,7 +235,7 @@ def _transposed(plan: Plan, network: _Network, chosen: Array, mask: Array) -> Py
 
 
 def _forward(
-    plan: Plan, network: _Network, gradient: PyTree, mask: Array, shape: tuple[int, ...]
+    plan: ProductPlan, network: _Network, gradient: PyTree, mask: Array, shape: tuple[int, ...]
 ) -> Array:
     """J times each gradient, (group, n, C), or (group, n, 1) of the output that the mask picks."""
     params, pushes, x = network

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from .._checks import check_size
 from .._memory import check_fits, human, resolve_budget, tree_bytes
 from .._typing import PyTree
-from ._task import Options, Task
-from ._tiles import Layout, Program, features_of, starts, tile_of
+from ._task import RequestOptions, Task
+from ._tiles import KernelProgram, Layout, features_of, starts, tile_of
 
 # Enough that a tile's features serve many tiles, where computing them again costs little.
 _CHEAP_CACHED_TILES = 16
 
 
-def plan(program: Program, task: Task, default_tile: int, options: Options) -> Layout:
+def plan(program: KernelProgram, task: Task, default_tile: int, options: RequestOptions) -> Layout:
     """Cuts a kernel into tiles that fit the memory, by XLA's own count of what they need.
 
     Args:
@@ -84,12 +84,12 @@ def block_structs(size: int, task: Task) -> list[PyTree]:
     return [jax.tree.map(cut, side) for side in sides]
 
 
-def _feature_bytes(program: Program, size: int, task: Task) -> int:
+def _feature_bytes(program: KernelProgram, size: int, task: Task) -> int:
     """Bytes of the features of a tile's points, from shapes alone."""
     return max(map(tree_bytes, _feature_structs(program, *_key(size, task))))
 
 
-def _work_bytes(program: Program, size: int, task: Task) -> int:
+def _work_bytes(program: KernelProgram, size: int, task: Task) -> int:
     """Bytes beside the features of two tiles while one is computed."""
     return _counted_bytes(program, *_key(size, task))
 
@@ -104,7 +104,7 @@ def _key(size: int, task: Task) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
 
 @functools.lru_cache(maxsize=256)
 def _feature_structs(
-    program: Program, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+    program: KernelProgram, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
 ) -> list[PyTree]:
     operands, *blocks = jax.tree.unflatten(structure, leaves)
     return [jax.eval_shape(features_of, program, operands, block) for block in blocks]
@@ -112,7 +112,7 @@ def _feature_structs(
 
 @functools.lru_cache(maxsize=256)
 def _counted_bytes(
-    program: Program, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+    program: KernelProgram, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
 ) -> int:
     operands, *blocks = jax.tree.unflatten(structure, leaves)
     features = _feature_structs(program, structure, leaves)

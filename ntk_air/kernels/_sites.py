@@ -50,7 +50,7 @@ class Site:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Network:
+class NetworkSites:
     """A network of one point, and its sites.
 
     Attributes:
@@ -73,7 +73,7 @@ def analyse(
     leaves: tuple[jax.ShapeDtypeStruct, ...],
     point: jax.ShapeDtypeStruct,
     default_dtype: Any,
-) -> Network:
+) -> NetworkSites:
     """Finds the sites of ``apply_fn(params, point[None])[0]``.
 
     ``default_dtype`` is that of Python numbers: it changes how the network is traced.
@@ -100,7 +100,7 @@ def analyse(
     own = [s if s.leaf is not None and used.count(s.leaf) == 1 else _as_direct(s) for s, _ in sites]
     mixed = {leaf for s, (_, ls) in zip(own, sites, strict=True) if s.leaf is None for leaf in ls}
     merged = _merge_biases(function, own)
-    return Network(function, tuple(merged), tuple(sorted(mixed)), output.aval.shape[0])
+    return NetworkSites(function, tuple(merged), tuple(sorted(mixed)), output.aval.shape[0])
 
 
 def _as_direct(site: Site) -> Site:

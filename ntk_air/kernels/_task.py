@@ -15,7 +15,7 @@ from ._ring import Ring, as_ring
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class RequestOptions:
     """How a kernel is computed and where it goes; the same for every kind of kernel.
 
     Attributes:
@@ -41,7 +41,7 @@ class Options:
         mesh_axes: str | Sequence[str] | None,
         store: str | os.PathLike[str] | None,
         progress: bool,
-    ) -> Options:
+    ) -> RequestOptions:
         """Raises ValueError for a mesh or store that is none, or axes that a mesh does not have."""
         ring = as_ring(mesh, mesh_axes)
         if store is not None and (not isinstance(store, str | os.PathLike) or not os.fspath(store)):

@@ -17,7 +17,7 @@ from jax import lax
 from .._typing import Array, PyTree
 
 
-class Program(Protocol):
+class KernelProgram(Protocol):
     """WHAT is tiled: features of each point, and the kernel between two blocks of points.
 
     Hashable, and equal programs compute the same: it is a static argument of the jitted loops.
@@ -79,7 +79,7 @@ def starts(n: int, tile_size: int) -> tuple[int, list[int]]:
 
 
 def assemble(
-    program: Program,
+    program: KernelProgram,
     operands: PyTree,
     points1: PyTree,
     points2: PyTree | None,
@@ -124,7 +124,7 @@ class Blocks:
     """Features of each tile's points, computed when first asked for; the last few are kept."""
 
     def __init__(
-        self, program: Program, operands: PyTree, points: PyTree, size: int, capacity: int
+        self, program: KernelProgram, operands: PyTree, points: PyTree, size: int, capacity: int
     ) -> None:
         self._program, self._operands, self._points = program, operands, points
         n = jax.tree.leaves(points)[0].shape[0]
@@ -158,18 +158,18 @@ def _block(points: PyTree, start: Array | np.int32, size: int) -> PyTree:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def features_of(program: Program, operands: PyTree, points: PyTree) -> PyTree:
+def features_of(program: KernelProgram, operands: PyTree, points: PyTree) -> PyTree:
     """``program.features``, compiled once per program and shape."""
     return program.features(operands, points)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def tile_of(program: Program, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
+def tile_of(program: KernelProgram, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
     """``program.tile``, compiled once per program and shape."""
     return program.tile(operands, rows, columns)
 
 
-def checked_tile(program: Program, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
+def checked_tile(program: KernelProgram, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
     """`tile_of`, made good by programs that have ``repaired`` where rounding spoils it."""
     tile = tile_of(program, operands, rows, columns)
     repaired = getattr(program, "repaired", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable
@@ -15,8 +14,9 @@ import numpy as np
 
 from .._files import check_writable
 from .._numerics import double_precision
-from .._results import load, save
+from .._results import load, name_of, save
 from ._content import digest, own_fields
+from ._records import record_type
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -43,18 +43,23 @@ def clustered_data(data: Any) -> ClusteredData:
 class Cells:
     """Runs the cells of one report, a call of a function each; a context manager.
 
-    A cell is found again by a digest of its function and arguments (see `_content`), so a folder
-    may hold cells of several reports and settings. A cell is a file of `ntk_air.save`, which says
-    inside whose it is: one that was renamed or copied to the name of another is refused. Cells
-    written before they said so are computed again, with a warning.
+    A cell is found again by a digest of its report, function and arguments (see `_content`), so a
+    folder may hold cells of several reports and settings. A cell is a file of `ntk_air.save`,
+    which says inside whose it is: one that was renamed or copied to the name of another is
+    refused. Cells written before they said so are computed again, with a warning.
     """
 
-    def __init__(self, count: int, checkpoint: str | os.PathLike[str] | None, progress: bool):
+    def __init__(
+        self, report: str, count: int, checkpoint: str | os.PathLike[str] | None, progress: bool
+    ):
         """``count`` cells are expected; ``progress`` shows a bar of them on a terminal.
+
+        ``report`` names the theorem, and with a function's own name its cells.
 
         Raises:
             ValueError: if ``checkpoint`` is not a folder that can be written to.
         """
+        self._report = report
         self._folder = None if checkpoint is None else check_writable(checkpoint)
         self._bar = None
         if progress:
@@ -83,7 +88,8 @@ class Cells:
 
     def _found(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         assert self._folder is not None
-        name = f"{function.__name__.strip('_')}-{digest(function, arguments)}"
+        cell = function.__name__.strip("_")
+        name = f"{cell}-{digest(f'{self._report}.{cell}', function, arguments)}"
         path = self._folder / f"{name}.ntkair"
         if path.exists() and (stored := _read(path, name)):
             return stored[0]
@@ -126,8 +132,11 @@ def _pack(value: Any) -> Any:
     if kind is dict:
         return {"dict": {key: _pack(item) for key, item in value.items()}}
     if (fields := own_fields(kind)) is not None:
-        packed = {name: _pack(getattr(value, name)) for name in fields}
-        return {"type": f"{kind.__module__}:{kind.__qualname__}", "fields": packed}
+        name = name_of(kind)
+        if record_type(name) is not kind:
+            raise TypeError(f"there are two records called {name}.")
+        packed = {field: _pack(getattr(value, field)) for field in fields}
+        return {"type": name, "fields": packed}
     return value
 
 
@@ -142,17 +151,4 @@ def _unpack(node: Any) -> Any:
         return jnp.asarray(node["jax"])
     if "dict" in node:
         return {key: _unpack(item) for key, item in node["dict"].items()}
-    return _own_type(node["type"])(**{k: _unpack(item) for k, item in node["fields"].items()})
-
-
-def _own_type(name: str) -> type:
-    """A NamedTuple or dataclass of this package: a file makes nothing else, whatever it names."""
-    module, _, qualname = name.partition(":")
-    kind = getattr(importlib.import_module(module), qualname) if _is_own(module) else None
-    if not isinstance(kind, type) or own_fields(kind) is None:
-        raise ValueError(f"it holds a {name}, which this ntk_air does not know")
-    return kind
-
-
-def _is_own(module: str) -> bool:
-    return module.partition(".")[0] == "ntk_air"
+    return record_type(node["type"])(**{k: _unpack(item) for k, item in node["fields"].items()})

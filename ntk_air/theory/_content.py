@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+from .._results import name_of
 from .._version import __version__
 from ._activations import _KNOWN, Activation
 
 
-def digest(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
-    """SHA-256 of the function's name, the full content of its arguments, and what runs it.
+def digest(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
+    """SHA-256 of the name, the full content of the function's arguments, and what runs it.
 
     The latter are the versions of ntk_air and the numerical libraries, JAX's backend and precision.
 
@@ -27,9 +28,9 @@ def digest(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
     """
     taken = hashlib.sha256()
     _add(taken, "environment", _environment())
-    _add(taken, "function", f"{function.__module__}.{function.__qualname__}")
-    for name, value in inspect.signature(function).bind(*arguments).arguments.items():
-        _add(taken, name, value)
+    _add(taken, "function", name)
+    for path, value in inspect.signature(function).bind(*arguments).arguments.items():
+        _add(taken, path, value)
     return taken.hexdigest()
 
 
@@ -73,7 +74,7 @@ def _add(taken: Any, path: str, value: Any) -> None:
     elif kind is Activation and _KNOWN.get(value.name) is value:
         _write(taken, "activation", value.name.encode())
     elif kind is not Activation and (fields := own_fields(kind)) is not None:
-        _write(taken, "fields", f"{kind.__module__}.{kind.__qualname__}".encode())
+        _write(taken, "fields", name_of(kind).encode())
         for field in fields:
             _add(taken, f"{path}.{field}", getattr(value, field))
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from .._checks import check_in_range
 from ._activations import Activation, activation_check, find_activation
 from ._cells import Cells
-from ._early_stopping_runs import MAX_STEPS, Case, needed_width, run_groups
+from ._early_stopping_runs import MAX_STEPS, StoppingCase, needed_width, run_groups
 from ._exponents import resolution_checks, scaling_check
 from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
 from ._points import Points, as_points, cluster_groups, thin
@@ -105,9 +105,9 @@ def check_early_stopping(
     base = cluster_groups(points, max(total // 4, min(total, 2)))[0]
     thinned = thin(points, min(fractions), chosen[0])
     counts = sorted({int(k) for k in cluster_counts if 2 <= k <= total})
-    with Cells(1 + len(fractions) + len(counts), checkpoint, progress) as cells:
+    with Cells("early_stopping", 1 + len(fractions) + len(counts), checkpoint, progress) as cells:
 
-        def run(groups: list[Points]) -> list[Case]:
+        def run(groups: list[Points]) -> list[StoppingCase]:
             return cells.run(run_groups, groups, weights, phi, time_factor)
 
         main = run([points])
@@ -140,7 +140,7 @@ def _default_data(quick: bool) -> Any:
     )
 
 
-def _assumptions(cases: Sequence[Case], phi: Activation, width: int) -> tuple[Check, ...]:
+def _assumptions(cases: Sequence[StoppingCase], phi: Activation, width: int) -> tuple[Check, ...]:
     geometries = [c.spectrum.geometry for c in cases]
     weakest = min(cases, key=lambda c: c.spectrum.weakest / c.spectrum.least)
     needed = worst([needed_width(c, phi) for c in cases])
@@ -178,9 +178,9 @@ def _assumptions(cases: Sequence[Case], phi: Activation, width: int) -> tuple[Ch
 
 
 def _conclusions(
-    every: Sequence[Case],
-    by_n: Sequence[Case],
-    by_k: Sequence[Sequence[Case]],
+    every: Sequence[StoppingCase],
+    by_n: Sequence[StoppingCase],
+    by_k: Sequence[Sequence[StoppingCase]],
     phi: Activation,
     width: int,
 ) -> tuple[Check, ...]:
@@ -216,7 +216,7 @@ def _conclusions(
     )
 
 
-def _linear_check(every: Sequence[Case], phi: Activation, width: int) -> Check:
+def _linear_check(every: Sequence[StoppingCase], phi: Activation, width: int) -> Check:
     """The distance itself, not how it scales: against that of the linearised network.
 
     The centres' Jacobian moves by a share q = sqrt(needed width / width) / 2 of its least singular
@@ -236,7 +236,9 @@ def _linear_check(every: Sequence[Case], phi: Activation, width: int) -> Check:
     )
 
 
-def _exponents(by_n: Sequence[Case], by_k: Sequence[Sequence[Case]]) -> tuple[Check, Check]:
+def _exponents(
+    by_n: Sequence[StoppingCase], by_k: Sequence[Sequence[StoppingCase]]
+) -> tuple[Check, Check]:
     # Root mean squares over the groups of clusters, so that every K sees the same clusters.
     spread, points = (
         np.sqrt([np.mean([getattr(c, name) ** 2 for c in cases], axis=0) for cases in by_k])
@@ -269,7 +271,7 @@ def _exponents(by_n: Sequence[Case], by_k: Sequence[Sequence[Case]]) -> tuple[Ch
     )
 
 
-def _rows(case: Case, seeds: Sequence[int]) -> list[dict[str, Any]]:
+def _rows(case: StoppingCase, seeds: Sequence[int]) -> list[dict[str, Any]]:
     scale = np.sqrt(case.num_clusters / case.spectrum.least)
     return [
         {
@@ -287,7 +289,7 @@ def _rows(case: Case, seeds: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _data_row(case: Case, phi: Activation) -> dict[str, Any]:
+def _data_row(case: StoppingCase, phi: Activation) -> dict[str, Any]:
     spectrum, clusters = case.spectrum, case.num_clusters
     return {
         "n": len(case.points.inputs),

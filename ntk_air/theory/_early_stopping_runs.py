@@ -11,13 +11,15 @@ import numpy as np
 from ._activations import Activation
 from ._network_checks import ClusterSpectrum, measure_spectrum
 from ._points import Points
+from ._records import record
 from ._two_layer_training import descend, jacobian_gram, off_the_algorithm
 
 MAX_STEPS = 20_000
 """A cluster kernel so near to singular that T exceeds this is out of the theorem's reach."""
 
 
-class Case(NamedTuple):
+@record
+class StoppingCase(NamedTuple):
     """One dataset, trained from S initialisations to its stopping step.
 
     Of shape (S,): ``wrong`` points whose rounded output is not the clean label, ``distance`` of
@@ -49,7 +51,7 @@ class Case(NamedTuple):
 
 def run_groups(
     groups: Sequence[Points], weights: np.ndarray, phi: Activation, time_factor: float
-) -> list[Case]:
+) -> list[StoppingCase]:
     """Trains on each dataset from weights (S, k, d), all for the longest of their steps T."""
     spectra = [measure_spectrum(points, weights, phi) for points in groups]
     plans = [_plan(p, s, phi, time_factor) for p, s in zip(groups, spectra, strict=True)]
@@ -60,7 +62,7 @@ def run_groups(
     ]
 
 
-def needed_width(case: Case, phi: Activation) -> float:
+def needed_width(case: StoppingCase, phi: Activation) -> float:
     """Width at which the centres' Jacobian moves by half its least singular value on the way."""
     moved = phi.max_curvature * case.spectrum.norm * case.distance.max()
     return (
@@ -88,7 +90,7 @@ def _run(
     num_steps: int,
     weights: np.ndarray,
     phi: Activation,
-) -> Case:
+) -> StoppingCase:
     count, observed = len(weights), points.observed[:, 0]
     trained = descend(
         jnp.asarray(weights, jnp.float32),
@@ -107,7 +109,7 @@ def _run(
     ratio = points.sizes.max() / points.sizes.min()
     inside = np.sqrt(2 * len(points.centers) * ratio / max(spectrum.least, 1e-300))
     outside = rate * num_steps * beyond * np.linalg.norm(residual, axis=1)
-    return Case(
+    return StoppingCase(
         points=points,
         spectrum=spectrum,
         learning_rate=rate,

@@ -22,6 +22,7 @@ from ._network_checks import (
     worst,
 )
 from ._points import Points, as_points, contract
+from ._records import record
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
 from ._two_layer_training import draw
@@ -32,7 +33,8 @@ SOURCE = "arXiv:1903.11680 (Jacobian on clusterable data); constant-free bounds 
 ROUND_OFF = 1e-6
 
 
-class Case(NamedTuple):
+@record
+class BimodalityCase(NamedTuple):
     """One radius and one initialisation."""
 
     seed: int
@@ -95,7 +97,7 @@ def check_jacobian_bimodality(
     points = as_points(_default_data(quick) if data is None else data)
     weights = draw(chosen, width, points.inputs.shape[1])
     cases = []
-    with Cells(len(factors) * len(chosen), checkpoint, progress) as cells:
+    with Cells("jacobian_bimodality", len(factors) * len(chosen), checkpoint, progress) as cells:
         for factor in factors:
             moved = contract(points, factor)
             spectrum = measure_spectrum(moved, weights, phi)
@@ -128,7 +130,7 @@ def _default_data(quick: bool) -> Any:
 
 def _case(
     seed: int, points: Points, spectrum: ClusterSpectrum, weights: np.ndarray, phi: Activation
-) -> Case:
+) -> BimodalityCase:
     split = split_jacobian(points, weights, phi)
     stretch = phi.max_curvature * np.linalg.norm(weights, 2) / len(weights) ** 0.5
     ceiling = (
@@ -139,10 +141,10 @@ def _case(
     clean = points.clean[:, 0]
     top = split.vectors[:, : len(points.centers)]
     inside = float(np.sum((top.T @ clean) ** 2) / np.sum(clean**2))
-    return Case(seed, points, spectrum, split, float(ceiling), 1.0 - inside)
+    return BimodalityCase(seed, points, spectrum, split, float(ceiling), 1.0 - inside)
 
 
-def _assumptions(cases: Sequence[Case], phi: Activation) -> tuple[Check, ...]:
+def _assumptions(cases: Sequence[BimodalityCase], phi: Activation) -> tuple[Check, ...]:
     widest = max(cases, key=lambda case: case.spectrum.geometry.radius)
     weakest = min(cases, key=lambda case: case.spectrum.weakest / case.spectrum.least)
     ratio = worst([c.split.difference / c.split.center_value for c in cases])
@@ -161,7 +163,7 @@ def _assumptions(cases: Sequence[Case], phi: Activation) -> tuple[Check, ...]:
     )
 
 
-def _conclusions(cases: Sequence[Case], num_seeds: int) -> tuple[Check, ...]:
+def _conclusions(cases: Sequence[BimodalityCase], num_seeds: int) -> tuple[Check, ...]:
     clusters = len(cases[0].points.centers)
     large = min(
         c.split.values[clusters - 1] ** 2 / (c.points.sizes.min() * c.spectrum.least) for c in cases
@@ -224,7 +226,7 @@ def _ratio(value: float, bound: float) -> float:
     return float(value / bound) if bound > 0 else (0.0 if value == 0 else np.inf)
 
 
-def _row(case: Case) -> dict[str, Any]:
+def _row(case: BimodalityCase) -> dict[str, Any]:
     clusters = len(case.points.centers)
     return {
         "seed": case.seed,

@@ -17,7 +17,7 @@ from ._l2_floor_overshoot import (
     overshoot_rows,
     run_overshoot,
 )
-from ._l2_floor_runs import Run, Settings, run_seed
+from ._l2_floor_runs import FloorRun, FloorSettings, run_seed
 from ._report import TheoremReport
 from ._seeds import seed_list
 
@@ -111,7 +111,7 @@ def check_l2_floor(
         raise ValueError(f"radii are {tuple(radii)}, expected one of at most {POINT:g}.")
     if quick:
         num_points, width, radii = min(num_points, 100), min(width, 400), _quick(radii)
-    settings = Settings(
+    settings = FloorSettings(
         num_points=num_points,
         num_clusters=num_clusters,
         dimension=dimension,
@@ -124,7 +124,7 @@ def check_l2_floor(
         momentum=float(momentum),
     )
     chosen = seed_list(seeds, 3 if quick else None)
-    with Cells(len(chosen) * len(radii) + controls, checkpoint, progress) as cells:
+    with Cells("l2_floor", len(chosen) * len(radii) + controls, checkpoint, progress) as cells:
         every = [cells.run(run_seed, settings, seed, float(r)) for seed in chosen for r in radii]
         beyond = (
             cells.run(run_overshoot, settings, chosen[0], float(min(radii))) if controls else ()
@@ -155,7 +155,7 @@ def _quick(radii: Sequence[float]) -> tuple[float, ...]:
     return (*fitted[:1], *fitted[1:-1][:1], *fitted[-1:], ordered[-1])
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: FloorRun) -> dict[str, Any]:
     return {
         "seed": run.seed,
         "epsilon_0": run.geometry.radius,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._clusters import cluster_checks
 from ._exponents import scaling_check
-from ._l2_floor_runs import Run, Settings
+from ._l2_floor_runs import FloorRun, FloorSettings
 from ._report import Check
 
 THREE_DIGITS = 5e-4
@@ -20,7 +20,7 @@ LINEAR = 0.02
 
 
 def floor_assumptions(
-    every: Sequence[Run], settings: Settings, accuracy: float
+    every: Sequence[FloorRun], settings: FloorSettings, accuracy: float
 ) -> tuple[Check, ...]:
     """Those on data and step size, and those of the schedule, measured on its own runs."""
     worst = max(every, key=lambda run: run.geometry.radius)
@@ -58,7 +58,7 @@ def floor_assumptions(
     )
 
 
-def _schedule_assumptions(every: Sequence[Run], accuracy: float) -> tuple[Check, ...]:
+def _schedule_assumptions(every: Sequence[FloorRun], accuracy: float) -> tuple[Check, ...]:
     """None where the runs are not self-distillation: nothing they show is a premise then."""
     if not all(run.residual <= ROUND_OFF for run in every):
         return ()
@@ -96,7 +96,7 @@ def _schedule_assumptions(every: Sequence[Run], accuracy: float) -> tuple[Check,
     )
 
 
-def floor_conclusions(every: Sequence[Run], accuracy: float) -> tuple[Check, ...]:
+def floor_conclusions(every: Sequence[FloorRun], accuracy: float) -> tuple[Check, ...]:
     """Floor and margin of gradient descent, ends of self-distillation, and their exponents."""
     points = [run for run in every if run.asked <= POINT]
     wide = [run for run in every if run.resolved]
@@ -168,7 +168,7 @@ def floor_conclusions(every: Sequence[Run], accuracy: float) -> tuple[Check, ...
     return (_algorithm_check(every), *checks, *_exponents(every))
 
 
-def _algorithm_check(every: Sequence[Run]) -> Check:
+def _algorithm_check(every: Sequence[FloorRun]) -> Check:
     residual = float(np.max([run.residual for run in every]))
     return Check(
         name="the algorithm's steps",
@@ -185,7 +185,7 @@ def _farthest(values: Sequence[float], target: float) -> float:
     return float(values[int(np.argmax(np.abs(np.asarray(values) - target)))])
 
 
-def _exponents(every: Sequence[Run]) -> tuple[Check, ...]:
+def _exponents(every: Sequence[FloorRun]) -> tuple[Check, ...]:
     """How floor and margin leave 2 rho and 1 - 2 rho as the radius grows."""
     small = [run for run in every if POINT < run.asked <= LINEAR]
     if len({run.asked for run in small}) < 3:

@@ -11,7 +11,8 @@ import optax
 
 from .. import distillation, dynamics, spectral
 from .._numerics import double_precision
-from ._l2_floor_runs import Settings, draw_data
+from ._l2_floor_runs import FloorSettings, draw_data
+from ._records import record
 from ._report import Check
 from ._self_distillation_runs import targets
 from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
@@ -26,6 +27,7 @@ NEAR = 0.05
 """Distance from the prediction, relative to 2 rho, up to which the network meets it."""
 
 
+@record
 class Overshoot(NamedTuple):
     """One method stopped at its best step: predicted by its filter, and of a real network.
 
@@ -42,7 +44,7 @@ class Overshoot(NamedTuple):
     drift: float
 
 
-def run_overshoot(settings: Settings, seed: int, radius: float) -> tuple[Overshoot, ...]:
+def run_overshoot(settings: FloorSettings, seed: int, radius: float) -> tuple[Overshoot, ...]:
     """Every method on one dataset, with the kernel and the network of one initialisation.
 
     The network starts from outputs of zero: its second half repeats the weights of the first, whose

@@ -10,6 +10,7 @@ import numpy as np
 from .. import datasets, distillation
 from .._numerics import double_precision
 from ._clusters import ClusterGeometry, measure_clusters
+from ._records import record
 from ._self_distillation_law import filter_floor, outputs_by_law, recursion_residual, settled_step
 from ._self_distillation_runs import targets, weights_of_steps
 from ._two_layer import two_layer_init, two_layer_ntk
@@ -21,7 +22,7 @@ OSCILLATING_STEPS = 1000
 """Steps among which the best is looked for where filters oscillate: it comes early."""
 
 
-class Settings(NamedTuple):
+class FloorSettings(NamedTuple):
     """What every seed and radius share."""
 
     num_points: int
@@ -36,7 +37,8 @@ class Settings(NamedTuple):
     momentum: float = 0.0
 
 
-class Run(NamedTuple):
+@record
+class FloorRun(NamedTuple):
     """One seed and radius: gradient descent at its best step and in the limit, and distillation.
 
     ``least`` is what no filter between 0 and 1 gets below, ``largest`` the largest filter value of
@@ -66,7 +68,7 @@ class Run(NamedTuple):
     end_margin: float
 
 
-def draw_data(settings: Settings, seed: int, radius: float) -> Any:
+def draw_data(settings: FloorSettings, seed: int, radius: float) -> Any:
     """The clusterable dataset of one seed and radius."""
     return datasets.clusterable(
         num_points=settings.num_points,
@@ -78,7 +80,7 @@ def draw_data(settings: Settings, seed: int, radius: float) -> Any:
     )
 
 
-def run_seed(settings: Settings, seed: int, radius: float) -> Run:
+def run_seed(settings: FloorSettings, seed: int, radius: float) -> FloorRun:
     """Draws data and network of one seed and radius and runs both methods in function space."""
     data = draw_data(settings, seed, radius)
     geometry = measure_clusters(data)
@@ -119,7 +121,7 @@ def run_seed(settings: Settings, seed: int, radius: float) -> Run:
     coefficients, wanted = vectors.T @ observed[:, 0], vectors.T @ clean[:, 0]
     least = filter_floor(coefficients, wanted, np.zeros(len(rates)), 1.0) / np.sqrt(len(clean))
     limit = vectors @ (resolved * (vectors.T @ observed[:, 0]))
-    return Run(
+    return FloorRun(
         seed=seed,
         asked=radius,
         geometry=geometry,
@@ -142,7 +144,7 @@ def run_seed(settings: Settings, seed: int, radius: float) -> Run:
     )
 
 
-class _Best(NamedTuple):
+class _BestStep(NamedTuple):
     step: float
     distance: float
     margin: float
@@ -154,8 +156,8 @@ def _best_step(
     vectors: np.ndarray,
     clean: np.ndarray,
     observed: np.ndarray,
-    settings: Settings,
-) -> _Best:
+    settings: FloorSettings,
+) -> _BestStep:
     """Step nearest to the clean labels over a log grid, with its distance and margin.
 
     Args:
@@ -176,7 +178,7 @@ def _best_step(
     distances = np.linalg.norm(fitted * coefficients - wanted, axis=1) / np.sqrt(len(clean))
     best = int(distances.argmin())
     outputs = vectors @ (fitted[best] * coefficients)
-    return _Best(
+    return _BestStep(
         step=float(steps[best]),
         distance=float(distances[best]),
         margin=float(np.min(clean * outputs)),

@@ -18,6 +18,7 @@ from ._clusters import measure_clusters
 from ._exponents import decay_check, resolution_checks, scaling_check
 from ._network_checks import unit_norm_check, worst
 from ._points import Points, as_points
+from ._records import record
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
 from ._two_layer_training import descend, draw, jacobian_gram
@@ -28,7 +29,8 @@ SOURCE = "arXiv:1902.06720, linearised training; constant-free bound derived"
 FLOAT_SLACK = 1e-9
 
 
-class Case(NamedTuple):
+@record
+class LinearizationCase(NamedTuple):
     """One width and initialisation: what is measured up to the last step, per root-n for outputs.
 
     ``error`` is sup_t ||f_t - f_t^lin||_2 / sqrt(n), ``bound`` the bound on it, ``kernel_change``
@@ -113,7 +115,7 @@ def check_linearization(
     points = as_points(_default_data() if data is None else data)
     values, vectors = np.linalg.eigh(np.asarray(cluster_kernel(points.inputs, phi).matrix))
     limit = (values, vectors)
-    with Cells(len(widths), checkpoint, progress) as cells:
+    with Cells("linearization", len(widths), checkpoint, progress) as cells:
         cases = [
             cells.run(_cases, points, w, chosen, phi, num_steps, learning_rate, limit)
             for w in widths
@@ -146,7 +148,7 @@ def _cases(
     num_steps: int,
     learning_rate: float | None,
     limit: tuple[np.ndarray, np.ndarray],
-) -> list[Case]:
+) -> list[LinearizationCase]:
     weights = draw(seeds, width, points.inputs.shape[1])
     kernels = [jacobian_gram(w, points.inputs, points.inputs, phi) for w in weights]
     rates = [learning_rate or 1.0 / float(np.linalg.eigvalsh(k)[-1]) for k in kernels]
@@ -177,7 +179,7 @@ def _cases(
         travelled = rate * np.linalg.norm(residual[:-1], axis=1).sum()
         root = len(observed) ** 0.5
         cases.append(
-            Case(
+            LinearizationCase(
                 width=width,
                 seed=seed,
                 step=rate * float(values[-1]),
@@ -203,7 +205,9 @@ def _at_infinite_width(
     return float(distance), float(rate * np.linalg.norm(decay[:-1] * parts, axis=1).sum())
 
 
-def _assumptions(cases: Sequence[Case], points: Points, phi: Activation) -> tuple[Check, ...]:
+def _assumptions(
+    cases: Sequence[LinearizationCase], points: Points, phi: Activation
+) -> tuple[Check, ...]:
     step = worst([c.step for c in cases])
     widest = max(cases, key=lambda c: c.width)
     change = worst([c.kernel_change for c in cases if c.width == widest.width])
@@ -227,7 +231,7 @@ def _assumptions(cases: Sequence[Case], points: Points, phi: Activation) -> tupl
     )
 
 
-def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
+def _conclusions(cases: Sequence[Sequence[LinearizationCase]]) -> tuple[Check, ...]:
     flat = [case for row in cases for case in row]
     widths = [row[0].width for row in cases]
     ratio = worst([c.error / c.bound if c.bound > 0 else np.inf for c in flat])
@@ -281,7 +285,7 @@ def _conclusions(cases: Sequence[Sequence[Case]]) -> tuple[Check, ...]:
     )
 
 
-def _row(case: Case) -> dict[str, Any]:
+def _row(case: LinearizationCase) -> dict[str, Any]:
     return {
         "width": case.width,
         "seed": case.seed,

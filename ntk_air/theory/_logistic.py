@@ -12,12 +12,13 @@ from scipy import special
 
 from .._numerics import double_precision
 from .._typing import Array
+from ._records import record
 
 CHECKED_STEPS = 100
 """Steps of gradient descent that are held against the algorithm one by one."""
 
 
-class Problem(NamedTuple):
+class LogisticProblem(NamedTuple):
     """Several seeds at once: signed points (S, n, d), truth (d,), variances (d,), step size (S,).
 
     Row i of the signed points is y_i x_i. ``smoothness`` (S,) is the largest eigenvalue of the
@@ -31,6 +32,7 @@ class Problem(NamedTuple):
     smoothness: np.ndarray
 
 
+@record
 class Risks(NamedTuple):
     """Under the true distribution, with p = sigmoid(x w) and p* = P(y = 1 | x).
 
@@ -48,7 +50,7 @@ class Risks(NamedTuple):
 
 def draw(
     num_points: int, truth: np.ndarray, variances: np.ndarray, seeds: tuple[int, ...], step: float
-) -> Problem:
+) -> LogisticProblem:
     """Points x ~ N(0, diag(variances)), P(y = 1 | x) = sigmoid(x w*); step = eta x smoothness."""
     signed = []
     for seed in seeds:
@@ -58,10 +60,10 @@ def draw(
         signed.append(labels[:, None] * inputs)
     stacked = np.stack(signed)
     smoothness = np.linalg.norm(stacked, ord=2, axis=(1, 2)) ** 2 / (4 * num_points)
-    return Problem(stacked, truth, variances, step / smoothness, smoothness)
+    return LogisticProblem(stacked, truth, variances, step / smoothness, smoothness)
 
 
-def descend(problem: Problem, steps: list[int]) -> np.ndarray:
+def descend(problem: LogisticProblem, steps: list[int]) -> np.ndarray:
     """Weights (T, S, d) of gradient descent from 0 on the mean loss at the given steps."""
     with double_precision():
         signed, rate = jnp.asarray(problem.signed), jnp.asarray(problem.learning_rate)
@@ -88,10 +90,10 @@ def off_the_algorithm(
 ) -> float:
     """Largest relative deviation of the records (T, d) of early steps (T,) from NumPy's descent."""
     right, off, done = np.zeros(signed.shape[1]), [], 0
-    for step, record in zip(steps[steps <= CHECKED_STEPS], weights, strict=False):
+    for step, found in zip(steps[steps <= CHECKED_STEPS], weights, strict=False):
         for _ in range(step - done):
             right = right + rate * (special.expit(-(signed @ right)) @ signed) / len(signed)
-        off.append(float(np.linalg.norm(record - right) / np.linalg.norm(right)))
+        off.append(float(np.linalg.norm(found - right) / np.linalg.norm(right)))
         done = step
     return float(np.max(off))
 
@@ -147,7 +149,7 @@ def _objective(features: np.ndarray, weights: np.ndarray, strength: float) -> fl
     return float(loss + 0.5 * strength * weights @ weights)
 
 
-def risks(problem: Problem, weights: np.ndarray) -> Risks:
+def risks(problem: LogisticProblem, weights: np.ndarray) -> Risks:
     """Exact risks of weights (d,), by quadrature over the two scores x w and x w*.
 
     The scores are jointly Gaussian: x w* given x w has mean slope x w and its own variance.
@@ -178,7 +180,7 @@ def risks(problem: Problem, weights: np.ndarray) -> Risks:
     )
 
 
-def limit_calibration(problem: Problem) -> float:
+def limit_calibration(problem: LogisticProblem) -> float:
     """E min(p*, 1 - p*)^2: what C(w) of weights that grow without bound cannot get below.
 
     Their p(w; x) goes to 0 or 1 at almost every x, and C(w) to the distance of p* from it.

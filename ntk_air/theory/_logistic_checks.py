@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 
 from ._exponents import decay_check
-from ._logistic import CHECKED_STEPS, Problem, Risks
+from ._logistic import CHECKED_STEPS, LogisticProblem, Risks
 from ._network_checks import worst
+from ._records import record
 from ._report import Check
 from ._scaling import CONFIDENCE
 
@@ -27,7 +28,8 @@ QUADRATURE = 1e-9
 EXCESS_ERROR = "excess error of the stopped solution"
 
 
-class Path(NamedTuple):
+@record
+class LogisticPath(NamedTuple):
     """One seed: records along gradient descent, and the rule's choice among them.
 
     ``truth`` and ``untrained`` are the risks of w* and of w = 0, ``uncalibrated`` the least
@@ -53,7 +55,7 @@ class Path(NamedTuple):
     residual: float
 
 
-def assumptions(problem: Problem, paths: Sequence[Path]) -> tuple[Check, ...]:
+def assumptions(problem: LogisticProblem, paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     """What the theorem asks of step size, data and stopping rule."""
     step = float(np.max(problem.learning_rate * problem.smoothness))
     count = problem.signed.shape[1]
@@ -93,7 +95,7 @@ def assumptions(problem: Problem, paths: Sequence[Path]) -> tuple[Check, ...]:
     )
 
 
-def resolved_error(paths: Sequence[Path]) -> Check:
+def resolved_error(paths: Sequence[LogisticPath]) -> Check:
     """The assumption that the draws tell the sign of the gap in error."""
     gap, reach = _error_gap(paths)
     return Check(
@@ -106,7 +108,7 @@ def resolved_error(paths: Sequence[Path]) -> Check:
     )
 
 
-def conclusions_of(paths: Sequence[Path]) -> tuple[Check, ...]:
+def conclusions_of(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     """What it promises, as measured, worst over seeds."""
     off = worst([p.residual for p in paths])
     return (
@@ -124,7 +126,7 @@ def conclusions_of(paths: Sequence[Path]) -> tuple[Check, ...]:
     )
 
 
-def _ridge_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
+def _ridge_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     furthest = worst([p.ridge_distance for p in paths])
     angle = -worst([-p.ridge_cosine for p in paths])
     return (
@@ -145,7 +147,7 @@ def _ridge_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
     )
 
 
-def _risk_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
+def _risk_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     pinsker = worst([2 * r.calibration - above(p, r, "logistic") for p in paths for r in p.risks])
     plug_in = worst([above(p, r, "error") - 2 * r.distance for p in paths for r in p.risks])
     calibrated = worst([p.risks[p.stop].calibration / p.uncalibrated for p in paths])
@@ -194,7 +196,7 @@ def _risk_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
     )
 
 
-def _divergence_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
+def _divergence_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     last = paths[0].steps >= paths[0].steps[-1] / 10
     times = paths[0].times[last]
     # In the limit |w| grows by log(t) / margin of the unit weights.
@@ -231,7 +233,7 @@ def _divergence_conclusions(paths: Sequence[Path]) -> tuple[Check, ...]:
     )
 
 
-def _lower(name: str, field: str, paths: Sequence[Path], other: str) -> Check:
+def _lower(name: str, field: str, paths: Sequence[LogisticPath], other: str) -> Check:
     """That the stopped solution is below the last step, or below w = 0."""
     pairs = [
         (
@@ -251,7 +253,7 @@ def _lower(name: str, field: str, paths: Sequence[Path], other: str) -> Check:
     )
 
 
-def _error_check(paths: Sequence[Path]) -> Check:
+def _error_check(paths: Sequence[LogisticPath]) -> Check:
     """Of a mean: the paper's separation of errors is one of rates in n, not of every draw."""
     mean, reach = _error_gap(paths)
     return Check(
@@ -264,7 +266,7 @@ def _error_check(paths: Sequence[Path]) -> Check:
     )
 
 
-def _error_gap(paths: Sequence[Path]) -> tuple[float, float]:
+def _error_gap(paths: Sequence[LogisticPath]) -> tuple[float, float]:
     """Mean over seeds of the error where stopped less that at the end, and its half-width."""
     gaps = np.array([p.risks[p.stop].error - p.risks[-1].error for p in paths])
     if len(gaps) < 2:
@@ -273,6 +275,6 @@ def _error_gap(paths: Sequence[Path]) -> tuple[float, float]:
     return float(gaps.mean()), float(reach / len(gaps) ** 0.5)
 
 
-def above(path: Path, risks: Risks, field: str) -> float:
+def above(path: LogisticPath, risks: Risks, field: str) -> float:
     """A risk less that of w*."""
     return getattr(risks, field) - getattr(path.truth, field)

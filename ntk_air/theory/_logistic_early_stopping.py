@@ -11,8 +11,14 @@ from .._checks import check_in_range, check_size
 from . import _logistic as logistic
 from ._cells import Cells
 from ._exponents import resolution_checks
-from ._logistic import Problem
-from ._logistic_checks import EXCESS_ERROR, Path, assumptions, conclusions_of, resolved_error
+from ._logistic import LogisticProblem
+from ._logistic_checks import (
+    EXCESS_ERROR,
+    LogisticPath,
+    assumptions,
+    conclusions_of,
+    resolved_error,
+)
 from ._logistic_tables import path_rows, stopping_rows
 from ._report import TheoremReport
 from ._seeds import seed_list
@@ -100,7 +106,7 @@ def check_logistic_early_stopping(
     truth = np.where(np.arange(dimension) < support, 1.0, 0.0)
     problem = logistic.draw(num_points, truth, variances, chosen, step)
     steps = sorted({int(s) for s in np.geomspace(1, num_steps, 60).round()})
-    with Cells(1 + len(chosen), checkpoint, progress) as cells:
+    with Cells("logistic_early_stopping", 1 + len(chosen), checkpoint, progress) as cells:
         weights = cells.run(logistic.descend, problem, steps)
         paths = [
             cells.run(_measure, problem, weights[:, index], np.array(steps), index, seed)
@@ -124,15 +130,15 @@ def check_logistic_early_stopping(
 
 
 def _measure(
-    problem: Problem, weights: np.ndarray, steps: np.ndarray, index: int, seed: int
-) -> Path:
+    problem: LogisticProblem, weights: np.ndarray, steps: np.ndarray, index: int, seed: int
+) -> LogisticPath:
     signed, times = problem.signed[index], problem.learning_rate[index] * steps
     norms = np.linalg.norm(weights, axis=1)
     losses = logistic.losses(signed, weights)
     ridge = logistic.ridge_path(signed, 1 / times)
     reached = np.flatnonzero(losses <= logistic.losses(signed, problem.truth[None])[0])
     cosine = np.sum(weights * ridge, 1) / (norms * np.linalg.norm(ridge, axis=1))
-    return Path(
+    return LogisticPath(
         seed=seed,
         steps=steps,
         times=times,

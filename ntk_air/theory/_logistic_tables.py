@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ._logistic import Risks
-from ._logistic_checks import Path, above
+from ._logistic_checks import LogisticPath, above
 
 
-def stopping_rows(path: Path) -> list[dict[str, Any]]:
+def stopping_rows(path: LogisticPath) -> list[dict[str, Any]]:
     """One row for w = 0, the stopped solution and the last step."""
     untrained = {
         "seed": path.seed,
@@ -40,7 +40,7 @@ def stopping_rows(path: Path) -> list[dict[str, Any]]:
     return [untrained, *trained]
 
 
-def _risk_columns(path: Path, risks: Risks) -> dict[str, float]:
+def _risk_columns(path: LogisticPath, risks: Risks) -> dict[str, float]:
     return {
         "excess risk": above(path, risks, "logistic"),
         "excess error": above(path, risks, "error"),
@@ -48,7 +48,7 @@ def _risk_columns(path: Path, risks: Risks) -> dict[str, float]:
     }
 
 
-def path_rows(path: Path) -> list[dict[str, Any]]:
+def path_rows(path: LogisticPath) -> list[dict[str, Any]]:
     """Every fourth record."""
     return [
         {

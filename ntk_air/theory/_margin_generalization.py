@@ -105,7 +105,7 @@ def check_margin_generalization(
     geometry = measure_clusters(data)
     reach = tuple(float(d) for d in distances)
     read, method = clustered_data(data), (alpha, label_fn)
-    with Cells(len(chosen), checkpoint, progress) as cells:
+    with Cells("margin_generalization", len(chosen), checkpoint, progress) as cells:
         every = [
             outcome
             for seed in chosen

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import distillation
 from ._clusters import measure_clusters
+from ._records import record
 from ._self_distillation_runs import log_spaced, targets
 from ._sphere import at_distance, within
 from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
@@ -17,6 +18,7 @@ from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
 EARLY, LATE, DISTILLED = "early stopping", "gradient descent, last step", "self-distillation"
 
 
+@record
 class Outcome(NamedTuple):
     """One seed and method: margins, certificate and test errors by distance from the centres.
 

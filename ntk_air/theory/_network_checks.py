@@ -10,10 +10,12 @@ from ._activations import Activation
 from ._cluster_kernel import cluster_kernel
 from ._clusters import ClusterGeometry, measure_clusters
 from ._points import Points
+from ._records import record
 from ._report import Check
 from ._two_layer_training import jacobian_gram
 
 
+@record
 class ClusterSpectrum(NamedTuple):
     """Geometry of the data with lambda(C), ||C||, and their finite-width counterpart per seed.
 
@@ -33,6 +35,7 @@ class ClusterSpectrum(NamedTuple):
         return float(self.at_init.min())
 
 
+@record
 class JacobianSplit(NamedTuple):
     """The Jacobian J at one initialisation beside J_C, that at every point's centre.
 

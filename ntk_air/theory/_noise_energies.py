@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from .. import noise
+from ._records import record
 
 _CHUNK = 2**22
 """Numbers of one block of draws, so that many draws of many points fit into memory."""
@@ -16,6 +17,7 @@ NoiseModel = str | tuple[tuple[float, ...], ...]
 """A specification of `ntk_air.noise.apply`, or the rows of a transition matrix."""
 
 
+@record
 class Draws(NamedTuple):
     """Noise drawn again and again over one eigenbasis, in B groups of directions.
 

@@ -126,7 +126,7 @@ def check_noise_isotropy(
     points = _unit(np.asarray(inputs, np.float64))
     bases = {seed: _basis(points, width, seed) for seed in chosen}
     models = [_model(m) for m in (model, contrast) if m is not None]
-    with Cells(len(models) * len(chosen), checkpoint, progress) as cells:
+    with Cells("noise_isotropy", len(models) * len(chosen), checkpoint, progress) as cells:
         draws = [
             [cells.run(draw_energies, m, bases[s], clean, num_draws, num_groups, s) for s in chosen]
             for m in models

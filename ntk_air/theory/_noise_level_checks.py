@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._noise_level_runs import Run, Settings
+from ._noise_level_runs import NoiseLevelRun, NoiseLevelSettings
 from ._noise_level_truths import steepest, unlearnable
 from ._report import Check, Scaling
 from ._two_layer_training import ALGORITHM, CHECKED_STEPS
@@ -33,9 +33,9 @@ SURE = 2.576
 
 
 def assumptions(
-    every: Sequence[Sequence[Run]],
+    every: Sequence[Sequence[NoiseLevelRun]],
     network: dict[str, Any],
-    settings: Settings,
+    settings: NoiseLevelSettings,
     predicted: Sequence[tuple[float, float]],
 ) -> tuple[Check, ...]:
     """Those on the truth, the noise and its level, the kernel, and the real network."""
@@ -108,7 +108,7 @@ def _at_most(name: str, statement: str, required: float, measured: float) -> Che
 
 
 def conclusions(
-    every: Sequence[Sequence[Run]],
+    every: Sequence[Sequence[NoiseLevelRun]],
     network: dict[str, Any],
     noise: float,
     predicted: Sequence[tuple[float, float]],
@@ -163,7 +163,9 @@ def conclusions(
     )
 
 
-def rate_check(name: str, every: Sequence[Sequence[Run]], predicted: Sequence[float]) -> Check:
+def rate_check(
+    name: str, every: Sequence[Sequence[NoiseLevelRun]], predicted: Sequence[float]
+) -> Check:
     """The mean error falls like n^(-2/3) or faster, or as the sequence model does where slower.
 
     It fails where the 99 % interval of the draws lies above.
@@ -209,8 +211,8 @@ def _exponent(sizes: Any, values: Any) -> float:
 
 
 def harmonic_conclusions(
-    harmonics: dict[bool, list[tuple[Run, ...]]],
-    settings: Settings,
+    harmonics: dict[bool, list[tuple[NoiseLevelRun, ...]]],
+    settings: NoiseLevelSettings,
     predicted: Sequence[tuple[float, float]],
 ) -> tuple[Check, ...]:
     """An odd harmonic is learned with biases; without, its mean square is left at every step."""

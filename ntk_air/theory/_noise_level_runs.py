@@ -10,13 +10,14 @@ import numpy as np
 
 from ._activations import find_activation
 from ._noise_level_truths import angle_kernel, values_at
+from ._records import record
 from ._two_layer import two_layer_init
 from ._two_layer_training import descend, jacobian_gram, off_the_algorithm, outputs
 
 LAST_STEP = 1e7
 
 
-class Settings(NamedTuple):
+class NoiseLevelSettings(NamedTuple):
     """What every draw shares."""
 
     truth: Any
@@ -25,7 +26,8 @@ class Settings(NamedTuple):
     level: float
 
 
-class Run(NamedTuple):
+@record
+class NoiseLevelRun(NamedTuple):
     """One draw of points: squared errors to the truth where stopped, at best and in the limit.
 
     ``missed`` is that of interpolating values without noise; steps are of size 1 / lambda_1.
@@ -44,6 +46,7 @@ class Run(NamedTuple):
     least: float
 
 
+@record
 class Draw(NamedTuple):
     """Angles (n,) and (m,) of training and fresh points, truth (n,), noisy values (n,)."""
 
@@ -53,7 +56,7 @@ class Draw(NamedTuple):
     observed: np.ndarray
 
 
-def draw_points(settings: Settings, num_points: int, seed: int) -> Draw:
+def draw_points(settings: NoiseLevelSettings, num_points: int, seed: int) -> Draw:
     """Points uniform on the circle, and fresh ones evenly spaced from a random one on."""
     rng = np.random.default_rng([seed, num_points, *b"noise_level"])
     angles = 2 * np.pi * rng.random(num_points)
@@ -63,7 +66,9 @@ def draw_points(settings: Settings, num_points: int, seed: int) -> Draw:
     return Draw(angles, fresh, truth, observed)
 
 
-def run_size(settings: Settings, num_points: int, seeds: tuple[int, ...]) -> tuple[Run, ...]:
+def run_size(
+    settings: NoiseLevelSettings, num_points: int, seeds: tuple[int, ...]
+) -> tuple[NoiseLevelRun, ...]:
     """Every seed at one number of points."""
     return tuple(_run(settings, num_points, seed) for seed in seeds)
 
@@ -72,7 +77,7 @@ def _kernel(first: np.ndarray, second: np.ndarray, bias: bool) -> np.ndarray:
     return angle_kernel(np.cos(first[:, None] - second[None]), bias)
 
 
-def _run(settings: Settings, num_points: int, seed: int) -> Run:
+def _run(settings: NoiseLevelSettings, num_points: int, seed: int) -> NoiseLevelRun:
     drawn = draw_points(settings, num_points, seed)
     values, vectors = np.linalg.eigh(_kernel(drawn.angles, drawn.angles, settings.bias))
     # The last of the steps is the limit, which interpolates.
@@ -87,7 +92,7 @@ def _run(settings: Settings, num_points: int, seed: int) -> Run:
     missed = np.mean((cross @ (vectors.T @ drawn.truth) - wanted) ** 2)
     under = np.flatnonzero(residual <= settings.level**2)
     stop, best = int(under[0]) if under.size else len(steps) - 1, int(errors.argmin())
-    return Run(
+    return NoiseLevelRun(
         seed=seed,
         num_points=num_points,
         noise_level=float(np.std(drawn.observed - drawn.truth)),
@@ -103,7 +108,7 @@ def _run(settings: Settings, num_points: int, seed: int) -> Run:
 
 
 def train_network(
-    settings: Settings, num_points: int, width: int, num_steps: int, seed: int
+    settings: NoiseLevelSettings, num_points: int, width: int, num_steps: int, seed: int
 ) -> dict[str, Any]:
     """The real network, stopped by the same rule, beside its linearisation at infinite width.
 

@@ -12,7 +12,7 @@ from .._checks import check_in_range, check_size
 from ._cells import Cells
 from ._exponents import resolution_checks
 from ._noise_level_checks import assumptions, conclusions, harmonic_conclusions
-from ._noise_level_runs import Run, Settings, run_size, train_network
+from ._noise_level_runs import NoiseLevelRun, NoiseLevelSettings, run_size, train_network
 from ._noise_level_truths import predicted_errors, unlearnable, values_at
 from ._report import TheoremReport
 from ._seeds import seed_list
@@ -109,9 +109,11 @@ def check_noise_level_stopping(
     ordered, chosen = sorted(set(sizes)), seed_list(seeds, 100 if quick else None)
     if len(chosen) < 2:
         raise ValueError(f"seeds is {seeds!r}, expected at least two draws of each size.")
-    settings = Settings(truth, bool(bias), float(noise), float(level))
+    settings = NoiseLevelSettings(truth, bool(bias), float(noise), float(level))
     kinds = [settings._replace(truth=HARMONIC, bias=b) for b in (True, False)] if controls else []
-    with Cells(len(ordered) * (1 + len(kinds)) + 1, checkpoint, progress) as cells:
+    with Cells(
+        "noise_level_stopping", len(ordered) * (1 + len(kinds)) + 1, checkpoint, progress
+    ) as cells:
         every = [cells.run(run_size, settings, n, chosen) for n in ordered]
         network = cells.run(train_network, settings, ordered[-1], width, network_steps, chosen[0])
         harmonics = {
@@ -148,7 +150,7 @@ def check_noise_level_stopping(
     )
 
 
-def _predicted(settings: Settings, sizes: Sequence[int]) -> list[tuple[float, float]]:
+def _predicted(settings: NoiseLevelSettings, sizes: Sequence[int]) -> list[tuple[float, float]]:
     """Errors of the sequence model, where stopped and at best, per size.
 
     Always with biases and the level of the noise: what is promised, not what another choice makes.
@@ -156,7 +158,7 @@ def _predicted(settings: Settings, sizes: Sequence[int]) -> list[tuple[float, fl
     return [predicted_errors(settings.truth, n, settings.noise) for n in sizes]
 
 
-def _row(runs: Sequence[Run], *predicted: float) -> dict[str, Any]:
+def _row(runs: Sequence[NoiseLevelRun], *predicted: float) -> dict[str, Any]:
     """Means over seeds of one size."""
     fields = ("stopped", "best", "last")
     return {

@@ -14,6 +14,7 @@ from ._cells import Cells
 from ._cluster_kernel import cluster_kernel
 from ._exponents import resolution_checks, scaling_check
 from ._points import Points, as_points
+from ._records import record
 from ._report import Check, TheoremReport
 from ._scaling import CONFIDENCE
 from ._seeds import seed_list
@@ -23,7 +24,8 @@ NAME = "The NTK at initialisation concentrates like width^(-1/2)"
 SOURCE = "arXiv:1806.07572 (limit); arXiv:1903.11680 (this network); variance derived"
 
 
-class Case(NamedTuple):
+@record
+class ConcentrationCase(NamedTuple):
     """One width and initialisation: ||K - Sigma||_F / ||Sigma||_F, and its predicted mean square.
 
     ``relative`` is width x ||K - Sigma||_F^2 over its expectation, whose mean is 1.
@@ -83,7 +85,7 @@ def check_ntk_concentration(
         raise ValueError(f"widths are {tuple(widths)}, expected three or more for an exponent.")
     chosen = seed_list(seeds, 3 if quick else None)
     points = as_points(_default_data() if data is None else data)
-    with Cells(1 + len(widths), checkpoint, progress) as cells:
+    with Cells("ntk_concentration", 1 + len(widths), checkpoint, progress) as cells:
         limit = cells.run(_limit, points, phi, num_samples)
         cases = [cells.run(_cases, points, width, chosen, phi, *limit) for width in widths]
     flat = [case for row in cases for case in row]
@@ -142,17 +144,19 @@ def _cases(
     phi: Activation,
     limit: np.ndarray,
     expected: float,
-) -> list[Case]:
+) -> list[ConcentrationCase]:
     x = points.inputs
     weights = draw(seeds, width, x.shape[1])
     errors = [np.linalg.norm(jacobian_gram(w, x, x, phi) - limit) for w in weights]
     return [
-        Case(width, s, float(e / np.linalg.norm(limit)), float(width * e**2 / expected))
+        ConcentrationCase(
+            width, s, float(e / np.linalg.norm(limit)), float(width * e**2 / expected)
+        )
         for s, e in zip(seeds, errors, strict=True)
     ]
 
 
-def _variance_check(cases: Sequence[Case]) -> Check:
+def _variance_check(cases: Sequence[ConcentrationCase]) -> Check:
     ratios = np.asarray([c.relative for c in cases])
     mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / len(ratios) ** 0.5)
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(ratios) - 1)) * error
@@ -165,7 +169,7 @@ def _variance_check(cases: Sequence[Case]) -> Check:
     )
 
 
-def _row(case: Case) -> dict[str, Any]:
+def _row(case: ConcentrationCase) -> dict[str, Any]:
     return {
         "width": case.width,
         "seed": case.seed,

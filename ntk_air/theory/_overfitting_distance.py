@@ -16,6 +16,7 @@ from ._clusters import ClusterGeometry, measure_clusters
 from ._exponents import decay_check, resolution_checks, scaling_check
 from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
 from ._points import Points, as_points, contract, corrupt
+from ._records import record
 from ._report import Check, TheoremReport
 from ._seeds import seed_list
 from ._two_layer_training import draw, interpolate, jacobian_gram, outputs
@@ -30,7 +31,8 @@ FITTED = 1e-6
 """Largest |f - observed| of a network that counts as overfitting."""
 
 
-class Case(NamedTuple):
+@record
+class DistanceCase(NamedTuple):
     """One network that fits its labels.
 
     ``linear`` is the distance to the nearest weights at which the network linearised at
@@ -118,13 +120,13 @@ def check_overfitting_distance(
     near = contract(points, float(np.median(factors)))
     by_radius, spreads = [], []
     count = len(starts) * (2 * len(factors) + DRAWS * len(rate_factors))
-    with Cells(count, checkpoint, progress) as cells:
+    with Cells("overfitting_distance", count, checkpoint, progress) as cells:
         for factor in factors:
             moved = contract(points, factor)
             by_radius.append([cells.run(_case, "epsilon_0", moved, *s, phi) for s in starts])
             spreads += [cells.run(_spread, moved, w, phi) for w in weights]
 
-        def fitted(share: float, seed: int, w: np.ndarray) -> list[Case]:
+        def fitted(share: float, seed: int, w: np.ndarray) -> list[DistanceCase]:
             labels = [corrupt(near, share * rate, (seed, draw)) for draw in range(DRAWS)]
             return [cells.run(_case, "rho", moved, seed, w, phi) for moved in labels]
 
@@ -154,7 +156,9 @@ def _default_data(quick: bool) -> Any:
     )
 
 
-def _case(sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activation) -> Case:
+def _case(
+    sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activation
+) -> DistanceCase:
     targets = points.observed[:, 0]
     fitted = interpolate(weights, points.inputs, targets, phi)
     first, second = _conflicts(points)
@@ -163,7 +167,7 @@ def _case(sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activ
     gaps = np.abs(targets[first] - targets[second]) - 2 * fitted.error
     with np.errstate(divide="ignore"):  # equal points with different labels cannot be fitted
         bounds = gaps / (phi.max_slope * apart) - np.linalg.norm(weights, 2)
-    return Case(
+    return DistanceCase(
         sweep=sweep,
         seed=seed,
         geometry=measure_clusters(points),
@@ -203,7 +207,7 @@ def _conflicts(points: Points) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _assumptions(
-    every: Sequence[Case], spreads: Sequence[float], phi: Activation
+    every: Sequence[DistanceCase], spreads: Sequence[float], phi: Activation
 ) -> tuple[Check, ...]:
     geometries = [c.geometry for c in every]
     error, spread = worst([c.error for c in every]), worst(spreads)
@@ -238,9 +242,9 @@ def _assumptions(
 
 
 def _conclusions(
-    every: Sequence[Case],
-    by_radius: Sequence[Sequence[Case]],
-    by_rate: Sequence[Sequence[Sequence[Case]]],
+    every: Sequence[DistanceCase],
+    by_radius: Sequence[Sequence[DistanceCase]],
+    by_rate: Sequence[Sequence[Sequence[DistanceCase]]],
 ) -> tuple[Check, ...]:
     ratio = worst([c.ratio for c in every])
     radii = [[c.geometry.radius for c in row] for row in by_radius]
@@ -295,14 +299,14 @@ def _conclusions(
     )
 
 
-def _rms(by_rate: Sequence[Sequence[Sequence[Case]]], field: str) -> np.ndarray:
+def _rms(by_rate: Sequence[Sequence[Sequence[DistanceCase]]], field: str) -> np.ndarray:
     """Root mean square over the draws of wrong labels, one row per rate, one column per seed."""
     return np.array(
         [[np.sqrt(np.mean([getattr(c, field) ** 2 for c in d])) for d in row] for row in by_rate]
     )
 
 
-def _row(case: Case) -> dict[str, Any]:
+def _row(case: DistanceCase) -> dict[str, Any]:
     geometry = case.geometry
     size = np.sqrt(geometry.noise_rate) * geometry.label_gap / max(geometry.radius, 1e-300)
     return {

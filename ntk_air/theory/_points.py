@@ -16,8 +16,10 @@ from .._checks import (
     check_same_shape,
     check_size,
 )
+from ._records import record
 
 
+@record
 class Points(NamedTuple):
     """What the theorems read of a clusterable dataset, in float64.
 

@@ -133,7 +133,9 @@ def check_self_distillation(
         *checks.horizon_checks(starts, plan, geometry, accuracy),
     )
     try:
-        with Cells(len(starts) * runs.cells_of_seed(plan), checkpoint, progress) as cells:
+        with Cells(
+            "self_distillation", len(starts) * runs.cells_of_seed(plan), checkpoint, progress
+        ) as cells:
             every = [runs.run_seed(plan, start, cells) for start in starts]
     except DivergenceError as error:
         return TheoremReport(NAME, SOURCE, assumptions, (checks.diverged(error),), {}, {})

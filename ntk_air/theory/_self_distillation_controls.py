@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._records import record
 from ._report import Check
 from ._self_distillation_law import ROUND_OFF, bound_of, outputs_by_law, settled_step
 
@@ -26,6 +27,7 @@ LOCKED = "locks wrong labels in"
 FOLLOWS = "follows the theorem"
 
 
+@record
 class Control(NamedTuple):
     """One control: when h(f) = y, distances per root-n at the end, and what they amount to.
 

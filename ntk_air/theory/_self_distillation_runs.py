@@ -14,6 +14,7 @@ from .._numerics import double_precision
 from ..distillation import History
 from ..distillation._alpha import as_schedule
 from ._cells import Cells
+from ._records import record
 from ._self_distillation_controls import CONTROL_STEPS, RIGHT, Control, control_schedules, judge
 from ._self_distillation_first_steps import first_steps_deviation
 from ._self_distillation_law import outputs_by_law, recursion_residual, settled_step
@@ -43,6 +44,7 @@ class Plan(NamedTuple):
     controls: bool
 
 
+@record
 class Start(NamedTuple):
     """One initialisation: weights, its kernel in float64 with eigenvalues descending, outputs."""
 
@@ -55,6 +57,7 @@ class Start(NamedTuple):
     initial: np.ndarray
 
 
+@record
 class End(NamedTuple):
     """What the theorem predicts of a run from its own s_0: distance per root-n, least y f."""
 
@@ -62,6 +65,7 @@ class End(NamedTuple):
     margin: float
 
 
+@record
 class Linear(NamedTuple):
     """One initialisation in function space.
 
@@ -79,6 +83,7 @@ class Linear(NamedTuple):
     limit_label: float
 
 
+@record
 class SeedRuns(NamedTuple):
     """Everything measured from one initialisation.
 

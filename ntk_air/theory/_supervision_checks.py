@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._network_checks import worst
+from ._records import record
 from ._report import Check
 
 EARLY, CONVERGED, OBSERVED = "early-stopped teacher", "converged teacher", "observed labels"
@@ -22,6 +23,7 @@ UNION = 40
 """Members of the union on each side of norm sqrt(n) that are tried: beyond, all are vacuous."""
 
 
+@record
 class Targets(NamedTuple):
     """What one teacher gives to the student and what the student makes of it."""
 
@@ -34,7 +36,8 @@ class Targets(NamedTuple):
     l2_to_clean: float
 
 
-class Run(NamedTuple):
+@record
+class SupervisionRun(NamedTuple):
     """All teachers of one seed, and how complexity moves along the path of the linearised one."""
 
     rows: dict[str, Targets]
@@ -64,7 +67,7 @@ def margin_bound(margins: np.ndarray, complexity: float, trace: float) -> float:
     return float(np.min(shares + 2 * norms * np.sqrt(trace) / count + tails))
 
 
-def assumptions(every: Sequence[Run]) -> tuple[Check, ...]:
+def assumptions(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     """What is asked of kernel, teachers and number of points, worst over seeds."""
     weakest = min(every, key=lambda run: run.least_eigenvalue - run.round_off)
     left = min(run.left for run in every)
@@ -94,7 +97,7 @@ def assumptions(every: Sequence[Run]) -> tuple[Check, ...]:
     )
 
 
-def conclusions_of(every: Sequence[Run]) -> tuple[Check, ...]:
+def conclusions_of(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     """What is promised, as measured, worst over seeds."""
     increment = min(run.least_increment for run in every)
     limit = worst([run.limit_error for run in every])
@@ -120,7 +123,7 @@ def conclusions_of(every: Sequence[Run]) -> tuple[Check, ...]:
     )
 
 
-def _bound_conclusions(every: Sequence[Run]) -> tuple[Check, ...]:
+def _bound_conclusions(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     """Nothing where the bounds of early-stopped teachers' students say nothing."""
     if not all(run.rows[EARLY].bound < 1 for run in every):
         return ()
@@ -140,7 +143,7 @@ def _bound_conclusions(every: Sequence[Run]) -> tuple[Check, ...]:
     )
 
 
-def _errs_less(every: Sequence[Run]) -> Check:
+def _errs_less(every: Sequence[SupervisionRun]) -> Check:
     """Strictly, wherever the converged teacher's student errs at all."""
     pairs = [(r.rows[EARLY].test_error, r.rows[CONVERGED].test_error) for r in every]
     largest = max(pairs, key=lambda pair: pair[0] - pair[1])
@@ -153,7 +156,7 @@ def _errs_less(every: Sequence[Run]) -> Check:
     )
 
 
-def _less(name: str, field: str, small: str, large: str, every: Sequence[Run]) -> Check:
+def _less(name: str, field: str, small: str, large: str, every: Sequence[SupervisionRun]) -> Check:
     pairs = [(getattr(r.rows[small], field), getattr(r.rows[large], field)) for r in every]
     largest = max(pairs, key=lambda pair: pair[0] - pair[1])
     shown = [_bound_text(v) if field == "bound" else v for v in largest]

@@ -25,7 +25,7 @@ from ._supervision_checks import (
     NETWORK_EARLY,
     NETWORK_LATE,
     OBSERVED,
-    Run,
+    SupervisionRun,
     Targets,
     assumptions,
     conclusions_of,
@@ -111,7 +111,7 @@ def check_supervision_complexity(
             seed=0,
         )
     read = clustered_data(data)
-    with Cells(len(chosen), checkpoint, progress) as cells:
+    with Cells("supervision_complexity", len(chosen), checkpoint, progress) as cells:
         every = [cells.run(_run, read, width, num_steps, stop, seed) for seed in chosen]
     return TheoremReport(
         name=NAME,
@@ -129,7 +129,7 @@ def check_supervision_complexity(
     )
 
 
-def _run(data: Any, width: int, num_steps: int, stop: float | None, seed: int) -> Run:
+def _run(data: Any, width: int, num_steps: int, stop: float | None, seed: int) -> SupervisionRun:
     clean, observed = targets(data)
     inputs, centers = (np.asarray(v, np.float64) for v in (data.inputs, data.centers))
     rng = np.random.default_rng([seed, *b"supervision_complexity"])
@@ -166,7 +166,7 @@ def _run(data: Any, width: int, num_steps: int, stop: float | None, seed: int) -
         least, largest = (float(students.eigenvalues[i]) for i in (-1, 0))
     energies = np.sum((vectors.T @ path) ** 2, axis=2) / values
     along = np.sqrt(energies.sum(1) * values.sum()) / len(clean)
-    return Run(
+    return SupervisionRun(
         rows=rows,
         least_increment=float(np.diff(along).min() / along[-1]),
         limit_error=abs(rows[CONVERGED].complexity / rows[OBSERVED].complexity - 1),

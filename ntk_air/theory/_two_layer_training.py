@@ -12,6 +12,7 @@ import numpy as np
 from .._numerics import double_precision
 from .._typing import Array
 from ._activations import Activation
+from ._records import record
 from ._two_layer import two_layer_init
 
 CHECKED_STEPS = 3
@@ -21,6 +22,7 @@ ALGORITHM = 1e-3
 """Relative deviation from float64 that runs in float32 are allowed."""
 
 
+@record
 class Descent(NamedTuple):
     """Gradient descent of one network, or of several along a leading axis.
 
@@ -177,6 +179,7 @@ GAUSS_NEWTON_ERROR = 1e-9
 """Below it a fit counts as exact: the steps converge quadratically, the next would be round-off."""
 
 
+@record
 class Interpolation(NamedTuple):
     """Weights (k, d) that fit targets, and the largest |f - target| that is left."""
 

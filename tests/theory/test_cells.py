@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import importlib
 import inspect
 import types
+import typing
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +23,7 @@ from ntk_air.theory import (
     _l2_floor,
     _linearization,
     _noise_level_stopping,
+    _records,
     _self_distillation_runs,
 )
 from ntk_air.theory._activations import find_activation
@@ -170,23 +175,23 @@ def test_digests_differ_where_contents_do(x64):
         find_activation("relu"), find_activation("tanh"),
         make(), make(seed=2), _cells.clustered_data(make()),
     ]  # fmt: skip
-    digests = [_content.digest(of, (value,)) for value in different]
+    digests = [_content.digest("of", of, (value,)) for value in different]
     assert len(set(digests)) == len(different)
-    assert _content.digest(of, (array.T,)) == _content.digest(of, (array.T.copy(),))
-    assert _content.digest(of, (make(),)) == _content.digest(of, (make(),))
-    assert _content.digest(of, (1, 2)) != _content.digest(of, ((1, 2),))
-    assert _content.digest(make, ()) != _content.digest(of, ())
+    assert _content.digest("of", of, (array.T,)) == _content.digest("of", of, (array.T.copy(),))
+    assert _content.digest("of", of, (make(),)) == _content.digest("of", of, (make(),))
+    assert _content.digest("of", of, (1, 2)) != _content.digest("of", of, ((1, 2),))
+    assert _content.digest("make", make, ()) != _content.digest("of", of, ())
 
 
 def test_digests_differ_by_version_and_precision(monkeypatch):
-    here = _content.digest(of, (1,))
+    here = _content.digest("of", of, (1,))
     with jax.enable_x64(True):
-        assert _content.digest(of, (1,)) != here
+        assert _content.digest("of", of, (1,)) != here
     with jax.default_matmul_precision("highest"):
-        assert _content.digest(of, (1,)) != here
-    assert _content.digest(of, (1,)) == here
+        assert _content.digest("of", of, (1,)) != here
+    assert _content.digest("of", of, (1,)) == here
     monkeypatch.setattr(_content, "__version__", "next")
-    assert _content.digest(of, (1,)) != here
+    assert _content.digest("of", of, (1,)) != here
 
 
 @pytest.mark.parametrize(
@@ -214,14 +219,52 @@ def test_a_function_of_the_users_own_is_refused(report, options, words, tmp_path
 )  # fmt: skip
 def test_contents_that_cannot_be_told_are_refused(value):
     with pytest.raises(ValueError, match=r"arguments\[1\]\[0\] = "):
-        _content.digest(of, (1, [value]))
+        _content.digest("of", of, (1, [value]))
+
+
+def cell_functions():
+    for path in sorted(Path(t.__file__).parent.rglob("*.py")):
+        names = ".".join(path.relative_to(Path(na.__file__).parent).with_suffix("").parts)
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "cells.run":
+                module = importlib.import_module(f"ntk_air.{names}")
+                yield eval(ast.unparse(call.args[0]), vars(module))
+
+
+def own_types(kind, seen):
+    """The package's types in an annotation, and in those of their fields."""
+    for part in typing.get_args(kind):
+        own_types(part, seen)
+    if isinstance(kind, type) and kind.__module__.startswith("ntk_air.") and kind not in seen:
+        seen.add(kind)
+        for part in typing.get_type_hints(kind).values():
+            own_types(part, seen)
+    return seen
+
+
+def test_what_cells_return_has_a_name_on_disk_whatever_file_it_lies_in():
+    functions = {*cell_functions()}
+    assert len(functions) >= 15
+    kinds = set()
+    for function in functions:
+        own_types(typing.get_type_hints(function).get("return"), kinds)
+    assert len(kinds) >= 15
+    for kind in kinds:
+        name = f"{kind.__module__.split('.')[1]}.{kind.__name__}"
+        assert _records.record_type(name) is kind
+    with pytest.raises(TypeError, match=r"two records called theory\.LinearizationCase"):
+        _records.record(
+            type("LinearizationCase", (tuple,), {"__module__": "ntk_air.theory.elsewhere"})
+        )
 
 
 def test_values_come_back_as_they_were(tmp_path):
     with jax.enable_x64(True):
         double = jnp.linspace(0.0, 1.0, 3)
     value = {
-        "case": _linearization.Case(8, 0, 1.0, 2.0, np.float64(0.1), np.inf, -0.0, 3.0, 4.0),
+        "case": _linearization.LinearizationCase(
+            8, 0, 1.0, 2.0, np.float64(0.1), np.inf, -0.0, 3.0, 4.0
+        ),
         "data": DATA,
         "arrays": [double, jnp.float32(2.0), np.asfortranarray(np.eye(2)), np.arange(3, dtype="b")],
         "others": (None, True, float("nan"), "text", np.bool_(True), np.float32(0.1), (), {}),
@@ -230,14 +273,14 @@ def test_values_come_back_as_they_were(tmp_path):
     def build(seed):
         return value
 
-    with _cells.Cells(1, tmp_path, False) as cells:
+    with _cells.Cells("a report", 1, tmp_path, False) as cells:
         assert cells.run(build, 1) is value
         found = cells.run(build, 1)
     assert found is not value
     same_trees(found, value)
     assert found["arrays"][0].dtype == np.float64
     assert found["arrays"][2].flags.f_contiguous
-    assert type(found["case"]) is _linearization.Case
+    assert type(found["case"]) is _linearization.LinearizationCase
     assert np.signbit(found["case"].distance)
 
 
@@ -265,9 +308,16 @@ def test_damage(tmp_path):
         path.write_bytes(bad)
         with pytest.raises(ValueError, match=rf"{path.name} is damaged .*delete it"):
             linearization(checkpoint=tmp_path)
-    for name in ("subprocess:Popen", "ntk_air.theory._cells:save", "ntk_air.theory._cells:Cells"):
+    for name in (
+        "subprocess.Popen",
+        "theory.Cells",
+        "subprocess:Popen",
+        "ntk_air.theory._cells:save",
+    ):
         na.save({"cell": path.stem, "value": {"type": name, "fields": {"args": "true"}}}, path)
-        with pytest.raises(ValueError, match=rf"holds a {name}, which this ntk_air does not know"):
+        with pytest.raises(
+            ValueError, match=rf"holds a '{name}', which this ntk_air does not know"
+        ):
             linearization(checkpoint=tmp_path)
     path.unlink()
     assert linearization(checkpoint=tmp_path).to_json() == made.to_json()

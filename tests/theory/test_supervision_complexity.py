@@ -57,7 +57,7 @@ def test_a_student_that_errs_as_often_does_not_err_less():
         rows = {name: row for name in (checks.OBSERVED, checks.NETWORK_EARLY, checks.NETWORK_LATE)}
         rows[checks.EARLY] = row._replace(test_error=early)
         rows[checks.CONVERGED] = row._replace(test_error=late)
-        made = checks.conclusions_of([checks.Run(rows, 0.1, 0.0, 0.9, 2.0, 1.0, 0.0)])
+        made = checks.conclusions_of([checks.SupervisionRun(rows, 0.1, 0.0, 0.9, 2.0, 1.0, 0.0)])
         assert next(c for c in made if c.name == "the student errs less").holds == holds
 
 

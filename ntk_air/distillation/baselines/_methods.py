@@ -47,7 +47,7 @@ def outputs_at(
 ) -> Array:
     """Outputs (n, C) in evaluation mode, in batches if training is in batches."""
     adapted, params, state = adapted_to(precision, as_network(network, params))
-    settings = _engine.Settings(adapted, None, batch_size, None, False, None, None)
+    settings = _engine.LoopSettings(adapted, None, batch_size, None, False, None, None)
     return _evaluate(settings, params, state, inputs)
 
 

@@ -9,24 +9,24 @@ import jax
 import jax.numpy as jnp
 
 from ..._typing import Array, PyTree
-from .._network import Adapted, Network, as_network
+from .._network import Adapted, TrainableNetwork, as_network
 
 
 @dataclasses.dataclass(frozen=True)
 class PairNetwork:
     """Gives the outputs of both in training, (2, b, C), and those of the first in evaluation."""
 
-    network: Network
+    network: TrainableNetwork
 
     @property
     def mixes_batch(self) -> bool:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         return self.network.mixes_batch
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
-        """See `Network`; each draws its own random numbers."""
+        """See `TrainableNetwork`; each draws its own random numbers."""
         keys = (None, None) if key is None else jax.random.split(key)
         passes = [
             self.network.train(p, s, inputs, k, present)
@@ -36,7 +36,7 @@ class PairNetwork:
         return jnp.stack(outputs), states
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
-        """See `Network`."""
+        """See `TrainableNetwork`."""
         return self.network.evaluate(params[0], state[0], inputs)
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
