@@ -103,7 +103,8 @@ def check_overfitting_distance(
         The report; its table "networks" has a row per network.
 
     Raises:
-        ValueError: on data that are not clusterable data or numbers out of range.
+        ValueError: on data that are not clusterable data, with so few wrong labels that a smaller
+            rate has none, or numbers out of range.
 
     Example:
         >>> import ntk_air as na
@@ -118,6 +119,7 @@ def check_overfitting_distance(
     starts = tuple(zip(chosen, weights, strict=True))
     rate = measure_clusters(points).noise_rate
     near = contract(points, float(np.median(factors)))
+    _check_rates(near, rate, rate_factors)
     by_radius, spreads = [], []
     count = len(starts) * (2 * len(factors) + DRAWS * len(rate_factors))
     with Cells("overfitting_distance", count, checkpoint, progress) as cells:
@@ -142,6 +144,16 @@ def check_overfitting_distance(
         tables={"networks": tuple(_row(case) for case in every)},
         histories={},
     )
+
+
+def _check_rates(points: Points, rate: float, factors: Sequence[float]) -> None:
+    for factor in factors:
+        if not np.any(corrupt(points, factor * rate, 0).observed != points.clean):
+            raise ValueError(
+                f"data has a fraction {rate:.3g} of wrong labels in clusters of "
+                f"{int(np.max(points.sizes))} points or fewer: {factor:g} of it (rate_factors) is "
+                "none; expected a wrong label at every rate: take more points, or larger factors."
+            )
 
 
 def _default_data(quick: bool) -> Any:

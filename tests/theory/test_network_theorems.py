@@ -368,3 +368,9 @@ def test_one_seed_decides_no_exponent():
 def test_bad_numbers(report, options, words):
     with pytest.raises(ValueError, match=words):
         report(**options)
+
+
+@pytest.mark.parametrize(("rate", "points"), [(0.0, 48), (0.2, 24)])
+def test_a_noise_rate_too_low_to_be_made_lower_is_refused(rate, points):
+    with pytest.raises(ValueError, match=r"wrong labels in clusters of .*\(rate_factors\) is none"):
+        overfitting(make(num_points=points, num_clusters=4, noise_rate=rate))
