@@ -15,7 +15,7 @@ import optax
 import ntk_air as na
 from benchmarks import _noisy_labels_cells
 from benchmarks._fuzz_mutations import as_json, damaged_bytes, damaged_tree
-from ntk_air.theory._cells import Cells
+from ntk_air.theory.reporting._resumable import Cells
 
 
 def _results() -> list[Any]:
@@ -150,7 +150,7 @@ class Manifests(_Store):
 
     def _sign(self, rng: np.random.Generator) -> None:
         """As who wants the manifest to be believed."""
-        from ntk_air.kernels._store_format import _hash
+        from ntk_air.kernels.store._format import _hash
 
         path = self.path / "manifest.json"
         try:

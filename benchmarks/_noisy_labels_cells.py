@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks import _harness, _report
 from ntk_air._checks import check_size
 from ntk_air.analysis import NoisySettings, noisy_training, noisy_training_summary
-from ntk_air.analysis._noisy_problem import prepare
-from ntk_air.analysis._noisy_summary import spread
+from ntk_air.analysis._noisy_training._problem import prepare
+from ntk_air.analysis._noisy_training._summary import spread
 from ntk_air.cli._options import DATASET_DEFAULTS, load_dataset
 
 _OF_THE_DATA = (*DATASET_DEFAULTS, "test_size", "noise", "seed")

@@ -110,7 +110,7 @@ def test_outputs_that_diverged_are_wrong_not_class_zero():
         np.testing.assert_array_equal(class_of(labels), [-1, 1])
     signs = np.array([[-1.0], [-1.0], [-1.0], [1.0]])
     outputs = np.full((4, 1), np.nan, np.float32)
-    from ntk_air.distillation import _objective
+    from ntk_air.distillation.training import _objective
 
     wrong = _objective.disagreement(jnp.asarray(outputs), jnp.asarray(signs), jnp.ones(4))
     assert float(wrong) == 1.0

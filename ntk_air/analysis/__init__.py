@@ -1,18 +1,18 @@
 """The main job, and the same quantities over the training of any network: a recorder."""
 
-from ._air import air, versions
-from ._noisy_settings import NoisySettings
-from ._noisy_summary import noisy_training_summary
-from ._noisy_training import NoisyTraining, noisy_training
-from ._record import AIRRecord, KernelMovement
-from ._recorder import Recorder
-from ._result import AIRAnalysis
-from ._settings import Settings
-from ._slopes import SlopeFit, fit_slope
-from ._summary import headline_rank, summary
-from ._teacher_student import teacher_student
-from ._teacher_student_result import TeacherStudentStudy, teacher_student_summary
-from ._width_sweep import WidthSweep, width_sweep
+from ._air._air import air, versions
+from ._air._result import AIRAnalysis
+from ._air._settings import Settings
+from ._air._summary import headline_rank, summary
+from ._noisy_training._settings import NoisySettings
+from ._noisy_training._summary import noisy_training_summary
+from ._noisy_training._training import NoisyTraining, noisy_training
+from ._recording._record import AIRRecord, KernelMovement
+from ._recording._recorder import Recorder
+from ._teacher_student._result import TeacherStudentStudy, teacher_student_summary
+from ._teacher_student._study import teacher_student
+from ._width._slopes import SlopeFit, fit_slope
+from ._width._sweep import WidthSweep, width_sweep
 
 __all__ = [
     # the main job

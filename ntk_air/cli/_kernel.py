@@ -189,8 +189,8 @@ def _write_eigenpairs(options: dict[str, Any], kernel: StoredKernel) -> float:
 
 def _count_tiles(store: str) -> tuple[int, int]:
     """How many tiles are there, and how many belong there; (0, 0) before the first call."""
-    from ..kernels._seals import sealed_tiles
-    from ..kernels._store_format import MANIFEST, read_manifest
+    from ..kernels.store._format import MANIFEST, read_manifest
+    from ..kernels.store._seals import sealed_tiles
 
     path = Path(store)
     if not (path / MANIFEST).exists():

@@ -16,10 +16,10 @@ from ._alpha import (
     linear,
 )
 from ._function_space import kernel_self_distill
-from ._history import DistillationResult, DivergenceError, History
 from ._label_fn import LabelFn, hard, identity, nearest, sign, softmax, tanh
 from ._self_distill import self_distill
 from ._teacher_student import TeacherStudentResult, teacher_student
+from .training._history import DistillationResult, DivergenceError, History
 
 __all__ = [
     # training

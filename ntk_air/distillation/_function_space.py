@@ -19,11 +19,11 @@ from .._checks import (
 )
 from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
-from . import _objective
 from ._alpha import as_schedule
-from ._history import History, Reference, check_finite_losses, history_of, measure
 from ._label_fn import bind, hard
-from ._records import (
+from .training import _objective
+from .training._history import History, Reference, check_finite_losses, history_of, measure
+from .training._records import (
     check_label_fn,
     check_learning_rate,
     check_pair,

@@ -12,19 +12,19 @@ from .._checks import check_choice
 from .._classes import threshold_of
 from .._typing import ApplyFn, ArrayLike, Float, PyTree
 from ._alpha import as_schedule
-from ._history import DistillationResult
 from ._label_fn import bind, hard
-from ._method import SelfDistillation
-from ._options import Optimizer, TrainingOptions
-from ._records import (
+from .training._history import DistillationResult
+from .training._method import SelfDistillation
+from .training._options import Optimizer, TrainingOptions
+from .training._records import (
     check_label_fn,
     check_probabilities,
     check_targets,
     checked_batch,
     whole_number,
 )
-from ._replicas import for_each
-from ._train import train
+from .training._replicas import for_each
+from .training._train import train
 
 
 def self_distill(

@@ -16,12 +16,12 @@ import numpy as np
 import optax
 
 from .._typing import ApplyFn, Array
-from . import _objective
-from ._batches import epoch_order, in_batches
-from ._engine import distance, wide
-from ._history import Reference, measure
 from ._label_fn import LabelFn, bind, coding_of, softmax
-from ._optimizer import made, stepped
+from .training import _objective
+from .training._batches import epoch_order, in_batches
+from .training._engine import distance, wide
+from .training._history import Reference, measure
+from .training._optimizer import made, stepped
 
 
 class StudentSettings(NamedTuple):

@@ -23,10 +23,10 @@ from .._results import result
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from . import _student_arguments as arguments
 from . import _students
-from ._history import History, check_finite_losses, history_of
 from ._label_fn import bind, coding_of, hard, identity
-from ._optimizer import Rate
-from ._records import check_test, record_steps, test_classes
+from .training._history import History, check_finite_losses, history_of
+from .training._optimizer import Rate
+from .training._records import check_test, record_steps, test_classes
 
 _RECORDS = 20
 

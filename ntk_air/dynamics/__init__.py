@@ -1,19 +1,19 @@
 """Training in the eigenbasis: spectral filters, closed-form outputs, retrieval, stopping."""
 
 from ._distillation import distilled, label_averaging, ridge_distillation, teacher_student
+from ._equivalence_table import EquivalenceTable, distillation_schemes, equivalence_table
 from ._equivalent import EquivalentTime, equivalent_stopping_time
 from ._filters import gradient_descent, gradient_flow, heavy_ball, ridge, truncation
 from ._fit import filter_values, fit, predict, remainder_bound
-from ._leave_one_out import leave_one_out, leave_one_out_flow
-from ._noise import NoiseEstimate, estimate_noise
-from ._refine import refine_labels
-from ._refined import RefinedLabels
 from ._retrieval import RetrievalCurves, measured_retrieval, retrieval
 from ._ridge_choices import optimal_teacher_weight, tolerance_strengths
 from ._risk import Risk, risk
-from ._schemes import EquivalenceTable, distillation_schemes, equivalence_table
-from ._stopping import RULES, StoppingTime, degrees_of_freedom, stopping_time, time_grid
 from ._time import from_neural_tangents_time, to_neural_tangents_time
+from .noisy._leave_one_out import leave_one_out, leave_one_out_flow
+from .noisy._noise import NoiseEstimate, estimate_noise
+from .noisy._refine import refine_labels
+from .noisy._refined import RefinedLabels
+from .noisy._stopping import RULES, StoppingTime, degrees_of_freedom, stopping_time, time_grid
 
 __all__ = [
     # filters

@@ -11,7 +11,7 @@ from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
 from ._filters import flow_fractions
 from ._fit import like, matching
-from ._remainder import Filters, bank_of, evaluate, outside, spectrum
+from ._partial_spectrum import Filters, bank_of, evaluate, outside, spectrum
 from ._trust import warn_where_untrusted
 
 _GRID = 384

@@ -22,8 +22,8 @@ from .._checks import (
 from .._numerics import as_float, in_precision, power_of_two
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, project
-from ._remainder import Bank, Filters, Flows, bank_of, evaluate, spectrum, split, spread
-from ._skeleton import skeleton
+from ._filter_basis import skeleton
+from ._partial_spectrum import Bank, Filters, Flows, bank_of, evaluate, spectrum, split, spread
 from ._trust import warn_where_untrusted
 
 

@@ -14,7 +14,7 @@ from .._results import result, static
 from .._typing import Array, ArrayLike, Filter, Float
 from ..spectral import Eigensystem, resolve_retention
 from ._fit import bank_at, check_times, matching
-from ._remainder import evaluate, outside, spread
+from ._partial_spectrum import evaluate, outside, spread
 from ._trust import warn_where_untrusted
 
 

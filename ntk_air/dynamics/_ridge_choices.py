@@ -12,7 +12,7 @@ from .._checks import check_finite, check_in_range, check_ndim, check_same_shape
 from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem
-from ._remainder import spectrum, split
+from ._partial_spectrum import spectrum, split
 
 
 @in_precision

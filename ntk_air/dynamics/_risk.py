@@ -9,7 +9,7 @@ from .._results import result
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project, resolve_retention
 from ._fit import like, matching
-from ._remainder import Filters, bank_of, evaluate, outside, spread
+from ._partial_spectrum import Filters, bank_of, evaluate, outside, spread
 from ._trust import warn_where_untrusted
 
 

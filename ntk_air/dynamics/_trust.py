@@ -17,7 +17,7 @@ import numpy as np
 
 from .._typing import Array
 from ..spectral import Eigensystem
-from ._remainder import Bank, Flows, Spectrum, rank_counted, spectrum
+from ._partial_spectrum import Bank, Flows, Spectrum, rank_counted, spectrum
 
 # Outputs that may be off by more than this share of their norm are warned of.
 _TOLERANCE = 0.01

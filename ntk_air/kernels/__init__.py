@@ -1,6 +1,7 @@
 """Kernels: what kernel (architectures, infinite and finite width) apart from how it is computed."""
 
-from ._architectures import (
+from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
+from .architectures._architectures import (
     ACTIVATIONS,
     Architecture,
     as_architecture,
@@ -8,20 +9,19 @@ from ._architectures import (
     fully_connected,
     myrtle,
 )
-from ._attention import self_attention
-from ._empirical import empirical_ntk
-from ._functional import functional
-from ._implementations import (
+from .architectures._attention import self_attention
+from .architectures._residual import residual, wide_resnet
+from .finite._empirical import empirical_ntk
+from .finite._functional import functional
+from .finite._implementations import (
     IMPLEMENTATIONS,
     Costs,
     cheapest_implementation,
     implementation_costs,
 )
-from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
-from ._operator import NTKOperator
-from ._residual import residual, wide_resnet
-from ._ring import ShardedKernel, gather
-from ._stored import StoredKernel, open_kernel
+from .finite._operator import NTKOperator
+from .store._reader import StoredKernel, open_kernel
+from .tiling._ring import ShardedKernel, gather
 
 __all__ = [
     # architectures

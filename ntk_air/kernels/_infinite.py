@@ -18,13 +18,13 @@ from jax.sharding import Mesh
 from .._checks import check_choice
 from .._numerics import automatic, automatic_axes, in_precision
 from .._typing import Array, ArrayLike, Float, PyTree
-from ._architectures import Architecture, as_architecture
 from ._close import is_off, repaired, warn_of_loss
-from ._compute import Kernel, compute
 from ._inputs import check_inputs, check_rank
-from ._layerwise import for_products
-from ._plan import plan
-from ._task import RequestOptions, Task
+from .architectures._architectures import Architecture, as_architecture
+from .finite._layerwise import for_products
+from .tiling._destination import Kernel, compute
+from .tiling._request import RequestOptions, Task
+from .tiling._tile_size import plan
 
 KINDS = ("nngp", "ntk")
 # Points of a tile, and entries of its largest array: a CPU wants few in its cache, but every tile

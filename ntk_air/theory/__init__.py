@@ -1,24 +1,24 @@
 """The theorems: data model, network, and reports of what was assumed and what was measured."""
 
-from ._cluster_kernel import ClusterKernel, cluster_kernel
-from ._clusterability import Clusterability, measure_clusterability
-from ._clusters import ClusterGeometry, measure_clusters
-from ._early_stopping import check_early_stopping
-from ._jacobian_bimodality import check_jacobian_bimodality
-from ._l2_floor import check_l2_floor
-from ._linearization import check_linearization
-from ._logistic_early_stopping import check_logistic_early_stopping
-from ._margin_generalization import check_margin_generalization
-from ._noise_isotropy import check_noise_isotropy
-from ._noise_level_stopping import check_noise_level_stopping
-from ._ntk_concentration import check_ntk_concentration
-from ._overfitting_distance import check_overfitting_distance
-from ._report import Check, Scaling, TheoremReport, TheoremViolationError
-from ._scaling import PowerLaw, power_law
-from ._self_distillation import check_self_distillation
-from ._self_distillation_law import ConvergenceBound, convergence_bound
-from ._supervision_complexity import check_supervision_complexity
-from ._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
+from .model._cluster_kernel import ClusterKernel, cluster_kernel
+from .model._clusterability import Clusterability, measure_clusterability
+from .model._clusters import ClusterGeometry, measure_clusters
+from .model._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
+from .reporting._report import Check, Scaling, TheoremReport, TheoremViolationError
+from .reporting._scaling import PowerLaw, power_law
+from .theorems._early_stopping import check_early_stopping
+from .theorems._jacobian_bimodality import check_jacobian_bimodality
+from .theorems._linearization import check_linearization
+from .theorems._margin_generalization import check_margin_generalization
+from .theorems._noise_isotropy import check_noise_isotropy
+from .theorems._ntk_concentration import check_ntk_concentration
+from .theorems._overfitting_distance import check_overfitting_distance
+from .theorems._supervision_complexity import check_supervision_complexity
+from .theorems.l2_floor._theorem import check_l2_floor
+from .theorems.logistic_early_stopping._theorem import check_logistic_early_stopping
+from .theorems.noise_level_stopping._theorem import check_noise_level_stopping
+from .theorems.self_distillation._law import ConvergenceBound, convergence_bound
+from .theorems.self_distillation._theorem import check_self_distillation
 
 __all__ = [
     # theorems: `ntk-air check` runs each of these in this order, under the name after "check_"

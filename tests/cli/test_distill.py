@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import ntk_air as na
-from ntk_air.analysis import _noisy_specs as specs
-from ntk_air.analysis._noisy_group import record_steps
+from ntk_air.analysis._noisy_training import _specs as specs
+from ntk_air.analysis._noisy_training._group import record_steps
 from ntk_air.cli import main
 
 SMALL = ["distill", "--train-size", "100", "--test-size", "50", "--batch-size", "30"]

@@ -13,7 +13,7 @@ import pytest
 from processes import run
 
 import ntk_air as na
-from ntk_air.distillation import _engine
+from ntk_air.distillation.training import _engine
 
 d = na.distillation
 RNG = np.random.default_rng(0)

@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 import ntk_air as na
-from ntk_air.distillation import _engine, _train
-from ntk_air.distillation._network import as_network
+from ntk_air.distillation.training import _engine, _train
+from ntk_air.distillation.training._network import as_network
 
 d = na.distillation
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import ntk_air as na
-from ntk_air.distillation import _engine, _shares, _train
+from ntk_air.distillation.training import _engine, _threads, _train
 
 d = na.distillation
 RNG = np.random.default_rng(0)
@@ -101,11 +101,11 @@ def test_records_and_divergence_name_networks_of_the_whole(shares):
 
 def test_how_many_shares(monkeypatch):
     counts = []
-    count = _shares.share_count
+    count = _threads.share_count
     monkeypatch.setattr(
         _train, "share_count", lambda *given: counts.append(count(*given)) or counts[-1]
     )
-    monkeypatch.setattr(_shares, "_cores", lambda: 3)
+    monkeypatch.setattr(_threads, "_cores", lambda: 3)
     train(num_steps=0)
     d.self_distill(
         network, {"w": STACK["w"][0]}, INPUTS, CODES, optimizer=0.1, num_steps=0, alpha=1.0
@@ -114,6 +114,6 @@ def test_how_many_shares(monkeypatch):
     train(num_steps=0, mesh=mesh)
     with jax.default_matmul_precision("bfloat16"):  # another thread would not know
         train(num_steps=0)
-    monkeypatch.setattr(_shares, "_cores", lambda: 64)
+    monkeypatch.setattr(_threads, "_cores", lambda: 64)
     train(num_steps=0)
     assert counts == [3, 1, 1, 1, NETWORKS]

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import ntk_air as na
-from ntk_air.distillation._replicas import as_keys
+from ntk_air.distillation.training._replicas import as_keys
 
 d = na.distillation
 

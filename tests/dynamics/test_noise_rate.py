@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 import ntk_air as na
-from ntk_air.dynamics import _calibrate, _rate
+from ntk_air.dynamics.noisy import _calibrate, _rate
 
 D = na.dynamics
 

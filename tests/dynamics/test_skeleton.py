@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.dynamics._skeleton import skeleton
+from ntk_air.dynamics._filter_basis import skeleton
 
 EIGENVALUES = np.geomspace(30.0, 1e-3, 90)
 TIMES = np.geomspace(1e-3, 1e3, 120)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.dynamics import _calibrate
+from ntk_air.dynamics.noisy import _calibrate
 
 D = na.dynamics
 CLASSES = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
+from ntk_air.kernels.store._writer import DiskLayout, fill, open_kernel, open_store
 
 JOB = {"function": "f" * 8, "inputs": "x", "versions": {"jax": "1.0", "numpy": "2.0"}}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
+from ntk_air.kernels.store._writer import DiskLayout, fill, open_kernel, open_store
 
 LAYOUT = DiskLayout((1100, 1100), (), "float32", (128, 128), True)
 TOTAL = len(LAYOUT.tiles())

@@ -10,8 +10,8 @@ from plain_networks import forward, plain
 
 import ntk_air as na
 from ntk_air._numerics import relative_error
-from ntk_air.kernels._attention import self_attention
-from ntk_air.kernels._residual import residual, wide_resnet
+from ntk_air.kernels.architectures._attention import self_attention
+from ntk_air.kernels.architectures._residual import residual, wide_resnet
 
 KINDS = ("nngp", "ntk")
 OPTIONS = {"weight_std": 1.3, "bias_std": 0.2}

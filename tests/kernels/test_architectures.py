@@ -12,10 +12,10 @@ import pytest
 import ntk_air as na
 from ntk_air import _neural_tangents
 from ntk_air._numerics import relative_error
-from ntk_air.kernels._attention import self_attention
-from ntk_air.kernels._convolution import convolution
-from ntk_air.kernels._dual import arctan2
-from ntk_air.kernels._residual import residual, wide_resnet
+from ntk_air.kernels.architectures._activations import arctan2
+from ntk_air.kernels.architectures._attention import self_attention
+from ntk_air.kernels.architectures._convolution import convolution
+from ntk_air.kernels.architectures._residual import residual, wide_resnet
 
 KINDS = ("nngp", "ntk")
 FAST = {

@@ -13,9 +13,9 @@ from jax import lax
 
 import ntk_air as na
 from ntk_air._numerics import relative_error
-from ntk_air.kernels import _tiles
-from ntk_air.kernels._layerwise import LayerwiseProgram
-from ntk_air.kernels._sites import analyse
+from ntk_air.kernels.finite._layerwise import LayerwiseProgram
+from ntk_air.kernels.finite._parameter_sites import analyse
+from ntk_air.kernels.tiling import _tiles
 
 
 def normal(seed, *shape):

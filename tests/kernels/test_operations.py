@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from ntk_air.kernels._operations import count_operations
+from ntk_air.kernels.finite._operations import count_operations
 
 A, IMAGES = jnp.ones((7, 5)), jnp.ones((3, 8, 8, 4))
 

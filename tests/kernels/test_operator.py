@@ -19,7 +19,8 @@ from processes import run
 
 import ntk_air as na
 from ntk_air._numerics import relative_error
-from ntk_air.kernels import NTKOperator, _operator
+from ntk_air.kernels import NTKOperator
+from ntk_air.kernels.finite import _operator
 
 
 class MLP(nn.Module):

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_cases import JOB, Tiles, layout_of, snapshot, stored, values
 
-from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
-from ntk_air.kernels._store_format import tile_file
+from ntk_air.kernels.store._format import tile_file
+from ntk_air.kernels.store._writer import DiskLayout, fill, open_kernel, open_store
 
 
 def run_job(name, folder, *wrapper):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from store_cases import JOB, Tiles, layout_of, snapshot, stored, values
 
-from ntk_air.kernels._store import DiskLayout, fill, open_kernel, open_store
+from ntk_air.kernels.store._writer import DiskLayout, fill, open_kernel, open_store
 
 
 @pytest.mark.parametrize(

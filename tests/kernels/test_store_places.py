@@ -13,7 +13,7 @@ import pytest
 from store_cases import JOB, Tiles, layout_of, snapshot, stored, values
 
 import ntk_air as na
-from ntk_air.kernels._store import fill, open_kernel, open_store
+from ntk_air.kernels.store._writer import fill, open_kernel, open_store
 
 TILES = {(i, j) for i in range(3) for j in range(i, 3)}
 

@@ -17,16 +17,12 @@ import pytest
 import tqdm
 
 import ntk_air as na
-from ntk_air.theory import (
-    _cells,
-    _content,
-    _l2_floor,
-    _linearization,
-    _noise_level_stopping,
-    _records,
-    _self_distillation_runs,
-)
-from ntk_air.theory._activations import find_activation
+from ntk_air.theory.model._activations import find_activation
+from ntk_air.theory.reporting import _digest, _records, _resumable
+from ntk_air.theory.theorems import _linearization
+from ntk_air.theory.theorems.l2_floor import _theorem as _l2_floor
+from ntk_air.theory.theorems.noise_level_stopping import _theorem as _noise_level_stopping
+from ntk_air.theory.theorems.self_distillation import _runs as _self_distillation_runs
 
 t, d = na.theory, na.distillation
 CHECKS = [name for name in t.__all__ if name.startswith("check_")]
@@ -173,25 +169,25 @@ def test_digests_differ_where_contents_do(x64):
         d.exponential(2.0), d.inverse_time(2.0), d.exponential(2.5), d.constant(1.0),
         d.hard, d.identity, d.tanh(1.0), d.nearest([0.0, 1.0]), d.nearest([0.0, 2.0]),
         find_activation("relu"), find_activation("tanh"),
-        make(), make(seed=2), _cells.clustered_data(make()),
+        make(), make(seed=2), _resumable.clustered_data(make()),
     ]  # fmt: skip
-    digests = [_content.digest("of", of, (value,)) for value in different]
+    digests = [_digest.digest("of", of, (value,)) for value in different]
     assert len(set(digests)) == len(different)
-    assert _content.digest("of", of, (array.T,)) == _content.digest("of", of, (array.T.copy(),))
-    assert _content.digest("of", of, (make(),)) == _content.digest("of", of, (make(),))
-    assert _content.digest("of", of, (1, 2)) != _content.digest("of", of, ((1, 2),))
-    assert _content.digest("make", make, ()) != _content.digest("of", of, ())
+    assert _digest.digest("of", of, (array.T,)) == _digest.digest("of", of, (array.T.copy(),))
+    assert _digest.digest("of", of, (make(),)) == _digest.digest("of", of, (make(),))
+    assert _digest.digest("of", of, (1, 2)) != _digest.digest("of", of, ((1, 2),))
+    assert _digest.digest("make", make, ()) != _digest.digest("of", of, ())
 
 
 def test_digests_differ_by_version_and_precision(monkeypatch):
-    here = _content.digest("of", of, (1,))
+    here = _digest.digest("of", of, (1,))
     with jax.enable_x64(True):
-        assert _content.digest("of", of, (1,)) != here
+        assert _digest.digest("of", of, (1,)) != here
     with jax.default_matmul_precision("highest"):
-        assert _content.digest("of", of, (1,)) != here
-    assert _content.digest("of", of, (1,)) == here
-    monkeypatch.setattr(_content, "__version__", "next")
-    assert _content.digest("of", of, (1,)) != here
+        assert _digest.digest("of", of, (1,)) != here
+    assert _digest.digest("of", of, (1,)) == here
+    monkeypatch.setattr(_digest, "__version__", "next")
+    assert _digest.digest("of", of, (1,)) != here
 
 
 @pytest.mark.parametrize(
@@ -219,7 +215,7 @@ def test_a_function_of_the_users_own_is_refused(report, options, words, tmp_path
 )  # fmt: skip
 def test_contents_that_cannot_be_told_are_refused(value):
     with pytest.raises(ValueError, match=r"arguments\[1\]\[0\] = "):
-        _content.digest("of", of, (1, [value]))
+        _digest.digest("of", of, (1, [value]))
 
 
 def cell_functions():
@@ -273,7 +269,7 @@ def test_values_come_back_as_they_were(tmp_path):
     def build(seed):
         return value
 
-    with _cells.Cells("a report", 1, tmp_path, False) as cells:
+    with _resumable.Cells("a report", 1, tmp_path, False) as cells:
         assert cells.run(build, 1) is value
         found = cells.run(build, 1)
     assert found is not value
@@ -312,7 +308,7 @@ def test_damage(tmp_path):
         "subprocess.Popen",
         "theory.Cells",
         "subprocess:Popen",
-        "ntk_air.theory._cells:save",
+        "ntk_air.theory.reporting._resumable:save",
     ):
         na.save({"cell": path.stem, "value": {"type": name, "fields": {"args": "true"}}}, path)
         with pytest.raises(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.theory._activations import find_activation
+from ntk_air.theory.model._activations import find_activation
 
 t = na.theory
 

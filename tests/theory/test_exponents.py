@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.theory._exponents import decay_check, resolution_checks, scaling_check
+from ntk_air.theory.reporting._exponents import decay_check, resolution_checks, scaling_check
 
 t = na.theory
 SIZES = np.array([1.0, 2.0, 4.0, 8.0, 16.0])

@@ -7,9 +7,9 @@ import pytest
 from scipy import integrate, optimize
 
 import ntk_air as na
-from ntk_air.theory import _logistic as logistic
-from ntk_air.theory import _logistic_checks as checks
-from ntk_air.theory import _logistic_early_stopping as early
+from ntk_air.theory.theorems.logistic_early_stopping import _checks as checks
+from ntk_air.theory.theorems.logistic_early_stopping import _logistic as logistic
+from ntk_air.theory.theorems.logistic_early_stopping import _theorem as early
 
 t = na.theory
 TRUTH, VARIANCES = np.array([1.0, -0.5, 0.0, 0.0]), np.array([1.0, 0.5, 0.3, 0.2])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.theory._sphere import at_distance, within
+from ntk_air.theory.model._sphere import at_distance, within
 
 t = na.theory
 DATA = na.datasets.clusterable(
@@ -75,7 +75,7 @@ def test_size_over_data_and_seeds(seed, missed):
 
 def test_mutation_of_the_trained_network(monkeypatch):
     """Weights other than trained: smaller ones lose the margin, doubled ones keep the network."""
-    from ntk_air.theory import _margin_runs
+    from ntk_air.theory.theorems import _margin_runs
 
     plain = _margin_runs.distillation.self_distill
 
@@ -90,7 +90,7 @@ def test_mutation_of_the_trained_network(monkeypatch):
 
 
 def test_mutation_of_the_certificate(monkeypatch):
-    from ntk_air.theory import _margin_runs
+    from ntk_air.theory.theorems import _margin_runs
 
     def farther(centers, distance, rng):
         return at_distance(centers, np.minimum(12 * distance, 2.0), rng)

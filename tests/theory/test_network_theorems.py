@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.theory import _linearization, _overfitting_distance
-from ntk_air.theory import _points as points_
-from ntk_air.theory import _two_layer_training as training
-from ntk_air.theory._activations import find_activation
+from ntk_air.theory.model import _points as points_
+from ntk_air.theory.model import _two_layer_training as training
+from ntk_air.theory.model._activations import find_activation
+from ntk_air.theory.theorems import _linearization, _overfitting_distance
 
 t = na.theory
 
@@ -249,7 +249,7 @@ def test_closed_form_of_distance_and_summed_residuals():
 
 
 def test_mutation_of_the_initial_variance(monkeypatch):
-    from ntk_air.theory import _ntk_concentration
+    from ntk_air.theory.theorems import _ntk_concentration
 
     def wide(seeds, width, dimension):
         return 1.5 * training.draw(seeds, width, dimension)
@@ -271,7 +271,7 @@ def test_mutation_of_the_distance_travelled(power, conclusions, kernel_too, monk
 
     Nor are they where the network's own kernel shrinks with them, so that its linearisation agrees.
     """
-    from ntk_air.theory import _early_stopping_runs
+    from ntk_air.theory.theorems import _early_stopping_runs
 
     def scale(points):
         near = points @ points.T > 0.9
@@ -297,14 +297,14 @@ def test_mutation_of_the_distance_travelled(power, conclusions, kernel_too, monk
 
 def test_mutation_of_the_radius(monkeypatch):
     """Clusters that do not shrink as they are said to: another exponent."""
-    from ntk_air.theory import _jacobian_bimodality
+    from ntk_air.theory.theorems import _jacobian_bimodality
 
     monkeypatch.setattr(
         _jacobian_bimodality, "contract", lambda p, factor: points_.contract(p, factor**1.1)
     )
     plain = t.measure_clusters(DATA).radius
     monkeypatch.setattr(
-        "ntk_air.theory._network_checks.measure_clusters",
+        "ntk_air.theory.theorems._network_checks.measure_clusters",
         lambda p, measured=t.measure_clusters: dataclasses.replace(
             measured(p), radius=plain * (measured(p).radius / plain) ** (1 / 1.1)
         ),
@@ -314,7 +314,7 @@ def test_mutation_of_the_radius(monkeypatch):
 
 
 def test_mutation_training_on_other_labels(monkeypatch):
-    from ntk_air.theory import _early_stopping_runs
+    from ntk_air.theory.theorems import _early_stopping_runs
 
     def reversed_sign(weights, inputs, targets, rate, **options):
         return training.descend(weights, inputs, -targets, rate, **options)
@@ -330,7 +330,7 @@ def test_mutation_training_on_other_labels(monkeypatch):
 @pytest.mark.parametrize("factor", [0.5, 1.5])
 def test_mutation_of_the_rate(factor, monkeypatch):
     """Distances at another rate scale as they should: it is their values that are wrong."""
-    from ntk_air.theory import _early_stopping_runs
+    from ntk_air.theory.theorems import _early_stopping_runs
 
     def other(weights, inputs, targets, rate, **options):
         return training.descend(weights, inputs, targets, factor * rate, **options)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ntk_air as na
-from ntk_air.theory import _noise_energies as energies
+from ntk_air.theory.theorems import _noise_energies as energies
 
 t = na.theory
 rng = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_labels_that_do_not_follow_the_inputs_are_no_violation():
 
 
 def test_mutation_of_the_order_of_directions(monkeypatch):
-    from ntk_air.theory import _noise_isotropy
+    from ntk_air.theory.theorems import _noise_isotropy
 
     plain = _noise_isotropy._basis
     monkeypatch.setattr(_noise_isotropy, "_basis", lambda *of: plain(*of)[:, ::-1])

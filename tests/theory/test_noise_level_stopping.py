@@ -141,12 +141,10 @@ def test_interpolation_keeps_two_thirds_of_the_noise(plain):
 
 def test_mutation_of_the_rate_of_the_network(monkeypatch):
     """At half the rate the error where stopped is the same, but not the step that is reported."""
-    from ntk_air.theory import _noise_level_runs
+    from ntk_air.theory.theorems.noise_level_stopping import _runs
 
-    plain = _noise_level_runs.descend
-    monkeypatch.setattr(
-        _noise_level_runs, "descend", lambda w, x, y, rate, **o: plain(w, x, y, rate / 2, **o)
-    )
+    plain = _runs.descend
+    monkeypatch.setattr(_runs, "descend", lambda w, x, y, rate, **o: plain(w, x, y, rate / 2, **o))
     report = run(seeds=3, network_steps=300)
     assert not find(report, "the network's steps").holds
     assert find(report, "the network does the same").holds

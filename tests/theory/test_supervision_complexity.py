@@ -11,8 +11,8 @@ from scipy import special
 
 import ntk_air as na
 from ntk_air._numerics import double_precision
-from ntk_air.theory import _supervision_checks as checks
-from ntk_air.theory import _supervision_complexity as supervision
+from ntk_air.theory.theorems import _supervision_checks as checks
+from ntk_air.theory.theorems import _supervision_complexity as supervision
 
 t = na.theory
 DATA = na.datasets.clusterable(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from .._history import DistillationResult
+from ..training._history import DistillationResult
 from ._bootstrapping import bootstrapping
 from ._co_teaching import CoTeachingResult, co_teaching
 from ._cross_entropy import cross_entropy

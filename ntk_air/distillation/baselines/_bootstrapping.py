@@ -9,10 +9,10 @@ import jax
 from ..._checks import check_choice, check_in_range
 from ..._classes import class_of
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .._history import DistillationResult
-from .._method import Method, method, switch
-from .._options import Optimizer, TrainingOptions
-from .._train import train
+from ..training._history import DistillationResult
+from ..training._method import Method, method, switch
+from ..training._options import Optimizer, TrainingOptions
+from ..training._train import train
 from ._methods import per_network
 
 WEIGHTS = {"soft": 0.95, "hard": 0.8}

@@ -11,10 +11,10 @@ import numpy as np
 from ..._checks import check_in_range
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .._history import DistillationResult
-from .._method import Batch, Forward, Method, method
-from .._options import Optimizer, TrainingOptions
-from .._train import train
+from ..training._history import DistillationResult
+from ..training._method import Batch, Forward, Method, method
+from ..training._options import Optimizer, TrainingOptions
+from ..training._train import train
 from ._methods import per_network
 from ._pair import pair
 

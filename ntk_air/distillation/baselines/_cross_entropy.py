@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from ..._typing import ApplyFn, ArrayLike, Float, PyTree
-from .._history import DistillationResult
-from .._method import Method, method
-from .._options import Optimizer, TrainingOptions
-from .._train import train
+from ..training._history import DistillationResult
+from ..training._method import Method, method
+from ..training._options import Optimizer, TrainingOptions
+from ..training._train import train
 
 
 @method

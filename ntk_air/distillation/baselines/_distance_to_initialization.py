@@ -10,12 +10,12 @@ import numpy as np
 
 from ..._checks import check_choice, check_in_range
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .._history import DistillationResult
 from .._label_fn import bind, coding_of, hard, identity
-from .._method import Batch, Forward, Method, method, switch
-from .._options import Optimizer, TrainingOptions
-from .._records import check_targets
-from .._train import train
+from ..training._history import DistillationResult
+from ..training._method import Batch, Forward, Method, method, switch
+from ..training._options import Optimizer, TrainingOptions
+from ..training._records import check_targets
+from ..training._train import train
 from ._methods import per_network
 
 

@@ -13,11 +13,11 @@ from ..._checks import check_finite, check_in_range, check_same_length
 from ..._classes import class_of
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .._history import DistillationResult
-from .._options import Optimizer, TrainingOptions
-from .._records import check_pair
-from .._replicas import one_key
-from .._train import train
+from ..training._history import DistillationResult
+from ..training._options import Optimizer, TrainingOptions
+from ..training._records import check_pair
+from ..training._replicas import one_key
+from ..training._train import train
 from ._cross_entropy import CrossEntropy
 from ._methods import outputs_at
 

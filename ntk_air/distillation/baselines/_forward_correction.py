@@ -13,11 +13,11 @@ from ..._checks import check_finite, check_in_range, real_array
 from ..._numerics import as_float, eps_of
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .._history import DistillationResult, History
-from .._method import Method, method
-from .._options import Optimizer, TrainingOptions
-from .._records import check_pair
-from .._train import train
+from ..training._history import DistillationResult, History
+from ..training._method import Method, method
+from ..training._options import Optimizer, TrainingOptions
+from ..training._records import check_pair
+from ..training._train import train
 from ._cross_entropy import cross_entropy
 from ._methods import outputs_at, weighted_mean
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._typing import Array, PyTree
-from .. import _engine
-from .._method import Method
-from .._network import adapted_to, as_network, in_double
+from ..training import _engine
+from ..training._method import Method
+from ..training._network import adapted_to, as_network, in_double
 
 
 def per_network(

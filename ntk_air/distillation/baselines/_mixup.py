@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from ..._checks import check_in_range
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .._history import DistillationResult
-from .._method import Batch, Forward, Method, method
-from .._options import Optimizer, TrainingOptions
-from .._train import train
+from ..training._history import DistillationResult
+from ..training._method import Batch, Forward, Method, method
+from ..training._options import Optimizer, TrainingOptions
+from ..training._train import train
 from ._methods import per_network
 
 # The step's key itself is the network's, for dropout.

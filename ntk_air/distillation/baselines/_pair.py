@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._typing import Array, PyTree
-from .._network import Adapted, TrainableNetwork, as_network
+from ..training._network import Adapted, TrainableNetwork, as_network
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The main job: dataset and noisy labels in, prediction and measurement out."""

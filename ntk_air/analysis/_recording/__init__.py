@@ -1,0 +1,1 @@
+"""Anisotropic information retrieval recorded over any training loop."""

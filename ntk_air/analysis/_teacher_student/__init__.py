@@ -1,0 +1,1 @@
+"""Students of a teacher stopped at many times."""

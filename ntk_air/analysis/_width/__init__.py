@@ -1,0 +1,1 @@
+"""Finite width against infinite width."""

@@ -1,0 +1,1 @@
+"""The training loop: one compiled engine for every method."""

@@ -1,0 +1,338 @@
+"""Networks as the trainer sees them: trained on a batch, evaluated on any points.
+
+Functions, flax linen modules and flax nnx modules come in; two pure functions of parameters and
+state come out. State is what a network keeps beside its parameters, such as the running statistics
+of BatchNorm: training on a batch updates it, evaluation reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..._modules import is_a, mode_options, takes
+from ..._numerics import cast_floats, double_precision
+from ..._typing import ApplyFn, Array, PyTree
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_PRECISIONS = ("bfloat16", "float16", "float32", "float64")
+
+
+class TrainableNetwork(Protocol):
+    """Two pure functions; hashable, since the training loop is compiled for it.
+
+    Attributes:
+        mixes_batch: whether the outputs of a point in training depend on the other points of its
+            batch, padding included.
+    """
+
+    @property
+    def mixes_batch(self) -> bool:
+        """See the class."""
+        ...
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """Outputs (b, C) in training mode and the new state; ``present`` (b,) marks real points."""
+        ...
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """Outputs (b, C) in evaluation mode."""
+        ...
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """Parameters and state in the form in which they were given."""
+        ...
+
+
+class Adapted(NamedTuple):
+    """A network with the parameters that are trained and its state."""
+
+    network: TrainableNetwork
+    params: PyTree
+    state: PyTree
+
+
+def as_network(network: Any, params: PyTree) -> Adapted:
+    """The network, its trained parameters and its state.
+
+    Args:
+        network: ``(params, inputs) -> outputs``, an unbound linen module, or an nnx module; what is
+            `Adapted` already is returned as it is.
+        params: of a function its parameters, of a linen module all that ``init`` returned, of an
+            nnx module None or what ``nnx.state`` returns.
+
+    Raises:
+        ValueError: parameters that do not belong to such a network, or nothing that can be called.
+    """
+    if isinstance(network, Adapted):
+        return network
+    if is_a(network, "flax.linen", "Module"):
+        return _linen(network, params)
+    if is_a(network, "flax.nnx", "Module"):
+        return _nnx(network, params)
+    if not callable(network):
+        raise ValueError(
+            f"apply_fn is a {type(network).__name__}, expected a function (params, inputs) -> "
+            "outputs, or a flax linen or nnx module."
+        )
+    owner = getattr(network, "__self__", None)
+    collections = sorted(params) if isinstance(params, Mapping) else []
+    if is_a(owner, "flax.linen", "Module") and set(collections) - {"params"}:
+        raise ValueError(
+            f"params holds the collections {collections}, and module.apply would train them all; "
+            "pass the module itself in place of its apply, then only 'params' is trained and the "
+            "others are updated as the module says."
+        )
+    return Adapted(FunctionNetwork(_hashable(network)), params, None)
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionNetwork:
+    """A plain function: the same in training and evaluation, and without state."""
+
+    apply_fn: ApplyFn
+    mixes_batch: bool = False
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `TrainableNetwork`."""
+        del key, present
+        return self.apply_fn(params, inputs), state
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `TrainableNetwork`."""
+        del state
+        return self.apply_fn(params, inputs)
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """See `TrainableNetwork`."""
+        del state
+        return params
+
+
+@dataclasses.dataclass(frozen=True)
+class LinenNetwork:
+    """A linen module; its collections beside "params" are the state."""
+
+    module: Any
+    normalises: bool  # by statistics of the batch
+
+    @property
+    def mixes_batch(self) -> bool:
+        """See `TrainableNetwork`."""
+        return self.normalises and not takes(self.module.__call__, "mask")
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `TrainableNetwork`; a module that normalises is given the ``mask`` of real rows."""
+        from flax.errors import InvalidRngError
+
+        options: dict[str, Any] = mode_options(self.module.__call__, training=True)
+        if self.normalises and takes(self.module.__call__, "mask"):
+            options["mask"] = present
+        if key is not None:
+            options["rngs"] = {"dropout": key}
+        try:
+            outputs, new = self.module.apply(
+                {"params": params, **state}, inputs, mutable=list(state), **options
+            )
+        except InvalidRngError:
+            if key is not None:
+                raise
+            raise ValueError(
+                f"{type(self.module).__name__} draws random numbers in training, for dropout say, "
+                "and needs a key; pass key=0, say."
+            ) from None
+        return outputs, jax.tree.map(_as_before, {**state, **new}, state)
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `TrainableNetwork`."""
+        options = mode_options(self.module.__call__, training=False)
+        return self.module.apply({"params": params, **state}, inputs, **options)
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """See `TrainableNetwork`."""
+        return {"params": params, **state}
+
+
+@dataclasses.dataclass(frozen=True)
+class NnxNetwork:
+    """An nnx module; every variable that is no ``nnx.Param`` is state."""
+
+    graph: Any
+    normalises: bool
+    takes_mask: bool
+
+    @property
+    def mixes_batch(self) -> bool:
+        """See `TrainableNetwork`."""
+        return self.normalises and not self.takes_mask
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `TrainableNetwork`; random streams are the module's own, and part of its state."""
+        from flax import nnx
+
+        del key
+        module = nnx.merge(self.graph, params, state, copy=True)
+        module.train()
+        options: dict[str, Any] = mode_options(module.__call__, training=True)
+        if self.normalises and self.takes_mask:
+            options["mask"] = present
+        outputs = module(inputs, **options)
+        new = nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.Intermediate)))
+        return outputs, jax.tree.map(_as_before, new, state)
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `TrainableNetwork`."""
+        from flax import nnx
+
+        module = nnx.merge(self.graph, params, state, copy=True)
+        module.eval()
+        return module(inputs, **mode_options(module.__call__, training=False))
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """One nnx.State: ``nnx.update(module, result.params)`` puts it into a module."""
+        from flax import nnx
+
+        return nnx.merge_state(params, state)
+
+
+@dataclasses.dataclass(frozen=True)
+class InPrecision:
+    """Another network computed in a lower precision; parameters, state and outputs keep theirs."""
+
+    network: TrainableNetwork
+    dtype: Any
+
+    @property
+    def mixes_batch(self) -> bool:
+        """See `TrainableNetwork`."""
+        return self.network.mixes_batch
+
+    def train(
+        self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
+    ) -> tuple[Array, PyTree]:
+        """See `TrainableNetwork`."""
+        outputs, new = self.network.train(
+            self._cast(params), state, self._cast(inputs), key, present
+        )
+        return outputs.astype(_dtype(params)), new
+
+    def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `TrainableNetwork`."""
+        outputs = self.network.evaluate(self._cast(params), state, self._cast(inputs))
+        return outputs.astype(_dtype(params))
+
+    def join(self, params: PyTree, state: PyTree) -> PyTree:
+        """See `TrainableNetwork`."""
+        return self.network.join(params, state)
+
+    def _cast(self, tree: PyTree) -> PyTree:
+        def cast(leaf: Array) -> Array:
+            return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return jax.tree.map(cast, tree)
+
+
+def in_double(function: Callable[P, R]) -> Callable[P, R]:
+    """Runs a function in float64, whatever JAX's default is, where its ``precision`` says so."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        precision = kwargs.get("precision")
+        if precision is None or computing_dtype(precision) != np.float64:
+            return function(*args, **kwargs)
+        with double_precision():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def adapted_to(precision: Any, adapted: Adapted) -> Adapted:
+    """A network that computes in a precision: parameters are widened for float64, and kept else."""
+    if precision is None:
+        return adapted
+    dtype = computing_dtype(precision)
+    if dtype == np.float64:
+        params, state = cast_floats((adapted.params, adapted.state), "float64")
+        return Adapted(adapted.network, params, state)
+    return Adapted(InPrecision(adapted.network, dtype), adapted.params, adapted.state)
+
+
+def computing_dtype(precision: Any) -> Any:
+    """The dtype to compute a network in.
+
+    Raises:
+        ValueError: if it is not one of floating point.
+    """
+    try:
+        dtype = jnp.dtype(precision)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in _PRECISIONS:
+        raise ValueError(
+            f"precision is {precision!r}, expected one of {', '.join(map(repr, _PRECISIONS))}."
+        )
+    return dtype
+
+
+def _as_before(value: Array, before: Array) -> Array:
+    """The value in the precision it had; counters and random keys as they are."""
+    return value.astype(before.dtype) if jnp.issubdtype(before.dtype, jnp.floating) else value
+
+
+def _dtype(params: PyTree) -> Any:
+    return jnp.result_type(*jax.tree.leaves(params))
+
+
+def _linen(module: Any, variables: PyTree) -> Adapted:
+    if module.scope is not None:
+        raise ValueError(
+            f"{type(module).__name__} is bound to variables, expected an unbound linen module; "
+            "pass the two that module.unbind() returns."
+        )
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        came = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
+        raise ValueError(
+            f"params is {came!r} for the linen module {type(module).__name__}, expected a dict "
+            'with "params"; pass all that module.init returned.'
+        )
+    from flax.core import FrozenDict
+
+    if isinstance(variables, FrozenDict):  # modules return plain dicts, whatever comes in
+        variables = variables.unfreeze()
+    kept = {k: v for k, v in variables.items() if k not in ("params", "intermediates")}
+    return Adapted(LinenNetwork(module, "batch_stats" in kept), variables["params"], kept)
+
+
+def _nnx(module: Any, params: PyTree) -> Adapted:
+    from flax import nnx
+
+    if params is not None:
+        module = nnx.clone(module)
+        nnx.update(module, params)
+    normalises = bool(jax.tree.leaves(nnx.state(module, nnx.BatchStat)))
+    graph, trained, state = nnx.split(module, nnx.Param, ...)
+    return Adapted(NnxNetwork(graph, normalises, takes(module.__call__, "mask")), trained, state)
+
+
+def _hashable(apply_fn: Any) -> ApplyFn:
+    """The function itself, or a stand-in that compiles anew where it has no hash to be found by."""
+    try:
+        hash(apply_fn)
+    except TypeError:
+        return lambda params, inputs: apply_fn(params, inputs)
+    return apply_fn

@@ -1,0 +1,72 @@
+"""What every training method takes besides its own numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+import optax
+from jax.sharding import Mesh
+
+from ..._typing import Array, ArrayLike, PyTree
+
+# A number: gradient descent with that rate; a function of ``learning_rate`` such as optax.adam, or
+# a finished transformation, which compiles the loop anew.
+Optimizer = float | ArrayLike | optax.GradientTransformation | Callable[..., Any]
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Keyword arguments that every training method takes beside ``optimizer`` and ``num_steps``.
+
+    Attributes:
+        batch_size: points per step; None takes all of them. Every epoch visits each point exactly
+            once, in a new order drawn on the device: that of epoch e is
+            ``jax.random.permutation(jax.random.fold_in(key, e), n)``, with the network's own key of
+            ``replicas``. Its last batch may hold fewer points (it is padded with points of weight
+            zero).
+        clean: clean targets (n, C) in the coding of the observed ones; without them what needs
+            them is NaN.
+        test: ``(inputs, labels (m,) or encoded targets (m, C))`` for the test accuracy.
+        record_every: record each so many steps (None: about 100 records), or at the steps of an
+            increasing sequence. The first record is before any step, the last after the last one.
+        record_outputs: keep the outputs of every record, (R, n, C), and those at test points.
+        on_record: called with ``(step, params)`` at every record, such as an
+            `ntk_air.analysis.Recorder`; not for records that a checkpoint already holds.
+        checkpoint: a folder to store the run in at records (by orbax), at most one twentieth of
+            the time; the same call goes on from it, to the same history. It is left there when the
+            run is done.
+        key: a JAX key or a seed for the order of the points, and for methods, networks and
+            augmentations that draw random numbers.
+        learning_rate: for an optimiser function, a number or a function of the step that it is
+            called with. For a finished transformation it only sets the ``time`` of the history
+            (time = learning_rate x step), which is NaN without it.
+        augment: ``(key, inputs (b, ...)) -> inputs``, applied to every batch that is trained on,
+            such as `ntk_air.networks.pad_crop_flip()`.
+        precision: dtype to compute the network in, such as "bfloat16"; parameters, optimiser,
+            statistics and losses keep theirs. "float64" computes everything in float64, parameters
+            and losses too, whatever JAX's default is.
+        replicas: train this many networks together, by one program; on a CPU in shares that its
+            cores train side by side. ``params`` then has a first axis of that length on every
+            leaf; so may ``observed`` (R, n, C), the learning rate (an array (R,)), the key (R keys
+            or seeds; one is split), and what the method says.
+        mesh: devices to share the work. Each trains ``replicas`` / devices networks of its own,
+            without communication, where that is a whole number; otherwise the points of every
+            batch are spread over them, and parameters are on all.
+        progress: show a progress bar over the steps, with the accuracy, on a terminal.
+    """
+
+    batch_size: int | None
+    clean: ArrayLike | None
+    test: tuple[ArrayLike, ArrayLike] | None
+    record_every: int | Sequence[int] | None
+    record_outputs: bool
+    on_record: Callable[[int, PyTree], Any] | None
+    checkpoint: str | os.PathLike[str] | None
+    key: Array | int | Sequence[int] | None
+    learning_rate: float | ArrayLike | Callable[[Any], Any] | None
+    augment: Callable[[Array, Array], Array] | None
+    precision: Any
+    replicas: int | None
+    mesh: Mesh | None
+    progress: bool

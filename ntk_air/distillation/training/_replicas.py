@@ -1,0 +1,128 @@
+"""Several networks trained together: what has a first axis over them, and checks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..._checks import check_seed
+from ..._typing import Array, PyTree
+from ._method import Method
+
+
+def first(tree: PyTree) -> PyTree:
+    """Shapes and dtypes of the first network of a stacked tree."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+
+
+def stack_methods(methods: Sequence[Method]) -> Method:
+    """One method whose numbers have a first axis over the networks.
+
+    Raises:
+        ValueError: if they differ in more than their numbers.
+    """
+    kinds = {str(jax.tree.structure(method)) for method in methods}
+    if len(kinds) > 1:
+        raise ValueError(
+            "networks that are trained together need methods of one kind that differ in their "
+            f"numbers only, got {len(kinds)} kinds; train the kinds one after the other."
+        )
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *methods)
+
+
+def replica_keys(key: Any, replicas: int) -> Array | None:
+    """Keys (R,): those given, those of R seeds, or one key or seed split."""
+    if key is None:
+        return None
+    keys = as_keys(key)
+    if keys.ndim == 0:
+        return jax.random.split(keys, replicas)
+    if keys.shape != (replicas,):
+        count = " x ".join(map(str, keys.shape))
+        raise ValueError(f"key holds {count} keys, expected one or {replicas} (replicas).")
+    return keys
+
+
+def one_key(key: Any) -> Array | None:
+    """The key of a single network.
+
+    Raises:
+        ValueError: if it is several, or none.
+    """
+    if key is None:
+        return None
+    keys = as_keys(key)
+    if keys.ndim:
+        count = " x ".join(map(str, keys.shape))
+        raise ValueError(f"key holds {count} keys, expected one: several are for replicas.")
+    return keys
+
+
+def as_keys(key: Any) -> Array:
+    """Typed keys of a seed, a key of `jax.random.key` or `jax.random.PRNGKey`, or many of them.
+
+    Raises:
+        ValueError: if it is none of these, or a seed is not in 0..2³² - 1.
+    """
+    if isinstance(key, list | tuple) and key and all(map(_is_key, key)):
+        return jnp.stack(list(key))
+    if not isinstance(key, list | tuple) and _is_key(key):
+        return key
+    if isinstance(key, jax.Array) and key.dtype == jnp.uint32 and key.shape[-1:] in ((2,), (4,)):
+        return jax.random.wrap_key_data(key)
+    seeds = np.asarray(key)
+    if not np.issubdtype(seeds.dtype, np.integer) or seeds.ndim > 1:
+        raise ValueError(
+            f"key is {key!r}, expected a seed (an integer), a key such as jax.random.key(0), or "
+            "with replicas one of these for each network."
+        )
+    for seed in seeds.ravel().tolist():
+        check_seed("key", seed)
+    if not seeds.ndim:
+        return jax.random.key(int(seeds))
+    return jax.vmap(jax.random.key)(seeds.astype(np.uint32))
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def for_each(name: str, value: Any, replicas: int | None) -> list[Any] | None:
+    """What a list has for each network, None where it is one for all.
+
+    Raises:
+        ValueError: if it is for another number of networks.
+    """
+    if replicas is None or not isinstance(value, list | tuple):
+        return None
+    if len(value) != replicas:
+        raise ValueError(
+            f"{name} is given for {len(value)} networks, expected {replicas} (replicas)."
+        )
+    return list(value)
+
+
+def check_replicas(replicas: int, params: PyTree, state: PyTree, observed: Any) -> None:
+    """Raises ValueError unless everything stacked has ``replicas`` entries."""
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(params)}
+    if lengths != {replicas}:
+        raise ValueError(
+            f"params has leaves of first axis {sorted(map(str, lengths))}, expected {replicas} "
+            "(replicas) on every leaf: stack the parameters, e.g. by jax.vmap(init) over keys."
+        )
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(state)}
+    if lengths - {replicas}:
+        raise ValueError(
+            "what the network keeps beside its parameters (statistics of BatchNorm, random "
+            f"streams) has leaves of first axis {sorted(map(str, lengths))}, expected {replicas} "
+            "(replicas) on every leaf: stack the whole of nnx.state(module), or all that "
+            "module.init returned."
+        )
+    if np.ndim(observed) == 3 and len(observed) != replicas:
+        raise ValueError(
+            f"observed is given for {len(observed)} networks, expected {replicas} (replicas)."
+        )

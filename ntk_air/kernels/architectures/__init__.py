@@ -1,0 +1,1 @@
+"""What kernel: named architectures, each a program of features and tiles."""

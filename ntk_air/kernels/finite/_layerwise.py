@@ -1,0 +1,298 @@
+"""The NTK layer by layer: per-point factors computed once, then matrix products only."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..._jaxpr._flatten import Step
+from ..._jaxpr._linear_program import Variable
+from ..._typing import ApplyFn, Array, PyTree
+from ._parameter_sites import NetworkSites, Site, analyse, positions
+from ._patches import by_position, patches
+
+# Operations that a pass over memory is worth, for the choice between two forms.
+_PASSES = 60
+# Length of rows that a product on CPU takes at once.
+_STRETCH = 4096
+# Rows below which a product is not XLA's blocked one.
+_FEW = 16
+# Entries of a Jacobian below which it is joined with others.
+_SMALL = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerwiseProgram:
+    """Tiles from each layer's inputs and derivatives; points are the network's inputs.
+
+    A dense layer W h contributes (h·h') Σ_c δ_c·δ'_c, the Hadamard product of two Gram matrices
+    (δ_c: derivative of output c with respect to the layer's output); so does a convolution, summed
+    over pairs of positions, where that is cheaper than its Jacobian. The Jacobians of all other
+    parameters are contracted in one matrix product. Each point is differentiated once, not once
+    per tile.
+
+    Source: the outer-product form is that of Novak, Sohl-Dickstein, Schoenholz (arXiv:2206.08720,
+    structured derivatives); here kept as per-point factors.
+    """
+
+    apply_fn: ApplyFn
+    outputs: str
+    cheap_features: ClassVar[bool] = False
+
+    def network(self, params: PyTree, point: Any) -> NetworkSites:
+        """The network's sites, from shapes alone."""
+        leaves, structure = jax.tree.flatten(params)
+        shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
+        return analyse(self.apply_fn, structure, shapes, point, jnp.result_type(float))
+
+    def features(self, operands: PyTree, points: Array) -> PyTree:
+        """Factors of each point.
+
+        ``"dense"``: list of (inputs (t, k), derivatives (t, C, q)); ``"shared"``: list of the same
+        by position, (t, P, k) and (t, P, C·q); ``"jacobian"``: list of (t, C, p), or (t, C·p) for
+        the trace, of what is left.
+        """
+        point = jax.ShapeDtypeStruct(points.shape[1:], points.dtype)
+        network = self.network(operands, point)
+        leaves = jax.tree.leaves(operands)
+        with jax.default_matmul_precision("float32"):
+            return jax.vmap(lambda x: self._factors(network, leaves, x))(points)
+
+    def _factors(self, network: NetworkSites, leaves: list, point: Array) -> PyTree:
+        # The mean over outputs: each of two derivatives carries the root of 1/C.
+        weight = network.num_outputs**-0.5 if self.outputs == "trace" else 1.0
+        inputs, derivatives = differentiate(network, leaves, point, weight)
+        dense, shared, jacobian = [], [], []
+        for site in network.sites:
+            b = derivatives[site]
+            if site.kind == "direct":
+                if site.leaf is not None:
+                    jacobian.append(self._jacobian(site.scale * b.reshape(b.shape[0], -1)))
+                continue
+            h = inputs[site.step] * site.scale
+            if positions(network.function, site) == (1, 1):
+                dense.append(_with_bias(site, h.reshape(-1), b))
+                continue
+            h, b = by_group_and_position(network, site, h, b)
+            if self.outputs != "trace":
+                product = jnp.einsum("gpk,gpcq->cgqk", h, b)
+                jacobian.append(self._jacobian(product.reshape(b.shape[2], -1)))
+            elif _gram_is_cheaper(h, b):
+                shared.append((h[0], b[0].reshape(*b.shape[1:2], -1)))
+            else:
+                jacobian.append(jnp.einsum("gpk,gpm->gkm", h, b.reshape(*h.shape[:2], -1)).ravel())
+        if network.shared:
+            jacobian.append(self._jacobian(_shared_jacobian(network, leaves, derivatives)))
+        return {"dense": dense, "shared": shared, "jacobian": _join_small(jacobian)}
+
+    def _jacobian(self, jacobian: Array) -> Array:
+        """(C, p), or flat where outputs need not be told apart."""
+        return jacobian.ravel() if self.outputs == "trace" else jacobian
+
+    def tile(self, operands: PyTree, rows: PyTree, columns: PyTree) -> Array:
+        """(t1, t2), (C, t1, t2) or (t1·C, t2·C)."""
+        contract = {"trace": _trace, "per_output": _per_output, "full": _full}[self.outputs]
+        total: Any = 0.0
+        with jax.default_matmul_precision("float32"):
+            for (h1, b1), (h2, b2) in zip(rows["dense"], columns["dense"], strict=True):
+                total += contract(b1, b2, by_rows(h1, h2))
+            for one, other in zip(rows["shared"], columns["shared"], strict=True):
+                total += _over_positions(*one, *other)
+            for j1, j2 in zip(rows["jacobian"], columns["jacobian"], strict=True):
+                total += contract(j1, j2, None)
+        return total
+
+
+def _over_positions(h1: Array, b1: Array, h2: Array, b2: Array) -> Array:
+    """Σ_pr (h1_ip·h2_jr)(b1_ip·b2_jr), (t1, t2), one position p at a time.
+
+    Both Gram matrices of all pairs of positions at once would be P times larger than the cache
+    needs to hold.
+    """
+    t2, count = h2.shape[:2]
+    h2, b2 = h2.reshape(t2 * count, -1), b2.reshape(t2 * count, -1)
+
+    def one(p: Array, total: Array) -> Array:
+        h = lax.dynamic_index_in_dim(h1, p, axis=1, keepdims=False)
+        b = lax.dynamic_index_in_dim(b1, p, axis=1, keepdims=False)
+        return total + (h @ h2.T) * (b @ b2.T)
+
+    start = jnp.zeros((h1.shape[0], t2 * count), jnp.result_type(h1, b1, h2, b2))
+    total = lax.fori_loop(0, h1.shape[1], one, start)
+    return total.reshape(-1, t2, count).sum(-1)
+
+
+def _trace(b1: Array, b2: Array, inputs: Array | None) -> Array:
+    gram = by_rows(b1.reshape(len(b1), -1), b2.reshape(len(b2), -1))
+    return gram if inputs is None else gram * inputs
+
+
+def by_rows(a: Array, b: Array) -> Array:
+    """Products (t1, t2) of rows, of long ones a stretch at a time.
+
+    float32 loses digits in sums of millions of terms, and the cache holds no such rows.
+    """
+    length = a.shape[1]
+    stretches = length // _STRETCH
+    if stretches < 2 or jax.default_backend() != "cpu":
+        return a @ for_products(b, len(a)).T
+
+    def one(i: Array, total: Array) -> Array:
+        left = lax.dynamic_slice_in_dim(a, i * _STRETCH, _STRETCH, axis=1)
+        return total + left @ lax.dynamic_slice_in_dim(b, i * _STRETCH, _STRETCH, axis=1).T
+
+    done = stretches * _STRETCH
+    rest = a[:, done:] @ b[:, done:].T
+    return lax.fori_loop(0, stretches, one, rest)
+
+
+def for_products(rows: Array, others: int) -> Array:
+    """Rows as the second factor of a product with ``others`` rows.
+
+    On CPU they are written out transposed first: XLA's product of two arrays whose rows are
+    contracted takes up to twice as long, the longer the rows the more. Few rows stay as they are:
+    XLA would add up the products of their entries one by one, which rounds more.
+    """
+    if rows.ndim != 2 or min(len(rows), others) < _FEW or jax.default_backend() != "cpu":
+        return rows
+    # Without the barrier XLA would fold the transposition into the product again.
+    return lax.optimization_barrier(rows.T).T
+
+
+def _per_output(b1: Array, b2: Array, inputs: Array | None) -> Array:
+    gram = jnp.einsum("icq,jcq->cij", b1, b2)
+    return gram if inputs is None else gram * inputs
+
+
+def _full(b1: Array, b2: Array, inputs: Array | None) -> Array:
+    t1, c, q = b1.shape
+    t2 = b2.shape[0]
+    gram = by_rows(b1.reshape(t1 * c, q), b2.reshape(t2 * c, q))
+    if inputs is None:
+        return gram
+    spread = gram.reshape(t1, c, t2, c) * inputs[:, None, :, None]
+    return spread.reshape(t1 * c, t2 * c)
+
+
+def differentiate(
+    network: NetworkSites, leaves: list, point: Array, weight: float = 1.0
+) -> tuple[dict[int, Array], dict[Site, Array]]:
+    """Each product's data operand by step, and each site's derivative (C, ...) of the C outputs.
+
+    The derivatives are multiplied by ``weight``.
+
+    The derivative with respect to a product's result, or to a direct site's parameters, is taken
+    by adding zero to it and differentiating with respect to that zero.
+    """
+    function = network.function
+    perturbed = [s.bias[0] if s.bias else s for s in network.sites]
+    owners = {p: s for p, s in zip(perturbed, network.sites, strict=True)}
+    avals = [
+        function.steps[s.step].operands[s.operand].aval
+        if s.kind == "direct"
+        else function.steps[s.step].results[0].aval
+        for s in perturbed
+    ]
+    zeros = [jnp.zeros(a.shape, a.dtype) for a in avals]
+
+    def run(zeros: list[Array]) -> tuple[Array, dict[int, Array]]:
+        shift = {(s.step, s.operand): z for s, z in zip(perturbed, zeros, strict=True)}
+        return _run(network, leaves, point, shift)
+
+    output, pullback, inputs = jax.vjp(run, zeros, has_aux=True)
+    basis = weight * jnp.eye(output.shape[0], dtype=output.dtype)
+    (found,) = jax.vmap(pullback)(basis)
+    return inputs, {owners[s]: b for s, b in zip(perturbed, found, strict=True)}
+
+
+def _run(
+    network: NetworkSites, leaves: list, point: Array, shift: dict[tuple[int, int], Array]
+) -> tuple[Array, dict[int, Array]]:
+    function = network.function
+    products = {s.step: s for s in network.sites if s.kind != "direct"}
+    env: dict[Any, Any] = dict(zip(function.inputs, [*leaves, point], strict=True))
+    inputs = {}
+    for index, step in enumerate(function.steps):
+        values = _values(env, step)
+        site = products.get(index)
+        if site is not None:
+            inputs[index] = values[1 - site.operand]
+            (result,) = step.run(values)
+            moved = shift.get((index, site.operand))
+            env[step.results[0]] = result if moved is None else result + moved
+            continue
+        for position in range(len(values)):
+            if (index, position) in shift:
+                values[position] = values[position] + shift[index, position]
+        env.update(zip(step.results, step.run(values), strict=True))
+    return env[function.outputs[0]], inputs
+
+
+def _values(env: dict[Any, Any], step: Step) -> list[Any]:
+    return [env[v] if isinstance(v, Variable) else v for v in step.operands]
+
+
+def _with_bias(site: Site, h: Array, b: Array) -> tuple[Array, Array]:
+    if site.bias is not None:
+        bias, factor = site.bias
+        h = jnp.concatenate([h * factor, jnp.full((1,), bias.scale, h.dtype)])
+    return h, b.reshape(b.shape[0], -1)
+
+
+def by_group_and_position(
+    network: NetworkSites, site: Site, h: Array, b: Array
+) -> tuple[Array, Array]:
+    """A product's input (groups, P, k) and derivative (groups, P, C, q)."""
+    step = network.function.steps[site.step]
+    if site.kind == "conv":
+        derivative = jax.vmap(lambda z: by_position(z, step.params), out_axes=2)
+        return patches(h, step.operands[1].aval.shape, step.params), derivative(b)
+    contract, batch = step.params["dimension_numbers"]
+    side = 1 - site.operand
+    free = [d for d in range(h.ndim) if d not in (*contract[side], *batch[side])]
+    order = (*batch[side], *free, *contract[side])
+    groups = math.prod(h.shape[d] for d in batch[side])
+    count = math.prod(h.shape[d] for d in free)
+    h = jnp.transpose(h, order).reshape(groups, count, -1)
+    if side == 0:
+        return h, jnp.moveaxis(b.reshape(b.shape[0], groups, count, -1), 0, 2)
+    return h, jnp.transpose(b.reshape(b.shape[0], groups, -1, count), (1, 3, 0, 2))
+
+
+def _gram_is_cheaper(h: Array, b: Array) -> bool:
+    """Whether products over pairs of positions cost less per pair of points than the Jacobian."""
+    groups, count, k = h.shape
+    m = b.shape[2] * b.shape[3]
+    return groups == 1 and count**2 * (2 * k + 2 * m + _PASSES) < 2 * k * m
+
+
+def _join_small(jacobian: list[Array]) -> list[Array]:
+    """One product instead of many where each would be too small to be worth a call."""
+    small = [j for j in jacobian if j.size < _SMALL]
+    large = [j for j in jacobian if j.size >= _SMALL]
+    return [*large, jnp.concatenate(small, axis=-1)] if small else large
+
+
+def _shared_jacobian(network: NetworkSites, leaves: list, derivatives: dict[Site, Array]) -> Array:
+    """Jacobian (C, p) of the parameters that reach the outputs by several ways."""
+    function = network.function
+    sites = [s for s in network.sites if s.kind == "direct" and s.leaf is None]
+
+    def operands(shared: list[Array]) -> list[Array]:
+        values = list(leaves)
+        for index, leaf in zip(network.shared, shared, strict=True):
+            values[index] = leaf
+        env: dict[Any, Any] = dict(zip(function.inputs, values, strict=False))
+        for step in function.steps:
+            if all(v in env for v in step.operands if isinstance(v, Variable)):
+                env.update(zip(step.results, step.run(_values(env, step)), strict=True))
+        return [env[function.steps[s.step].operands[s.operand]] for s in sites]
+
+    _, pullback = jax.vjp(operands, [leaves[i] for i in network.shared])
+    (found,) = jax.vmap(pullback)([derivatives[s] for s in sites])
+    return jnp.concatenate([g.reshape(g.shape[0], -1) for g in found], axis=1)

@@ -1,0 +1,1 @@
+"""Kernels on disk: the format, what writes it and what reads it."""

@@ -1,0 +1,1 @@
+"""What the theorems speak of: clusterable data, and the two-layer network on them."""

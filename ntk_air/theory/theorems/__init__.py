@@ -1,0 +1,1 @@
+"""The theorems, one `check_*` each."""

@@ -1,0 +1,335 @@
+"""The theorem that a network must travel far to fit wrong labels, bounded without constants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..._numerics import double_precision
+from ..model._activations import Activation, activation_check, find_activation
+from ..model._clusters import ClusterGeometry, measure_clusters
+from ..model._points import Points, as_points, contract, corrupt
+from ..model._two_layer_training import draw, interpolate, jacobian_gram, outputs
+from ..reporting._exponents import decay_check, resolution_checks, scaling_check
+from ..reporting._records import record
+from ..reporting._report import Check, TheoremReport
+from ..reporting._resumable import Cells
+from ..reporting._seeds import seed_list
+from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
+
+NAME = "Fitting wrong labels takes a distance of order delta / epsilon_0 from initialisation"
+SOURCE = "arXiv:1903.11680, distance to overfit, up to constants; the constant-free bound derived"
+
+DRAWS = 3
+"""Draws of wrong labels for each seed of the sweep over rho; the distance is their rms."""
+
+FITTED = 1e-6
+"""Largest |f - observed| of a network that counts as overfitting."""
+
+
+@record
+class DistanceCase(NamedTuple):
+    """One network that fits its labels.
+
+    ``linear`` is the distance to the nearest weights at which the network linearised at
+    initialisation fits. ``pairs`` is how many pairs of a cluster carry different labels,
+    ``informative`` for how many of them the bound on the distance is positive, ``bound`` the
+    largest of these bounds.
+    """
+
+    sweep: str
+    seed: int
+    geometry: ClusterGeometry
+    error: float
+    distance: float
+    linear: float
+    pairs: int
+    informative: int
+    bound: float
+
+    @property
+    def ratio(self) -> float:
+        """Largest bound over the pairs, divided by the distance."""
+        return self.bound / self.distance if self.distance > 0 else np.inf
+
+
+def check_overfitting_distance(
+    data: Any = None,
+    *,
+    width: int = 400,
+    activation: str | Callable[[Any], Any] = "softplus",
+    factors: Sequence[float] = (1.0, 0.5, 0.25, 0.125),
+    rate_factors: Sequence[float] = (0.25, 0.5, 1.0),
+    seeds: int | Sequence[int] = 5,
+    quick: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> TheoremReport:
+    r"""Tests how far weights that fit all observed labels are from initialisation.
+
+    Statement (derived, without constants): f is sup|phi'| ||v|| ||W||_2-Lipschitz in x, so for
+    every two points of a cluster ||W - W_0||_F >= |f(x_i) - f(x_j)| / (sup|phi'| ||x_i - x_j||) -
+    ||W_0||_2, where fitted labels differ by delta or more. Up to constants (the paper), with a
+    fraction rho of the labels of each cluster wrong, the distance is of order sqrt(rho n / K) delta
+    / epsilon_0 or more. For the network linearised at initialisation the exponents -1 in
+    epsilon_0 and, as a share rho of the wrong labels lies along the clusters' means, that of
+    sqrt(rho (1 - rho)) are derived; the network's own distance grows at least as fast: so far from
+    initialisation its curvature costs more the farther it goes.
+
+    The network that is tested is the nearest that fits: Gauss-Newton steps of least norm from
+    initialisation, in float64. What holds for it is the hardest case of what holds for all.
+
+    Args:
+        data: a clusterable dataset with inputs (n, d), clean and observed (n, 1), clusters (n,)
+            and centers (K, d); None draws 160 points in 128 dimensions, 4 clusters of radius 0.08,
+            noise rate 0.1. Clusters should have at most d points: more can be told apart only
+            through curvature, at order epsilon_0^2.
+        width: hidden units, even.
+        activation: of the network; one without bounded derivatives is reported as such.
+        factors: of the radius, in (0, 1], for the scaling with epsilon_0.
+        rate_factors: of the noise rate, in (0, 1], for the scaling with rho, at the median radius.
+        seeds: how many initialisations, or their seeds; wrong labels of the sweep over rho differ
+            between them. Fewer than three leave exponents undecided, and the report says "not
+            applicable".
+        quick: at most 5 seeds, width 200; if ``data`` is None, 80 points in 2 clusters.
+        checkpoint: folder to store finished parts in and to go on from; None stores nothing.
+        progress: show a progress bar on a terminal.
+
+    Returns:
+        The report; its table "networks" has a row per network.
+
+    Raises:
+        ValueError: on data that are not clusterable data, with so few wrong labels that a smaller
+            rate has none, or numbers out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.theory.check_overfitting_distance(quick=True).verdict
+        'confirmed'
+    """
+    phi = find_activation(activation)
+    width = min(width, 200) if quick else width
+    chosen = seed_list(seeds, 5 if quick else None)
+    points = as_points(_default_data(quick) if data is None else data)
+    weights = draw(chosen, width, points.inputs.shape[1])
+    starts = tuple(zip(chosen, weights, strict=True))
+    rate = measure_clusters(points).noise_rate
+    near = contract(points, float(np.median(factors)))
+    _check_rates(near, rate, rate_factors)
+    by_radius, spreads = [], []
+    count = len(starts) * (2 * len(factors) + DRAWS * len(rate_factors))
+    with Cells("overfitting_distance", count, checkpoint, progress) as cells:
+        for factor in factors:
+            moved = contract(points, factor)
+            by_radius.append([cells.run(_case, "epsilon_0", moved, *s, phi) for s in starts])
+            spreads += [cells.run(_spread, moved, w, phi) for w in weights]
+
+        def fitted(share: float, seed: int, w: np.ndarray) -> list[DistanceCase]:
+            labels = [corrupt(near, share * rate, (seed, draw)) for draw in range(DRAWS)]
+            return [cells.run(_case, "rho", moved, seed, w, phi) for moved in labels]
+
+        by_rate = [[fitted(share, *start) for start in starts] for share in rate_factors]
+    every = [case for row in by_radius for case in row]
+    every += [case for row in by_rate for draws in row for case in draws]
+    conclusions = _conclusions(every, by_radius, by_rate)
+    return TheoremReport(
+        name=NAME,
+        source=SOURCE,
+        assumptions=(*_assumptions(every, spreads, phi), *resolution_checks(conclusions)),
+        conclusions=conclusions,
+        tables={"networks": tuple(_row(case) for case in every)},
+        histories={},
+    )
+
+
+def _check_rates(points: Points, rate: float, factors: Sequence[float]) -> None:
+    for factor in factors:
+        if not np.any(corrupt(points, factor * rate, 0).observed != points.clean):
+            raise ValueError(
+                f"data has a fraction {rate:.3g} of wrong labels in clusters of "
+                f"{int(np.max(points.sizes))} points or fewer: {factor:g} of it (rate_factors) is "
+                "none; expected a wrong label at every rate: take more points, or larger factors."
+            )
+
+
+def _default_data(quick: bool) -> Any:
+    from ... import datasets
+
+    return datasets.clusterable(
+        num_points=80 if quick else 160,
+        num_clusters=2 if quick else 4,
+        dimension=128,
+        radius=0.08,
+        noise_rate=0.1,
+    )
+
+
+def _case(
+    sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activation
+) -> DistanceCase:
+    targets = points.observed[:, 0]
+    fitted = interpolate(weights, points.inputs, targets, phi)
+    first, second = _conflicts(points)
+    apart = np.linalg.norm(points.inputs[first] - points.inputs[second], axis=1)
+    # The labels' gap less what is not fitted is a lower bound on the outputs' own gap.
+    gaps = np.abs(targets[first] - targets[second]) - 2 * fitted.error
+    with np.errstate(divide="ignore"):  # equal points with different labels cannot be fitted
+        bounds = gaps / (phi.max_slope * apart) - np.linalg.norm(weights, 2)
+    return DistanceCase(
+        sweep=sweep,
+        seed=seed,
+        geometry=measure_clusters(points),
+        error=fitted.error,
+        distance=float(np.linalg.norm(fitted.weights - weights)),
+        linear=_linear_distance(points.inputs, targets, weights, phi),
+        pairs=len(first),
+        informative=int(np.sum(bounds > 0)),
+        bound=float(bounds.max(initial=-np.inf)),
+    )
+
+
+def _linear_distance(
+    inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, phi: Activation
+) -> float:
+    """sqrt(r^T K_0^{-1} r), r = target - f_0: the least-norm solution of J dW = r."""
+    with double_precision():
+        initial = outputs(jnp.asarray(weights), jnp.asarray(inputs), phi)
+    residual = targets - np.asarray(initial, np.float64)
+    kernel = jacobian_gram(weights, inputs, inputs, phi)
+    solution = np.linalg.lstsq(kernel, residual, rcond=None)[0]
+    return float(np.sqrt(max(residual @ solution, 0.0)))
+
+
+def _spread(points: Points, weights: np.ndarray, phi: Activation) -> float:
+    """||J - J_C||_2 / sigma_K(J_C) at initialisation."""
+    split = split_jacobian(points, weights, phi)
+    return split.difference / split.center_value
+
+
+def _conflicts(points: Points) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of all pairs of points of one cluster whose observed labels differ."""
+    together = points.clusters[:, None] == points.clusters
+    differ = np.abs(points.observed - points.observed[:, 0]) > 1e-6
+    first, second = np.nonzero(np.triu(together & differ))
+    return first, second
+
+
+def _assumptions(
+    every: Sequence[DistanceCase], spreads: Sequence[float], phi: Activation
+) -> tuple[Check, ...]:
+    geometries = [c.geometry for c in every]
+    error, spread = worst([c.error for c in every]), worst(spreads)
+    informative = sum(c.informative for c in every)
+    return (
+        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
+        unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
+        apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
+        activation_check(phi),
+        Check(
+            name="small clusters",
+            statement="0 < |J - J_C|_2 <= sigma_K(J_C) / 4 at initialisation",
+            required=0.25,
+            measured=spread,
+            holds=0 < spread <= 0.25,
+        ),
+        Check(
+            name="the networks overfit",
+            statement="max |f - observed| over points and networks",
+            required=FITTED,
+            measured=error,
+            holds=error <= FITTED,
+        ),
+        Check(
+            name="bounds that say something",
+            statement="conflicting pairs, over all networks, whose bound is positive: at least 1",
+            required=1,
+            measured=informative,
+            holds=informative >= 1,
+        ),
+    )
+
+
+def _conclusions(
+    every: Sequence[DistanceCase],
+    by_radius: Sequence[Sequence[DistanceCase]],
+    by_rate: Sequence[Sequence[Sequence[DistanceCase]]],
+) -> tuple[Check, ...]:
+    ratio = worst([c.ratio for c in every])
+    radii = [[c.geometry.radius for c in row] for row in by_radius]
+    rates = np.array([[draws[0].geometry.noise_rate for draws in row] for row in by_rate])
+    return (
+        Check(
+            name="bound of every conflicting pair",
+            statement="(|f_i - f_j| / (sup|phi'| |x_i - x_j|) - |W_0|_2) / |W - W_0|_F <= 1 for "
+            f"all {sum(c.pairs for c in every)} pairs, the largest",
+            required=1.0,
+            measured=ratio,
+            holds=ratio <= 1,
+        ),
+        decay_check(
+            "scaling with the radius",
+            "|W - W_0|",
+            "epsilon_0",
+            radii,
+            [[c.distance for c in row] for row in by_radius],
+            -1.0,
+            "growing",
+        ),
+        scaling_check(
+            "scaling of the linearised network's distance",
+            "sqrt((observed - f_0)^T K_0^-1 (observed - f_0))",
+            "epsilon_0",
+            radii,
+            [[c.linear for c in row] for row in by_radius],
+            -1.0,
+            # Parts along the cluster means and the curvature of phi, of relative order epsilon_0.
+            next_order=1.0,
+        ),
+        decay_check(
+            "scaling with the noise rate",
+            "|W - W_0| / sqrt(1 - rho)",
+            "1 / rho",
+            1 / rates,
+            _rms(by_rate, "distance") / np.sqrt(1 - rates),
+            -0.5,
+        ),
+        scaling_check(
+            "scaling of the linearised network's distance with the noise rate",
+            "sqrt((observed - f_0)^T K_0^-1 (observed - f_0))",
+            "rho",
+            rates,
+            _rms(by_rate, "linear"),
+            0.5,
+            # A share rho of the wrong labels' energy lies along their clusters' means.
+            correction=np.sqrt(1 - rates),
+            because="sqrt(1 - rho)",
+        ),
+    )
+
+
+def _rms(by_rate: Sequence[Sequence[Sequence[DistanceCase]]], field: str) -> np.ndarray:
+    """Root mean square over the draws of wrong labels, one row per rate, one column per seed."""
+    return np.array(
+        [[np.sqrt(np.mean([getattr(c, field) ** 2 for c in d])) for d in row] for row in by_rate]
+    )
+
+
+def _row(case: DistanceCase) -> dict[str, Any]:
+    geometry = case.geometry
+    size = np.sqrt(geometry.noise_rate) * geometry.label_gap / max(geometry.radius, 1e-300)
+    return {
+        "sweep": case.sweep,
+        "seed": case.seed,
+        "epsilon_0": geometry.radius,
+        "rho": geometry.noise_rate,
+        "|W - W_0|": case.distance,
+        "/ (sqrt(rho) delta / epsilon_0)": float(case.distance / size) if size > 0 else None,
+        "largest bound": case.bound,
+        "pairs": case.pairs,
+        "with a positive bound": case.informative,
+        "max |f - observed|": case.error,
+    }

@@ -1,0 +1,1 @@
+"""What is left of noise in the limit of self-distillation: the floor in l2."""

@@ -1,0 +1,1 @@
+"""Early stopping of logistic regression that separates noisy labels."""

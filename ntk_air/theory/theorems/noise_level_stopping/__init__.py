@@ -1,0 +1,1 @@
+"""Stopping by the noise level, in Sobolev spaces on the circle."""
