@@ -17,13 +17,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _harness, _report
-from ntk_air._checks import check_size
-from ntk_air.analysis import NoisySettings, noisy_training, noisy_training_summary
-from ntk_air.analysis._noisy_training._problem import prepare
-from ntk_air.analysis._noisy_training._summary import spread
-from ntk_air.cli._options import DATASET_DEFAULTS, load_dataset
+from ntk_air import datasets
+from ntk_air.analysis import (
+    NoisySettings,
+    noisy_problem,
+    noisy_training,
+    noisy_training_summary,
+    over_seeds,
+)
 
-_OF_THE_DATA = (*DATASET_DEFAULTS, "test_size", "noise", "seed")
+# Of the points, with what the command line has for them.
+_DATA = {"dataset": "digits", "root": None, "classes": None, "train_size": None, "purpose": None}
+_OF_THE_DATA = (*_DATA, "test_size", "noise", "seed")
 
 
 def settings(noise: str, method: str, **changes: Any) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def settings(noise: str, method: str, **changes: Any) -> dict[str, Any]:
     Raises:
         ValueError: a method, a network or a number that there is not.
     """
-    made = DATASET_DEFAULTS | {"test_size": None, "noise": noise, "method": method} | changes
+    made = _DATA | {"test_size": None, "noise": noise, "method": method} | changes
     return made | dataclasses.asdict(_training_settings(made))
 
 
@@ -60,7 +65,7 @@ def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[s
     try:
         cell = json.loads(path.read_text(encoding="utf-8"))
         # Settings that there were not yet have their defaults.
-        has = DATASET_DEFAULTS | dataclasses.asdict(NoisySettings()) | cell["settings"]
+        has = _DATA | dataclasses.asdict(NoisySettings()) | cell["settings"]
         _check(cell, has["seeds"])
     # Of JSON that is cut off, and of values of any type in any place.
     except Exception as error:
@@ -82,7 +87,8 @@ def load(folder: Path, options: dict[str, Any], *, whole: bool = True) -> dict[s
 
 def _check(cell: dict[str, Any], seeds: int) -> None:
     """Raises unless a cell holds numbers of as many seeds as it says."""
-    check_size("seeds", seeds, 1)
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ValueError(f"seeds is {seeds!r}")
     if "diverged" in cell:
         return
     for kind in ("best", "final", "stopped"):
@@ -114,7 +120,7 @@ def _grown(cell: dict[str, Any] | None, options: dict[str, Any], note: str) -> d
     load_before = _harness.load_average()
     dataset = _dataset(json.dumps({name: options[name] for name in _OF_THE_DATA}))
     settings = _training_settings(options)
-    problem = prepare(dataset, settings)
+    problem = noisy_problem(dataset, settings)
     done = 0 if cell is None else cell["settings"]["seeds"]
     missing = dataclasses.replace(settings, seed=settings.seed + done, seeds=settings.seeds - done)
     began = time.perf_counter()
@@ -141,7 +147,7 @@ def _joined(cell: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Numbers and histories of the seeds of both."""
     found: dict[str, Any] = {
         kind: {
-            name: spread(np.array(cell[kind][name]["each"] + values["each"], np.float64))
+            name: over_seeds(np.array(cell[kind][name]["each"] + values["each"], np.float64))
             for name, values in numbers.items()
         }
         for kind, numbers in more.items()
@@ -175,9 +181,10 @@ def _training_settings(options: dict[str, Any]) -> NoisySettings:
 def _dataset(named: str) -> Any:
     """The points of all methods on one noise."""
     options = json.loads(named)
-    return load_dataset(
-        options, test_size=options["test_size"], seed=options["seed"], noise=options["noise"]
-    )
+    noise, name = options.pop("noise"), options.pop("dataset")
+    dataset = datasets.load(name, **options)
+    kind, _, column = noise.partition(":")
+    return dataset.labelled_by(column) if kind == "human" else dataset
 
 
 @functools.lru_cache(maxsize=1)

@@ -20,7 +20,6 @@ import numpy as np
 
 import ntk_air as na
 from benchmarks import _harness, _report
-from ntk_air.spectral._dense import dense_solvers, numpy_counts_in_64_bits
 
 _USAGE_ERROR = 2
 # The kernel, its eigenvectors twice, LAPACK's workspace of two more, and the residuals' product.
@@ -66,11 +65,9 @@ def _solved(points: int, rank: int) -> dict[str, Any]:
     off = float(np.abs(np.asarray(system.eigenvalues, np.float64) - values[:rank]).max())
     residual = float(np.asarray(system.residuals).max())
     limit = 10 * points**0.5 * float(np.finfo(np.float32).eps)
-    platform = jax.default_backend()
     return {
         "points": points,
         "rank": rank,
-        "solvers": list(dense_solvers(points, platform, wide_numpy=numpy_counts_in_64_bits())),
         "seconds": took,
         "largest_eigenvalue_error": off,
         "largest_residual": residual,

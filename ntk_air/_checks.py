@@ -210,3 +210,8 @@ def check_bool(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} is {value!r}, expected True or False.")
     return bool(value)
+
+
+def check_learning_rate(value: float) -> None:
+    """Raises ValueError unless the learning rate is a positive finite number."""
+    check_in_range("learning_rate", value, 0.0, low_open=True, high_open=True)

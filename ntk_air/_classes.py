@@ -7,6 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ._checks import check_finite, check_labels, check_same_length
+from ._typing import Array, ArrayLike
+
 
 def threshold_of(*targets: Any) -> Any:
     """Where one column of targets (..., 1) or of outputs trained on them is split, a scalar.
@@ -45,3 +48,21 @@ def class_of(rows: Any, threshold: Any = 0.0) -> Any:
     single = rows.shape[-1] == 1
     index = rows[..., 0] > threshold if single else numeric.argmax(rows, axis=-1)
     return numeric.where(numeric.any(rows != rows, axis=-1), -1, index).astype(np.int32)
+
+
+def classes_given(labels_or_codes: ArrayLike, num_test: int, num_outputs: int) -> Array:
+    """Class numbers (m,) of test points given as labels (m,) or encoded targets (m, C)."""
+    given = np.asarray(labels_or_codes)
+    if len(given) != num_test:
+        check_same_length("test labels", given, "test inputs", np.empty(num_test))
+    if given.ndim == 1:
+        if num_outputs == 1 and given.size and given.min() == -1:
+            given = (given + 1) // 2  # labels +-1 of a single output
+        return jnp.asarray(check_labels("test labels", given, max(num_outputs, 2)))
+    if given.shape[1:] != (num_outputs,):
+        raise ValueError(
+            f"test targets have shape {given.shape}, expected labels (m,) or encoded targets "
+            f"(m, {num_outputs})."
+        )
+    check_finite("test targets", given)
+    return jnp.asarray(class_of(given, threshold_of(given)))

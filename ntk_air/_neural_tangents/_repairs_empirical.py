@@ -14,8 +14,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad
 from jax.tree_util import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from ntk_air._jaxpr import _linearize
-from ntk_air._jaxpr._linear_program import Equation, shield
+from ntk_air._jaxpr import Equation, linearize, shield
 from ntk_air._neural_tangents import _auto, _complex, _placement, _transpose
 from ntk_air._neural_tangents._patcher import Patcher
 from ntk_air._neural_tangents._views import View
@@ -25,7 +24,7 @@ def structured_linearization(patch: Patcher) -> None:
     """`ad.linearize` changed its arguments and results (JAX 0.4.36 to 0.5).
 
     Structured derivatives walk the equations of the linearised function. The public
-    `jax.linearize` gives that function, and `_linearize` its equations.
+    `jax.linearize` gives that function, and `_jaxpr.linearize` its equations.
     """
     empirical, rules = patch.module("empirical"), patch.module("utils.rules")
     backward_pass = patch.get(empirical, "_backward_pass")
@@ -47,7 +46,7 @@ def structured_linearization(patch: Patcher) -> None:
             outputs, out_tree = tree_flatten(fn(*tree_unflatten(in_tree, leaves)))
             return outputs
 
-        outputs, program, linear = _linearize.linearize(flat, primals)
+        outputs, program, linear = linearize(flat, primals)
         program = shield(program, has_rule)
 
         def pullback_fn(*cts_in: Any) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.interpreters import ad
 
-from ntk_air._jaxpr._linear_program import Equation, struct
+from ntk_air._jaxpr import Equation, struct
 from ntk_air._neural_tangents._complex import is_complex
 
 

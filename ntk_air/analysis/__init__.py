@@ -4,8 +4,9 @@ from ._air._air import air, versions
 from ._air._result import AIRAnalysis
 from ._air._settings import Settings
 from ._air._summary import headline_rank, summary
+from ._noisy_training._problem import NoisyProblem, noisy_problem
 from ._noisy_training._settings import NoisySettings
-from ._noisy_training._summary import noisy_training_summary
+from ._noisy_training._summary import noisy_training_summary, over_seeds
 from ._noisy_training._training import NoisyTraining, noisy_training
 from ._recording._record import AIRRecord, KernelMovement
 from ._recording._recorder import Recorder
@@ -40,4 +41,7 @@ __all__ = [
     "NoisySettings",
     "NoisyTraining",
     "noisy_training_summary",
+    "noisy_problem",
+    "NoisyProblem",
+    "over_seeds",
 ]

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = vars(arguments)
     if (options["rank"] is None) != (options["out"] is None):
         raise ValueError("--rank and --out go together: how many eigenpairs, and where to.")
-    found, _ = _count_tiles(options["store"])
+    found, _ = _tiles(options["store"])
     join(options)
     resumes = f"the same command resumes from the tiles in {options['store']}"
     try:
@@ -104,7 +104,7 @@ def _compute(options: dict[str, Any], found: int) -> int:
         "kind": options["kind"],
         "shape": kernel.shape,
         "store": str(options["store"]),
-        "tiles": _count_tiles(options["store"])[1],
+        "tiles": _tiles(options["store"])[1],
         "tiles_found": found,
         "seconds": round(time.perf_counter() - began, 3),
     }
@@ -187,16 +187,10 @@ def _write_eigenpairs(options: dict[str, Any], kernel: StoredKernel) -> float:
     return float(eigensystem.eigenvalues[0])
 
 
-def _count_tiles(store: str) -> tuple[int, int]:
-    """How many tiles are there, and how many belong there; (0, 0) before the first call."""
-    from ..kernels.store._format import MANIFEST, read_manifest
-    from ..kernels.store._seals import sealed_tiles
+def _tiles(store: str) -> tuple[int, int]:
+    from ..kernels import count_tiles
 
-    path = Path(store)
-    if not (path / MANIFEST).exists():
-        return 0, 0
-    _, layout = read_manifest(path)
-    return len(sealed_tiles(path, layout)), layout.num_tiles
+    return count_tiles(store)
 
 
 def _line(summary: dict[str, Any]) -> str:

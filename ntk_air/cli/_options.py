@@ -135,10 +135,8 @@ def load_dataset(
     --classes: they have no observed label.
     """
     from .. import datasets
-    from ..datasets._load import load_judged
 
-    load = load_judged if judged else datasets.load
-    dataset = load(
+    dataset = datasets.load(
         options["dataset"],
         root=options["root"],
         train_size=options["train_size"],
@@ -146,17 +144,17 @@ def load_dataset(
         classes=_classes(options["classes"]),
         seed=seed,
         purpose=options["purpose"],
+        judged=judged,
     )
     kind, _, column = noise.partition(":")
     if kind == "human" and column in dataset.extra_labels:
-        known = dataset.extra_labels[column] >= 0
-        if not known.all():
+        everyone, dataset = len(dataset.train_labels), dataset.labelled_by(column)
+        if left := everyone - len(dataset.train_labels):
             print(
-                f"{(~known).sum()} of {len(known)} points are left out: the class that their "
+                f"{left} of {everyone} points are left out: the class that their "
                 "annotator named is not one of --classes",
                 file=sys.stderr,
             )
-        dataset = dataset.take(known)
     return dataset
 
 

@@ -142,6 +142,31 @@ class Dataset:
             changes["test_rows"] = self.test_rows[test]
         return dataclasses.replace(self, **changes)
 
+    def labelled_by(self, column: str) -> Dataset:
+        """Keeps the training points that have a label in a column of ``extra_labels``.
+
+        Args:
+            column: its name. Of a subset of classes, points whose annotator named a class outside
+                it have no label there (-1).
+
+        Returns:
+            A new dataset, or this one where all points have a label.
+
+        Raises:
+            ValueError: if there is no such column.
+
+        Example:
+            >>> import numpy as np, ntk_air as na
+            >>> data = na.datasets.from_arrays(
+            ...     np.eye(3), [0, 1, 0], name="mine", extra_labels={"worst": [1, -1, 0]}
+            ... )
+            >>> data.labelled_by("worst").train_labels
+            Array([0, 0], dtype=int32)
+        """
+        check_choice("column", column, tuple(self.extra_labels))
+        known = np.asarray(self.extra_labels[column]) >= 0
+        return self if known.all() else self.take(known)
+
 
 def from_arrays(
     train_inputs: ArrayLike,

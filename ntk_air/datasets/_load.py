@@ -10,7 +10,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_labels
+from .._checks import check_bool, check_labels
 from ._dataset import Dataset, from_arrays
 from ._digits import read_digits
 from ._draw import choose_classes, draw_rows, generator
@@ -28,6 +28,7 @@ def load(
     classes: Sequence[str | int] | None = None,
     seed: int = 0,
     purpose: str | None = None,
+    judged: bool = False,
 ) -> Dataset:
     """Loads a labelled dataset as arrays in memory.
 
@@ -59,6 +60,9 @@ def load(
             on and takes the place of the test set. ``"reporting"``: the same training points, and
             the test set. So no point that a choice was judged on is reported on, whatever the
             seeds. None: both sets as the files have them.
+        judged: whether it is the labels of the training points that are judged, as where label
+            errors are looked for. With ``purpose="selection"`` the training points are then those
+            kept apart for selection, and the test points are as many of the others.
 
     Returns:
         The dataset. Images are (n, H, W, ch) float32: 8-bit values divided by 255, digits by 16.
@@ -78,26 +82,7 @@ def load(
         >>> data.train_inputs.shape, data.num_classes, data.class_names
         ((100, 8, 8, 1), 2, ('3', '8'))
     """
-    parts = cut(_source(str(name), root), purpose)
-    return _drawn(parts, str(name), classes, (train_size, test_size), seed)
-
-
-def load_judged(
-    name: str,
-    *,
-    root: str | os.PathLike[str] | None = None,
-    train_size: int | None = None,
-    test_size: int | None = None,
-    classes: Sequence[str | int] | None = None,
-    seed: int = 0,
-    purpose: str | None = None,
-) -> Dataset:
-    """As `load`, where it is the labels of the training points that are judged.
-
-    With ``purpose="selection"`` the training points are those kept apart for selection, and the
-    test points are as many of the others, so that nothing that is reported on is judged.
-    """
-    parts = cut(_source(str(name), root), purpose, judged=True)
+    parts = cut(_source(str(name), root), purpose, judged=check_bool("judged", judged))
     return _drawn(parts, str(name), classes, (train_size, test_size), seed)
 
 

@@ -15,6 +15,7 @@ from ._alpha import (
     inverse_time,
     linear,
 )
+from ._evaluation import evaluate
 from ._function_space import kernel_self_distill
 from ._label_fn import LabelFn, hard, identity, nearest, sign, softmax, tanh
 from ._self_distill import self_distill
@@ -24,6 +25,7 @@ from .training._history import DistillationResult, DivergenceError, History
 __all__ = [
     # training
     "self_distill",
+    "evaluate",
     "teacher_student",
     "TeacherStudentResult",
     "kernel_self_distill",

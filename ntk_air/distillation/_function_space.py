@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from .._checks import (
     check_bool,
     check_finite,
+    check_learning_rate,
     check_same_length,
     check_same_shape,
     check_square,
     check_symmetric,
 )
+from .._classes import classes_given
 from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ._alpha import as_schedule
@@ -25,10 +27,8 @@ from .training import _objective
 from .training._history import History, Reference, check_finite_losses, history_of, measure
 from .training._records import (
     check_label_fn,
-    check_learning_rate,
     check_pair,
     record_steps,
-    test_classes,
 )
 
 
@@ -171,7 +171,7 @@ def _test_part(
         check_same_shape("test_initial", test_initial, "test outputs", start)
         check_finite("test_initial", test_initial)
         start = jnp.asarray(test_initial, targets.dtype)
-    return cross, start, test_classes(test, cross.shape[0], targets.shape[1])
+    return cross, start, classes_given(test, cross.shape[0], targets.shape[1])
 
 
 @functools.partial(jax.jit, static_argnames="keep_outputs")

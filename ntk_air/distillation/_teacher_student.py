@@ -18,6 +18,7 @@ from .._checks import (
     check_same_length,
     check_size,
 )
+from .._classes import classes_given
 from .._numerics import in_precision
 from .._results import result
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
@@ -26,7 +27,7 @@ from . import _students
 from ._label_fn import bind, coding_of, hard, identity
 from .training._history import History, check_finite_losses, history_of
 from .training._optimizer import Rate
-from .training._records import check_test, record_steps, test_classes
+from .training._records import check_test, record_steps
 
 _RECORDS = 20
 
@@ -305,7 +306,7 @@ def _parameters(
 def _test_part(test: tuple[ArrayLike, ArrayLike], num_outputs: int) -> tuple[Array, Array]:
     inputs, labels = check_test(test)
     inputs = jnp.asarray(inputs)
-    return inputs, test_classes(labels, len(inputs), num_outputs)
+    return inputs, classes_given(labels, len(inputs), num_outputs)
 
 
 def _check_losses(steps: np.ndarray, columns: dict[str, Any]) -> None:

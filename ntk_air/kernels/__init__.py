@@ -21,6 +21,7 @@ from .finite._implementations import (
 )
 from .finite._operator import NTKOperator
 from .store._reader import StoredKernel, open_kernel
+from .store._tile_count import count_tiles
 from .tiling._ring import ShardedKernel, gather
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     # kernels on disk and on many devices
     "StoredKernel",
     "open_kernel",
+    "count_tiles",
     "ShardedKernel",
     "gather",
     # choices

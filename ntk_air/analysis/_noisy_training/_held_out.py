@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ..._classes import class_of
-from ...distillation.baselines._methods import outputs_at
+from ...distillation import evaluate
 
 if TYPE_CHECKING:
     from ..._typing import Array, PyTree
@@ -84,5 +84,5 @@ class NoisyHeldOut:
 
     def _outputs(self, params: PyTree, inputs: Array) -> np.ndarray:
         return np.asarray(
-            outputs_at(self._module, params, inputs, _BATCH, precision=self._precision)
+            evaluate(self._module, params, inputs, batch_size=_BATCH, precision=self._precision)
         )

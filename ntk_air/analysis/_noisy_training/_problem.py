@@ -16,8 +16,11 @@ from ._settings import NoisySettings
 class NoisyProblem:
     """Points to train on, each with one observed label for each of R seeds.
 
-    ``dataset`` is standardised; its first ``count`` training points are trained on, the others held
-    out; ``noisy`` are R draws of the labels of all of them.
+    Attributes:
+        dataset: standardised; its first ``count`` training points are trained on, the others held
+            out.
+        noisy: R draws of the labels of all of them.
+        count: n, points to train on.
     """
 
     dataset: Dataset
@@ -39,10 +42,29 @@ class NoisyProblem:
         return [float((self.observed(i) != self.clean).mean()) for i in range(len(self.noisy))]
 
 
-def prepare(dataset: Dataset, settings: NoisySettings) -> NoisyProblem:
-    """Draws the noise once for each seed and holds points out.
+def noisy_problem(dataset: Dataset, settings: NoisySettings) -> NoisyProblem:
+    """What `noisy_training` trains on: noise drawn once for each seed, and points held out.
 
     The points come in random order, so the last of them are a random share.
+
+    Args:
+        dataset: as loaded, with n' training points.
+        settings: the noise, seeds and the share held out.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ValueError: if ``settings.validation`` leaves no point on either side, or there is no such
+            noise for these labels.
+
+    Example:
+        >>> import ntk_air as na
+        >>> data = na.datasets.load("digits", train_size=40, test_size=20)
+        >>> settings = na.analysis.NoisySettings(noise="symmetric:0.4", seeds=2)
+        >>> problem = na.analysis.noisy_problem(data, settings)
+        >>> problem.count, len(problem.noisy), problem.observed(1).shape
+        (36, 2, (36,))
     """
     # Noise that depends on the image wants it centred: a common mean acts like a class.
     centred = dataset.standardized()

@@ -6,8 +6,14 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from ..._checks import check_bool, check_choice, check_in_range, check_seed, check_size
-from ...distillation.training._records import check_learning_rate
+from ..._checks import (
+    check_bool,
+    check_choice,
+    check_in_range,
+    check_learning_rate,
+    check_seed,
+    check_size,
+)
 from . import _specs as specs
 
 

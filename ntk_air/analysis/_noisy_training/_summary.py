@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._typing import ArrayLike
 from ._group import columns_of
 from ._training import NoisyTraining
 
@@ -43,10 +44,10 @@ def noisy_training_summary(training: NoisyTraining) -> dict[str, Any]:
     for name in _SUMMARISED:
         values = columns[name]
         ends = values.max(1) if name == "test_accuracy" else values.min(1)
-        best[name] = spread(ends)
-        final[name] = spread(values[:, -1])
-        stopped[name] = spread(values[seeds, stop])
-    stopped["step"] = spread(steps[stop])
+        best[name] = over_seeds(ends)
+        final[name] = over_seeds(values[:, -1])
+        stopped[name] = over_seeds(values[seeds, stop])
+    stopped["step"] = over_seeds(steps[stop])
     return {
         "best": best,
         "final": final,
@@ -56,9 +57,22 @@ def noisy_training_summary(training: NoisyTraining) -> dict[str, Any]:
     }
 
 
-def spread(values: np.ndarray) -> dict[str, Any]:
-    """Mean, standard deviation over seeds (n - 1) and the values; None for what is not known."""
-    each = [_number(value) for value in np.asarray(values, np.float64)]
+def over_seeds(values: ArrayLike) -> dict[str, Any]:
+    """Mean and standard deviation over seeds, ready for JSON.
+
+    Args:
+        values: (R,) one number for each seed.
+
+    Returns:
+        ``mean``, ``sd`` (over R - 1; None for one seed) and ``each``; None for what is not finite.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.analysis.over_seeds([1.0, 3.0])
+        {'mean': 2.0, 'sd': 1.414214, 'each': [1.0, 3.0]}
+    """
+    values = np.asarray(values, np.float64)
+    each = [_number(value) for value in values]
     known = not any(value is None for value in each)
     many = known and len(each) > 1
     return {

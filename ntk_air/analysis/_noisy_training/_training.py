@@ -16,7 +16,7 @@ from ...datasets import Dataset
 from ...distillation import DistillationResult, History
 from .._air._air import check_dataset
 from ._group import Group
-from ._problem import prepare
+from ._problem import noisy_problem
 from ._settings import NoisySettings
 
 
@@ -89,7 +89,7 @@ def noisy_training(
     """
     settings = NoisySettings() if settings is None else settings
     check_dataset(dataset)
-    problem = prepare(dataset, settings)
+    problem = noisy_problem(dataset, settings)
     everyone = list(range(settings.seeds))
     groups = [[i] for i in everyone] if settings.one_by_one else [everyone]
     folder = None if checkpoint is None else Path(checkpoint)

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_finite
-from ..._classes import class_of, threshold_of
+from ..._classes import class_of, classes_given, threshold_of
 from ..._typing import ArrayLike
-from ...distillation.training._records import test_classes
 
 
 class HeldOut:
@@ -18,7 +17,7 @@ class HeldOut:
         """Raises ValueError on labels that do not match the points or the targets (n, C)."""
         check_finite("test inputs", inputs)
         self.inputs = jnp.asarray(inputs)
-        self._classes = np.asarray(test_classes(labels, len(self.inputs), observed.shape[1]))
+        self._classes = np.asarray(classes_given(labels, len(self.inputs), observed.shape[1]))
         self._threshold = threshold_of(observed)
 
     def accuracy(self, outputs: np.ndarray) -> float:

@@ -12,14 +12,14 @@ import numpy as np
 from ..._checks import check_finite, check_in_range, check_same_length
 from ..._classes import class_of
 from ..._results import result
+from ..._seeds import one_key
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from .._evaluation import evaluate
 from ..training._history import DistillationResult
 from ..training._options import Optimizer, TrainingOptions
 from ..training._records import check_pair
-from ..training._replicas import one_key
 from ..training._train import train
 from ._cross_entropy import CrossEntropy
-from ._methods import outputs_at
 
 # Beside the streams of the training loop: epochs from zero, and 2**31 for steps.
 _STREAM = 2**31 + 1
@@ -146,8 +146,12 @@ class _Best:
         self.params: PyTree = None
 
     def __call__(self, step: int, params: PyTree) -> None:
-        outputs = outputs_at(
-            self._apply_fn, params, self._inputs, self._size, precision=self._precision
+        outputs = evaluate(
+            self._apply_fn,
+            params,
+            self._inputs,
+            batch_size=self._size,
+            precision=self._precision,
         )
         accuracy = float(jnp.mean(class_of(outputs) == self._classes))
         if not self.accuracies or accuracy > max(self.accuracies):

@@ -13,13 +13,14 @@ from ..._checks import check_finite, check_in_range, real_array
 from ..._numerics import as_float, eps_of
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from .._evaluation import evaluate
 from ..training._history import DistillationResult, History
 from ..training._method import Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._records import check_pair
 from ..training._train import train
 from ._cross_entropy import cross_entropy
-from ._methods import outputs_at, weighted_mean
+from ._methods import weighted_mean
 
 _PERCENTILE = 97.0
 
@@ -131,11 +132,11 @@ def forward_correction(
             apply_fn, params, inputs, observed, optimizer=optimizer, num_steps=steps, **first
         )
         estimation = begun.history
-        outputs = outputs_at(
+        outputs = evaluate(
             apply_fn,
             begun.params,
             jnp.asarray(inputs),
-            options.get("batch_size"),
+            batch_size=options.get("batch_size"),
             precision=options.get("precision"),
         )
         transition = estimate_transition(jax.nn.softmax(outputs, axis=-1), percentile=percentile)

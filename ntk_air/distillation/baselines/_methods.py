@@ -1,18 +1,15 @@
-"""What the baselines share: a method for each network, means over a batch, outputs at points."""
+"""What the baselines share: a method for each network, means over a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._typing import Array, PyTree
-from ..training import _engine
+from ..._typing import Array
 from ..training._method import Method
-from ..training._network import adapted_to, as_network, in_double
 
 
 def per_network(
@@ -39,16 +36,3 @@ def per_network(
 def weighted_mean(rows: Array, weights: Array) -> Array:
     """Mean of the values (b,) of the rows of a batch, without its padding."""
     return jnp.sum(weights * rows) / jnp.sum(weights)
-
-
-@in_double
-def outputs_at(
-    network: Any, params: PyTree, inputs: Array, batch_size: int | None, *, precision: Any
-) -> Array:
-    """Outputs (n, C) in evaluation mode, in batches if training is in batches."""
-    adapted, params, state = adapted_to(precision, as_network(network, params))
-    settings = _engine.LoopSettings(adapted, None, batch_size, None, False, None, None)
-    return _evaluate(settings, params, state, inputs)
-
-
-_evaluate = jax.jit(_engine.evaluate, static_argnums=0)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import optax
 
-from ..._checks import check_finite
+from ..._checks import check_finite, check_learning_rate
 from ..._typing import Array, PyTree
 from .._alpha import tabulate
-from ._records import check_learning_rate
 
 
 @dataclasses.dataclass(frozen=True)

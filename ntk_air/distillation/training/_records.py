@@ -6,20 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import (
     check_finite,
-    check_in_range,
-    check_labels,
     check_ndim,
     check_real,
-    check_same_length,
     check_same_shape,
     is_number,
 )
-from ..._classes import class_of, threshold_of
 from ..._typing import Array, ArrayLike
 from .._label_fn import coding_of
 
@@ -170,26 +165,3 @@ def check_label_fn(label_fn: Any, shape: tuple[int, ...], dtype: Any) -> None:
             f"label_fn turns outputs of shape {shape} into {getattr(returned, 'shape', returned)}, "
             "expected labels of the same shape (n, C)."
         )
-
-
-def test_classes(labels_or_codes: ArrayLike, num_test: int, num_outputs: int) -> Array:
-    """Class numbers (m,) of test points given as labels (m,) or encoded targets (m, C)."""
-    given = np.asarray(labels_or_codes)
-    if len(given) != num_test:
-        check_same_length("test labels", given, "test inputs", np.empty(num_test))
-    if given.ndim == 1:
-        if num_outputs == 1 and given.size and given.min() == -1:
-            given = (given + 1) // 2  # labels +-1 of a single output
-        return jnp.asarray(check_labels("test labels", given, max(num_outputs, 2)))
-    if given.shape[1:] != (num_outputs,):
-        raise ValueError(
-            f"test targets have shape {given.shape}, expected labels (m,) or encoded targets "
-            f"(m, {num_outputs})."
-        )
-    check_finite("test targets", given)
-    return jnp.asarray(class_of(given, threshold_of(given)))
-
-
-def check_learning_rate(value: float) -> None:
-    """Raises ValueError unless the learning rate is a positive finite number."""
-    check_in_range("learning_rate", value, 0.0, low_open=True, high_open=True)

@@ -13,7 +13,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..._checks import check_bool, check_finite, check_same_length
+from ..._classes import classes_given
 from ..._numerics import as_float, cast_floats
+from ..._seeds import one_key
 from ..._typing import Array, ArrayLike, PyTree
 from . import _checkpoint, _engine
 from ._history import (
@@ -32,10 +34,9 @@ from ._records import (
     checked_batch,
     record_steps,
     shape_of_outputs,
-    test_classes,
     whole_number,
 )
-from ._replicas import check_replicas, first, one_key, replica_keys, stack_methods
+from ._replicas import check_replicas, first, replica_keys, stack_methods
 from ._run import run
 from ._threads import Shares, share_count
 
@@ -265,4 +266,4 @@ def _test_part(
     inputs, labels = check_test(test)
     inputs = jnp.asarray(inputs)
     _output_dtype(network, variables, inputs, (len(inputs), num_outputs))
-    return inputs, test_classes(labels, len(inputs), num_outputs)
+    return inputs, classes_given(labels, len(inputs), num_outputs)

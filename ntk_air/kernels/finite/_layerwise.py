@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..._jaxpr._flatten import Step
-from ..._jaxpr._linear_program import Variable
+from ..._jaxpr import Step, Variable
 from ..._typing import ApplyFn, Array, PyTree
 from ._parameter_sites import NetworkSites, Site, analyse, positions
 from ._patches import by_position, patches

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..._jaxpr._flatten import FlatFunction, Step, flatten
-from ..._jaxpr._linear_program import Variable
+from ..._jaxpr import FlatFunction, Step, Variable, flatten
 from ..._typing import ApplyFn
 
 _SAME_ENTRIES = frozenset({"reshape", "transpose", "squeeze", "expand_dims", "rev", "copy"})

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from ..._checks import check_finite, check_ndim, check_size
 from ..._numerics import as_float
+from ..._seeds import one_key
 from ..._typing import Array, ArrayLike, Float, PRNGKeyArray
-from ...distillation.training._replicas import one_key
 
 
 def two_layer_init(

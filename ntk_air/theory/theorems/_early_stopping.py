@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..._checks import check_in_range
+from ..._seeds import seed_list
 from ..model._activations import Activation, activation_check, find_activation
 from ..model._points import Points, as_points, cluster_groups, thin
 from ..model._two_layer_training import ALGORITHM, CHECKED_STEPS, draw
 from ..reporting._exponents import resolution_checks, scaling_check
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
-from ..reporting._seeds import seed_list
 from ._early_stopping_runs import MAX_STEPS, StoppingCase, needed_width, run_groups
 from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
 

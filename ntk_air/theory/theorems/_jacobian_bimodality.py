@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._seeds import seed_list
 from ..model._activations import Activation, activation_check, find_activation
 from ..model._points import Points, as_points, contract
 from ..model._two_layer_training import draw
@@ -15,7 +16,6 @@ from ..reporting._exponents import resolution_checks, scaling_check
 from ..reporting._records import record
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
-from ..reporting._seeds import seed_list
 from ._network_checks import (
     ClusterSpectrum,
     JacobianSplit,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._checks import check_in_range, check_size
 from ..._numerics import double_precision
+from ..._seeds import seed_list
 from ..model._activations import Activation, activation_check, find_activation
 from ..model._cluster_kernel import cluster_kernel
 from ..model._clusters import measure_clusters
@@ -20,7 +21,6 @@ from ..reporting._exponents import decay_check, resolution_checks, scaling_check
 from ..reporting._records import record
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
-from ..reporting._seeds import seed_list
 from ._network_checks import unit_norm_check, worst
 
 NAME = "Training follows the linearised network, at least as fast as width^(-1/2)"

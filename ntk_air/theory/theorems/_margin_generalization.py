@@ -10,10 +10,10 @@ import numpy as np
 
 from ... import datasets, distillation
 from ..._checks import check_in_range, check_size
+from ..._seeds import seed_list
 from ..model._clusters import ClusterGeometry, measure_clusters
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells, clustered_data
-from ..reporting._seeds import seed_list
 from ._margin_runs import DISTILLED, EARLY, LATE, Outcome, run_seed
 from ._network_checks import apart_check, few_wrong_check, worst
 

@@ -12,12 +12,12 @@ import numpy as np
 from ... import datasets
 from ..._checks import check_in_range, check_labels, check_same_length, check_size
 from ..._numerics import double_precision
+from ..._seeds import seed_list
 from ..._typing import ArrayLike
 from ..model._label_directions import apart_check, follow_check, lead
 from ..model._two_layer import two_layer_init, two_layer_ntk
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
-from ..reporting._seeds import seed_list
 from ._noise_energies import (
     Draws,
     NoiseModel,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from ..._seeds import seed_list
 from ..model._activations import Activation, find_activation
 from ..model._cluster_kernel import cluster_kernel
 from ..model._points import Points, as_points
@@ -18,7 +19,6 @@ from ..reporting._records import record
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
 from ..reporting._scaling import CONFIDENCE
-from ..reporting._seeds import seed_list
 
 NAME = "The NTK at initialisation concentrates like width^(-1/2)"
 SOURCE = "arXiv:1806.07572 (limit); arXiv:1903.11680 (this network); variance derived"

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._numerics import double_precision
+from ..._seeds import seed_list
 from ..model._activations import Activation, activation_check, find_activation
 from ..model._clusters import ClusterGeometry, measure_clusters
 from ..model._points import Points, as_points, contract, corrupt
@@ -18,7 +19,6 @@ from ..reporting._exponents import decay_check, resolution_checks, scaling_check
 from ..reporting._records import record
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
-from ..reporting._seeds import seed_list
 from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
 
 NAME = "Fitting wrong labels takes a distance of order delta / epsilon_0 from initialisation"

@@ -12,13 +12,13 @@ import numpy as np
 from ... import datasets, distillation
 from ..._checks import check_in_range, check_size
 from ..._numerics import double_precision
+from ..._seeds import seed_list
 from ...spectral import eigendecompose, supervision_complexity
 from ..model._clusters import cluster_checks, measure_clusters
 from ..model._sphere import within
 from ..model._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
 from ..reporting._report import TheoremReport
 from ..reporting._resumable import Cells, clustered_data
-from ..reporting._seeds import seed_list
 from ._supervision_checks import (
     CONVERGED,
     EARLY,

@@ -8,10 +8,10 @@ from typing import Any
 
 from .... import distillation
 from ...._checks import check_in_range, check_size
+from ...._seeds import seed_list
 from ...reporting._exponents import resolution_checks
 from ...reporting._report import TheoremReport
 from ...reporting._resumable import Cells
-from ...reporting._seeds import seed_list
 from ._checks import LINEAR, POINT, floor_assumptions, floor_conclusions
 from ._overshoot import overshoot_assumptions, overshoot_conclusions, overshoot_rows, run_overshoot
 from ._runs import FloorRun, FloorSettings, run_seed

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...._checks import check_in_range, check_size
+from ...._seeds import seed_list
 from ...reporting._exponents import resolution_checks
 from ...reporting._report import TheoremReport
 from ...reporting._resumable import Cells
-from ...reporting._seeds import seed_list
 from . import _logistic as logistic
 from ._checks import EXCESS_ERROR, LogisticPath, assumptions, conclusions_of, resolved_error
 from ._logistic import LogisticProblem

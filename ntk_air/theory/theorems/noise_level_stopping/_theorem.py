@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ...._checks import check_in_range, check_size
+from ...._seeds import seed_list
 from ...reporting._exponents import resolution_checks
 from ...reporting._report import TheoremReport
 from ...reporting._resumable import Cells
-from ...reporting._seeds import seed_list
 from ._checks import assumptions, conclusions, harmonic_conclusions
 from ._runs import NoiseLevelRun, NoiseLevelSettings, run_size, train_network
 from ._truths import predicted_errors, unlearnable, values_at

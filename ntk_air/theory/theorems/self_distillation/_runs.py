@@ -12,7 +12,6 @@ import numpy as np
 from .... import distillation
 from ...._numerics import double_precision
 from ....distillation import History
-from ....distillation._alpha import as_schedule
 from ...model._two_layer import two_layer_apply, two_layer_init, two_layer_ntk
 from ...reporting._records import record
 from ...reporting._resumable import Cells
@@ -178,7 +177,7 @@ def weights_of_steps(alpha: Any, num_steps: int, history: History) -> np.ndarray
     Only where outputs decide it is it that of the history, as at the record before.
     """
     with double_precision():
-        schedule = as_schedule(alpha, num_steps)
+        schedule = distillation.alpha.as_schedule(alpha, num_steps)
         if schedule.kind != "agreement":
             return np.asarray(schedule(jnp.arange(num_steps + 1)), np.float64)
     held = np.searchsorted(np.asarray(history.step), np.arange(num_steps + 1), side="right")

@@ -10,11 +10,11 @@ import numpy as np
 
 from .... import distillation
 from ...._checks import check_in_range
+from ...._seeds import seed_list
 from ....distillation import DivergenceError
 from ...model._clusters import cluster_checks, measure_clusters
 from ...reporting._report import TheoremReport
 from ...reporting._resumable import Cells, clustered_data
-from ...reporting._seeds import seed_list
 from . import _checks as checks
 from . import _runs as runs
 from ._controls import control_rows
