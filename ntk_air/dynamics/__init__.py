@@ -13,7 +13,8 @@ from .noisy._leave_one_out import leave_one_out, leave_one_out_flow
 from .noisy._noise import NoiseEstimate, estimate_noise
 from .noisy._refine import refine_labels
 from .noisy._refined import RefinedLabels
-from .noisy._stopping import RULES, StoppingTime, degrees_of_freedom, stopping_time, time_grid
+from .noisy._stopping import StoppingTime, degrees_of_freedom, stopping_time, time_grid
+from .noisy._stopping_rules import RULES, StoppingProblem, StoppingRule
 
 __all__ = [
     # filters
@@ -53,6 +54,8 @@ __all__ = [
     "stopping_time",
     "StoppingTime",
     "RULES",
+    "StoppingRule",
+    "StoppingProblem",
     "time_grid",
     "degrees_of_freedom",
     "leave_one_out",

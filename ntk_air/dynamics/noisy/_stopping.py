@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_choice, check_in_range
-from ..._numerics import as_float, in_precision, power_of_two
+from ..._numerics import as_float, in_precision
 from ..._results import result, static
 from ..._typing import Array, ArrayLike, Float
 from ...spectral import Eigensystem
@@ -17,15 +17,9 @@ from .._fit import check_times, like, matching
 from .._partial_spectrum import Filters, bank_of, evaluate, spectrum
 from .._trust import warn_where_uncounted
 from ._left_out import REMAINDERS, smallest_trusted, what_helps
-from ._noise import estimate_noise
-from ._stopping_scores import left_out_scores, smoothed
+from ._stopping_rules import RULES, StoppingProblem
 
-RULES = ("gcv", "sure", "discrepancy", "leave_one_out", "leave_one_out_error")
-_LEFT_OUT = ("leave_one_out", "leave_one_out_error")
-_WITH_NOISE = ("sure", "discrepancy")
 _GRID_POINTS = 200
-# Largest relative error of a score of another rule that counts as known.
-_SCORE_ERROR = 0.05
 # Scores are equal within so many units of rounding, and flat where over so large a factor in time.
 _ROUND_OFF, _FLAT = 16.0, 2.0
 
@@ -108,7 +102,7 @@ def stopping_time(
         eigensystem: of the training kernel; of a partial one directions outside count at their mean
             eigenvalue, in leave-one-out as ``remainder`` says.
         observed: observed targets ỹ (n, C).
-        rule: one of ``RULES``.
+        rule: a name in ``RULES``, the five above and any that was added.
         times: grid to search; default `time_grid`.
         noise_variance: σ² = E‖ξ_i‖²/C, for the two rules that need it; default `estimate_noise`.
         remainder: ``"bounded"`` or ``"mean"``, for the leave-one-out rules as in `leave_one_out`.
@@ -134,20 +128,22 @@ def stopping_time(
         >>> found.at_edge
         False
     """
-    check_choice("rule", rule, RULES)
+    check_choice("rule", rule, tuple(RULES))
     check_choice("remainder", remainder, REMAINDERS)
     matching(eigensystem, observed=observed)
     if noise_variance is not None:
-        if rule not in _WITH_NOISE:
+        if not RULES[rule].uses_noise:
+            using = ", ".join(name for name, one in RULES.items() if one.uses_noise)
             raise ValueError(
                 f"noise_variance is {noise_variance!r} and rule {rule!r} does not use it; leave it "
-                f"out, or choose one of {', '.join(_WITH_NOISE)}."
+                f"out, or choose one of {using}."
             )
         check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
     observed = as_float(observed)
     listed = check_times(time_grid(eigensystem) if times is None else times)
-    score = _score(rule, eigensystem, listed, observed, noise_variance, remainder)
-    advice = what_helps(eigensystem, remainder if rule in _LEFT_OUT else "mean")
+    problem = StoppingProblem(eigensystem, listed, observed, noise_variance, remainder)
+    score = RULES[rule].score(problem)
+    advice = what_helps(eigensystem, remainder if RULES[rule].leaves_out else "mean")
     eps = float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
     best, at_edge = _choose(rule, listed, score, eps, advice)
     grid = jnp.asarray(listed, observed.dtype)
@@ -185,40 +181,6 @@ def degrees_of_freedom(eigensystem: Eigensystem, filter: Filters) -> Float[Array
     return like(filter, jnp.sum(fitted, axis=1) + spectrum(eigensystem).count * rest)
 
 
-def _score(
-    rule: str,
-    eigensystem: Eigensystem,
-    times: list[float],
-    observed: Array,
-    noise_variance: float | None,
-    remainder: str,
-) -> np.ndarray:
-    """The score (T,) of a rule, NaN where not known."""
-    if rule in _LEFT_OUT:
-        left_out = left_out_scores(eigensystem, times, observed, remainder)
-        return left_out.squares if rule == "leave_one_out" else left_out.errors
-    found = smoothed(eigensystem, times, observed)
-    residual = np.exp(found.log_residual)
-    if rule == "gcv":
-        told = np.isfinite(found.log_free)
-        score = np.exp(found.log_residual - 2 * np.where(told, found.log_free, 0.0))
-        error = found.residual_error + 2 * found.free_error
-        return np.where(told & (error <= _SCORE_ERROR), score, np.nan)
-    if noise_variance is None:
-        # The variance of large or small targets may leave the range of float32.
-        unit = float(power_of_two(observed))
-        noise_variance = unit**2 * float(estimate_noise(eigensystem, observed / unit).variance)
-    level = observed.shape[1] * noise_variance
-    if rule == "sure":
-        score = residual + 2 * level * found.freedom
-        free = np.exp(found.log_free)
-        error = residual * found.residual_error + 2 * level * free * found.free_error
-        return np.where(error <= _SCORE_ERROR * score, score, np.nan)
-    # Without noise the least residual is the best.
-    score = residual if level == 0 else np.abs(found.log_residual - np.log(level))
-    return np.where(found.residual_error <= _SCORE_ERROR, score, np.nan)
-
-
 def _choose(
     rule: str, times: list[float], score: np.ndarray, eps: float, advice: str
 ) -> tuple[int, bool]:
@@ -241,5 +203,5 @@ def _choose(
     bordered = np.pad(known, 1)
     at_edge = not (bordered[tied] & bordered[tied + 2]).all()
     # Shares of n points tie by nature; other scores that do have no minimum to speak of.
-    flat = rule != "leave_one_out_error" and times[tied[-1]] >= _FLAT * times[tied[0]]
+    flat = not RULES[rule].counts_points and times[tied[-1]] >= _FLAT * times[tied[0]]
     return best, bool(at_edge or flat)
