@@ -153,7 +153,7 @@ def _trained(given: Problem, es: Any, smoother: Any, filter_: Any, case: Mapping
     yield row("dynamics.risk: clean_error", case, EACH, found.clean_error, exact[1])
     found = room.degrees_of_freedom(es, filter_)
     yield row("dynamics.degrees_of_freedom", case, EACH, found, float(_trace(smoother)))
-    if hasattr(filter_, "flow_time"):
+    if filter_.flow_time is not None:
         xi = seen - kappa * y
         found = room.retrieval(es, given.clean, given.observed, [filter_.flow_time])
         exact = [float(_inner(part, smoother * part) / _inner(part, part)) for part in (y, xi)]

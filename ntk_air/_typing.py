@@ -15,7 +15,7 @@ ArrayLike = jax.Array | np.ndarray
 ApplyFn = Callable[[Any, Array], Array]
 """``apply_fn(params, inputs) -> outputs`` of shape (n, C)."""
 
-Filter = Callable[[Array], Array]
+FilterLike = Callable[[Array], Array]
 """A spectral filter: eigenvalues (r,) to the fraction of each direction that is fitted (r,)."""
 
-__all__ = ["ApplyFn", "Array", "ArrayLike", "Filter", "Float", "Int", "PRNGKeyArray", "PyTree"]
+__all__ = ["ApplyFn", "Array", "ArrayLike", "FilterLike", "Float", "Int", "PRNGKeyArray", "PyTree"]

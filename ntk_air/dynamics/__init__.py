@@ -3,7 +3,7 @@
 from ._distillation import distilled, label_averaging, ridge_distillation, teacher_student
 from ._equivalence_table import EquivalenceTable, distillation_schemes, equivalence_table
 from ._equivalent import EquivalentTime, equivalent_stopping_time
-from ._filters import gradient_descent, gradient_flow, heavy_ball, ridge, truncation
+from ._filters import Filter, gradient_descent, gradient_flow, heavy_ball, ridge, truncation
 from ._fit import filter_values, fit, predict, remainder_bound
 from ._retrieval import RetrievalCurves, measured_retrieval, retrieval
 from ._ridge_choices import optimal_teacher_weight, tolerance_strengths
@@ -18,6 +18,7 @@ from .noisy._stopping_rules import RULES, StoppingProblem, StoppingRule
 
 __all__ = [
     # filters
+    "Filter",
     "gradient_flow",
     "gradient_descent",
     "heavy_ball",

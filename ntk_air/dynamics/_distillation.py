@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_in_range, check_size
-from .._typing import Array, Filter
-from ._filters import gradient_flow, needing, positive, rank_needed, ridge
+from .._typing import Array, FilterLike
+from ._filters import Filter, gradient_flow, positive, rank_needed, ridge
 
 # More rounds of one strength than these are summed in closed form.
 _LOOPED = 1000
 
 
-def distilled(teacher: Filter, student: Filter, alpha: float = 0.0) -> Filter:
+def distilled(teacher: FilterLike, student: FilterLike, alpha: float = 0.0) -> Filter:
     """A student trained on α ỹ + (1 − α) teacher outputs: g_student (α + (1 − α) g_teacher).
 
     Args:
@@ -38,7 +38,12 @@ def distilled(teacher: Filter, student: Filter, alpha: float = 0.0) -> Filter:
     def filter_(eigenvalues: Array) -> Array:
         return student(eigenvalues) * (alpha + (1.0 - alpha) * teacher(eigenvalues))
 
-    return needing(max(rank_needed(teacher), rank_needed(student)), filter_)
+    name = f"distilled({_name(teacher)}, {_name(student)}, {alpha:g})"
+    return Filter(filter_, name, rank_needed=max(rank_needed(teacher), rank_needed(student)))
+
+
+def _name(filter_: FilterLike) -> str:
+    return filter_.name if isinstance(filter_, Filter) else "a function"
 
 
 def teacher_student(teacher_time: float, student_time: float, alpha: float = 0.0) -> Filter:
@@ -114,7 +119,8 @@ def ridge_distillation(
             fitted = values / (values + gamma) * (alpha + (1.0 - alpha) * fitted)
         return fitted
 
-    return filter_
+    shown = f"{strengths[0]:g}" if single else str(strengths)
+    return Filter(filter_, f"ridge_distillation({shown}, {count}, {alpha:g})")
 
 
 def _many_rounds(strength: float, rounds: int, alpha: float) -> Filter:
@@ -129,7 +135,7 @@ def _many_rounds(strength: float, rounds: int, alpha: float) -> Filter:
         summed = jnp.where(some, -jnp.expm1(power) / jnp.where(some, missing, 1.0), float(rounds))
         return first * jnp.exp(power) + first * alpha * summed
 
-    return filter_
+    return Filter(filter_, f"ridge_distillation({strength:g}, {rounds}, {alpha:g})")
 
 
 def _limit(strengths: list[float], alpha: float) -> Filter:
@@ -139,7 +145,8 @@ def _limit(strengths: list[float], alpha: float) -> Filter:
             "strength and an alpha in [0, 1], else they have no limit."
         )
     if alpha == 0.0:
-        return lambda eigenvalues: jnp.zeros_like(positive(eigenvalues))
+        nothing = f"ridge_distillation({strengths[0]:g}, inf, 0)"
+        return Filter(lambda eigenvalues: jnp.zeros_like(positive(eigenvalues)), nothing)
     return ridge(strengths[0] / alpha)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from .._checks import check_size
 from .._numerics import in_precision
 from .._results import result, static
-from .._typing import Array, ArrayLike, Filter, Float
+from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem
 from ._distillation import ridge_distillation, teacher_student
 from ._equivalent import EquivalentTime, equivalent_stopping_time
-from ._filters import heavy_ball, ridge, truncation
+from ._filters import Filter, heavy_ball, ridge, truncation
 from .noisy._stopping import time_grid
 
 
@@ -84,7 +84,7 @@ def distillation_schemes(eigensystem: Eigensystem, num: int = 40) -> dict[str, l
 def equivalence_table(
     eigensystem: Eigensystem,
     observed: Float[ArrayLike, "n C"],
-    schemes: Mapping[str, Sequence[Filter]] | None = None,
+    schemes: Mapping[str, Sequence[FilterLike]] | None = None,
 ) -> EquivalenceTable:
     """Equivalent stopping time and residual of every scheme at every setting.
 

@@ -1,18 +1,57 @@
 """Spectral filters: each training method as a fraction of every eigendirection fitted.
 
-A filter is a plain function of eigenvalues, g(λ) (r,) -> (r,); the fitted outputs are
+A filter is a function of eigenvalues, g(λ) (r,) -> (r,); the fitted outputs are
 f = f_0 + Σ g(λ_k) u_k u_kᵀ (ỹ − f_0). Time is learning rate × step for the loss
 ½‖f − target‖² summed over points and outputs. Eigenvalues below zero are round-off and count as 0.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from .._checks import check_in_range, check_size
-from .._typing import Array, Filter
+from .._typing import Array, FilterLike
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Filter:
+    """A training method as a function of eigenvalues (r,) to fractions fitted (r,).
+
+    Wherever a filter is taken, a plain function of this kind is too; this says besides what makes
+    many of them, or large ones, cheap and exact.
+
+    Attributes:
+        function: from eigenvalues to fractions.
+        name: what it is, with its numbers.
+        rank_needed: how many directions it counts; 0 for a function of each eigenvalue alone.
+        flow_time: the time (learning rate × step) of gradient flow, None for another method.
+        ridge_strength: of ridge regression, None for another method.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> na.dynamics.ridge(0.5)
+        Filter(ridge(0.5))
+        >>> half = na.dynamics.Filter(lambda values: 0.5 * np.ones_like(values), "half of all")
+        >>> half(np.array([2.0, 1.0])).tolist()
+        [0.5, 0.5]
+    """
+
+    function: Callable[[Array], Array]
+    name: str = "a filter"
+    rank_needed: int = 0
+    flow_time: float | None = None
+    ridge_strength: float | None = None
+
+    def __call__(self, eigenvalues: Array) -> Array:
+        """Fractions fitted (r,) of eigenvalues (r,)."""
+        return self.function(eigenvalues)
+
+    def __repr__(self) -> str:
+        return f"Filter({self.name})"
 
 
 def positive(eigenvalues: Array) -> Array:
@@ -36,9 +75,8 @@ def gradient_flow(time: float) -> Filter:
     def filter_(eigenvalues: Array) -> Array:
         return flow_fractions(eigenvalues, time)
 
-    # Lets many of them be evaluated in one array operation.
-    filter_.flow_time = float(time)  # pyright: ignore[reportFunctionMemberAccess]
-    return filter_
+    # The time lets many of them be evaluated in one array operation.
+    return Filter(filter_, f"gradient_flow({float(time):g})", flow_time=float(time))
 
 
 def flow_fractions(eigenvalues: Array, times: float | Array) -> Array:
@@ -67,7 +105,7 @@ def gradient_descent(learning_rate: float, steps: int) -> Filter:
         small = -jnp.expm1(float(steps) * jnp.log1p(-jnp.minimum(rate, 0.5)))
         return jnp.where(rate < 0.5, small, 1.0 - _whole_power(1.0 - rate, steps))
 
-    return filter_
+    return Filter(filter_, f"gradient_descent({learning_rate:g}, {steps})")
 
 
 def _whole_power(base: Array, count: int) -> Array:
@@ -104,8 +142,9 @@ def heavy_ball(learning_rate: float, steps: int, momentum: float) -> Filter:
     check_in_range("momentum", momentum, 0.0, 1.0, high_open=True)
     if momentum == 0.0:
         return gradient_descent(learning_rate, steps)
+    name = f"heavy_ball({learning_rate:g}, {steps}, {momentum:g})"
     if steps == 0:
-        return lambda eigenvalues: jnp.zeros_like(positive(eigenvalues))
+        return Filter(lambda eigenvalues: jnp.zeros_like(positive(eigenvalues)), name)
 
     def filter_(eigenvalues: Array) -> Array:
         rate = learning_rate * positive(eigenvalues)
@@ -120,7 +159,7 @@ def heavy_ball(learning_rate: float, steps: int, momentum: float) -> Filter:
         apart = (discriminant > 0) & (middle > 0) & (4 * root > 1.0 - momentum)
         return jnp.where(apart, _slow_and_fast(rate, middle, root, momentum, steps), 1.0 - residual)
 
-    return filter_
+    return Filter(filter_, name)
 
 
 def _power_ratio(
@@ -168,8 +207,7 @@ def ridge(strength: float) -> Filter:
     def filter_(eigenvalues: Array) -> Array:
         return positive(eigenvalues) / (positive(eigenvalues) + strength)
 
-    filter_.ridge_strength = float(strength)  # pyright: ignore[reportFunctionMemberAccess]
-    return filter_
+    return Filter(filter_, f"ridge({float(strength):g})", ridge_strength=float(strength))
 
 
 def truncation(rank: int) -> Filter:
@@ -189,25 +227,19 @@ def truncation(rank: int) -> Filter:
         values = positive(eigenvalues)
         return (jnp.arange(values.shape[0]) < rank).astype(values.dtype)
 
-    return needing(rank, filter_)
+    return Filter(filter_, f"truncation({rank})", rank_needed=rank)
 
 
-def needing(rank: int, filter_: Filter) -> Filter:
-    """Marks a filter that counts directions with how many of them it must see."""
-    filter_.rank_needed = rank  # pyright: ignore[reportFunctionMemberAccess]
-    return filter_
-
-
-def rank_needed(filter_: Filter) -> int:
+def rank_needed(filter_: FilterLike) -> int:
     """How many directions a filter counts; 0 for functions of the eigenvalue alone."""
-    return getattr(filter_, "rank_needed", 0)
+    return filter_.rank_needed if isinstance(filter_, Filter) else 0
 
 
-def flow_time(filter_: Filter) -> float | None:
+def flow_time(filter_: FilterLike) -> float | None:
     """The time of a filter that `gradient_flow` made, else None."""
-    return getattr(filter_, "flow_time", None)
+    return filter_.flow_time if isinstance(filter_, Filter) else None
 
 
-def ridge_strength(filter_: Filter) -> float | None:
+def ridge_strength(filter_: FilterLike) -> float | None:
     """The strength of a filter that `ridge` made, else None."""
-    return getattr(filter_, "ridge_strength", None)
+    return filter_.ridge_strength if isinstance(filter_, Filter) else None

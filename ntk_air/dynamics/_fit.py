@@ -20,7 +20,7 @@ from .._checks import (
     real_array,
 )
 from .._numerics import as_float, in_precision, power_of_two
-from .._typing import Array, ArrayLike, Filter, Float
+from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem, project
 from ._filter_basis import skeleton
 from ._partial_spectrum import Bank, Filters, Flows, bank_of, evaluate, spectrum, split, spread
@@ -28,7 +28,7 @@ from ._trust import warn_where_untrusted
 
 
 @in_precision
-def filter_values(eigensystem: Eigensystem, filters: Sequence[Filter]) -> Float[Array, "F r"]:
+def filter_values(eigensystem: Eigensystem, filters: Sequence[FilterLike]) -> Float[Array, "F r"]:
     """g(λ_k) of each filter (F, r); eigenvalues that cannot be told from zero are given as zero.
 
     Raises:
@@ -341,7 +341,7 @@ def matching(eigensystem: Eigensystem, **signals: ArrayLike | None) -> None:
         check_same_shape(next(iter(given)), next(iter(given.values())), name, value)
 
 
-def bank_at(times: list[float], filters: Sequence[Filter] | None) -> Bank:
+def bank_at(times: list[float], filters: Sequence[FilterLike] | None) -> Bank:
     """Gradient flow to each time, or the filters given in its place, one per time."""
     if filters is None:
         return Flows(times)

@@ -23,11 +23,11 @@ import numpy as np
 
 from .._checks import check_finite
 from .._numerics import as_float, power_of_two
-from .._typing import Array, ArrayLike, Filter, Float
+from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem, project
 from ._filters import flow_fractions, flow_time, rank_needed
 
-Filters = Filter | Sequence[Filter]
+Filters = FilterLike | Sequence[FilterLike]
 Bank = Callable[[Array], Array]
 """Several filters at once: eigenvalues (k,) to fractions fitted (F, k)."""
 
@@ -143,7 +143,7 @@ class Flows:
 _flows = jax.jit(flow_fractions)
 
 
-def _stacked(filters: list[Filter], values: Array) -> Array:
+def _stacked(filters: list[FilterLike], values: Array) -> Array:
     rows = []
     for index, filter_ in enumerate(filters):
         row = jnp.asarray(filter_(values))

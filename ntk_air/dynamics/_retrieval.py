@@ -11,7 +11,7 @@ import numpy as np
 from .._checks import check_finite, check_same_length
 from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
-from .._typing import Array, ArrayLike, Filter, Float
+from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem, resolve_retention
 from ._fit import bank_at, check_times, matching
 from ._partial_spectrum import evaluate, outside, spread
@@ -57,7 +57,7 @@ def retrieval(
     *,
     retention: float | None = None,
     initial: Float[ArrayLike, "n C"] | None = None,
-    filters: Sequence[Filter] | None = None,
+    filters: Sequence[FilterLike] | None = None,
 ) -> RetrievalCurves:
     """Predicted retrieval curves of kernel gradient flow (or of other filters).
 

@@ -12,7 +12,7 @@ import numpy as np
 from ... import distillation, dynamics, kernels, spectral
 from ..._classes import class_of
 from ..._numerics import double_precision
-from ..._typing import Array, Filter
+from ..._typing import Array, FilterLike
 from ...datasets import Dataset
 
 CLOSED_FORM = ("predicted", "predicted_teacher", "stopping_time")
@@ -25,7 +25,7 @@ def closed_form(
     observed: Array,
     trained: distillation.TeacherStudentResult,
     alpha: float,
-    after: Callable[[int], Filter],
+    after: Callable[[int], FilterLike],
     budget: int,
 ) -> dict[str, Any]:
     """Accuracies of training with the infinite-width kernel for the same steps, (G, S)."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import dynamics, kernels, spectral
 from ..._checks import check_in_range
-from ..._typing import Array, ArrayLike, Filter, PyTree
+from ..._typing import Array, ArrayLike, FilterLike, PyTree
 from ...distillation import DivergenceError
 
 
@@ -39,7 +39,7 @@ class WidthProblem:
         limit = float(2.0 / es.eigenvalues[0])
         check_in_range("learning_rate", rate, 0.0, limit, low_open=True, high_open=True)
         self.learning_rate, self.steps = float(rate), steps
-        self.filters: list[Filter] = [dynamics.gradient_descent(rate, s) for s in steps]
+        self.filters: list[FilterLike] = [dynamics.gradient_descent(rate, s) for s in steps]
         self.infinite = dynamics.fit(es, self.filters, self.observed)
         if self.test_inputs is not None:
             cross: Any = kernels.infinite_ntk(architecture, self.test_inputs, self.inputs)

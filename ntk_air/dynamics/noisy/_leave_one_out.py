@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from ..._checks import check_choice
 from ..._numerics import as_float, double_precision, in_precision
-from ..._typing import Array, ArrayLike, Filter, Float
+from ..._typing import Array, ArrayLike, FilterLike, Float
 from ...spectral import Eigensystem
 from .._filters import flow_time, ridge_strength
 from .._fit import check_times, like, matching
@@ -82,7 +82,7 @@ def leave_one_out(
     check_choice("remainder", remainder, REMAINDERS)
     # Refuses filters that return something else than one finite value per eigenvalue.
     evaluate(eigensystem, bank_of(filter))
-    listed: list[Filter] = [filter] if callable(filter) else list(filter)
+    listed: list[FilterLike] = [filter] if callable(filter) else list(filter)
     with double_precision():
         problem = problem_of(eigensystem, observed, remainder)
         outputs, errors = _outputs(problem, listed)
@@ -143,7 +143,7 @@ def leave_one_out_flow(
     return found[0] if np.ndim(time) == 0 else found
 
 
-def _outputs(problem: LeftOutProblem, filters: list[Filter]) -> tuple[np.ndarray, np.ndarray]:
+def _outputs(problem: LeftOutProblem, filters: list[FilterLike]) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and their uncertainty, (F, n, C) each, by the way that suits each filter."""
     shape = len(filters), *problem.parts.observed.shape
     outputs, errors = np.zeros(shape), np.zeros(shape)

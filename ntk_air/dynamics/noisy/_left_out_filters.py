@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_finite
-from ..._typing import Array, Filter, Float
+from ..._typing import Array, FilterLike, Float
 from .._filters import rank_needed
 from ._left_out import LeftOutProblem, uncertainty
 
@@ -43,7 +43,7 @@ class Poles(NamedTuple):
 
 
 def filter_outputs(
-    problem: LeftOutProblem, filters: list[Filter]
+    problem: LeftOutProblem, filters: list[FilterLike]
 ) -> tuple[Float[Array, "F n C"], Float[np.ndarray, "F n C"]]:
     """Outputs of each filter without the point, and their uncertainty."""
     parts, scale = problem.parts, problem.scale
@@ -97,7 +97,7 @@ def _poles(problem: LeftOutProblem) -> Poles:
     return Poles(np.array(distinct), group, np.array(order, int))
 
 
-def _elementwise(filter_: Filter, values: np.ndarray) -> bool:
+def _elementwise(filter_: FilterLike, values: np.ndarray) -> bool:
     """Whether a filter looks at each eigenvalue by itself, as it says or as trials show.
 
     Its values must stay as they are among other neighbours: in reverse, alone, in parts of the
@@ -119,7 +119,9 @@ def _elementwise(filter_: Filter, values: np.ndarray) -> bool:
     return True
 
 
-def _ratios(filter_: Filter, zeros: Array, poles: Poles, scale: float, elementwise: bool) -> Array:
+def _ratios(
+    filter_: FilterLike, zeros: Array, poles: Poles, scale: float, elementwise: bool
+) -> Array:
     """g(μ)/μ at the zeros (b, m − 1), over λ_1 each; 0 where μ = 0, which is never fitted."""
     if elementwise:
         fitted = filter_(zeros.reshape(-1) * scale).reshape(zeros.shape)
@@ -209,7 +211,7 @@ def _nearer_root(constant: Array, near: Array, far: Array, gap: Array) -> Array:
     return jnp.where(linear > 0, 2 * near * gap / (linear + root), (linear - root) / (2 * constant))
 
 
-def _uncertainty(problem: LeftOutProblem, filter_: Filter) -> Float[np.ndarray, "n C"]:
+def _uncertainty(problem: LeftOutProblem, filter_: FilterLike) -> Float[np.ndarray, "n C"]:
     """That of ridge as weak as the filter, times how much steeper the filter is anywhere."""
     parts = problem.parts
     values = np.asarray(parts.values)[: problem.directions]
