@@ -17,24 +17,20 @@ from benchmarks import _noisy_labels_cells as cells
 from benchmarks import _noisy_labels_report
 
 _USAGE_ERROR = 2
-_METHODS = (
-    "cross_entropy",
-    "self_distill/alpha=agreement",
-    "self_distill/alpha=exponential:200",
-    "label_smoothing",
-    "bootstrapping_soft",
-    "bootstrapping_hard",
-    "gce",
-    "symmetric_cross_entropy",
-    "forward_correction",
-    "elr",
-    "self_adaptive_training",
-    "self_adaptive_training/start_epoch=1",
-    "co_teaching",
-    "mixup",
-    "distance_to_initialization/strength=0.2",
-)
+_SELF_DISTILL = ("self_distill/alpha=agreement", "self_distill/alpha=exponential:200")
 _NOISES = ("symmetric:0.2", "symmetric:0.4", "symmetric:0.6", "asymmetric:0.4", "human:worst")
+
+
+def _methods() -> list[str]:
+    """Cross-entropy, self-distillation, and every other baseline as its record says."""
+    from ntk_air.distillation.baselines import METHODS
+
+    named = [
+        f"{name}/{numbers}".rstrip("/")
+        for name, one in METHODS.items()
+        for numbers in one.benchmarked
+    ]
+    return [named[0], *_SELF_DISTILL, *named[1:]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--noise", default=",".join(_NOISES), help="comma-separated")
     parser.add_argument(
         "--methods",
-        default=",".join(_METHODS),
+        default=",".join(_methods()),
         help="comma-separated; numbers as in self_distill/alpha=exponential:2000 or gce/q=0.5",
     )
     parser.add_argument("--seeds", type=int, default=5)

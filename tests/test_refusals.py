@@ -36,10 +36,14 @@ def _operator_product(v):
 
 
 _TRAINING = {"optimizer": 0.1, "num_steps": 1}
-_METHODS = (
-    "bootstrapping", "cross_entropy", "early_stopping", "elr", "gce", "label_smoothing",
-    "self_adaptive_training", "symmetric_cross_entropy",
-)  # fmt: skip
+# Without those that need more than the call, and two that are called with integers below.
+_METHODS = sorted(
+    {
+        one.function_name
+        for one in na.distillation.baselines.METHODS.values()
+        if not one.required and one.function_name not in ("forward_correction", "mixup")
+    }
+)
 # Function, its arguments by name, and which of them are arrays of floats.
 _FLOATS = {
     "eigendecompose": (na.spectral.eigendecompose, {"kernel_or_operator": _KERNEL}, "kernel"),

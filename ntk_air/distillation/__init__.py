@@ -15,12 +15,16 @@ from ._alpha import (
     inverse_time,
     linear,
 )
+from ._alpha_given import as_schedule, tabulate
 from ._evaluation import evaluate
 from ._function_space import kernel_self_distill
 from ._label_fn import LabelFn, hard, identity, nearest, sign, softmax, tanh
 from ._self_distill import self_distill
 from ._teacher_student import TeacherStudentResult, teacher_student
 from .training._history import DistillationResult, DivergenceError, History
+from .training._method import Batch, Method, method, switch
+from .training._options import TrainingOptions
+from .training._train import train
 
 __all__ = [
     # training
@@ -32,11 +36,20 @@ __all__ = [
     "DistillationResult",
     "History",
     "DivergenceError",
+    # methods of one's own
+    "train",
+    "Method",
+    "method",
+    "switch",
+    "Batch",
+    "TrainingOptions",
     # methods to compare with
     "baselines",
     # weight of the observed label
     "alpha",
     "AlphaSchedule",
+    "as_schedule",
+    "tabulate",
     "agreement",
     "constant",
     "cosine",

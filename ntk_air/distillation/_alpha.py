@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .._checks import check_choice, check_in_range
+from .._checks import check_in_range
 from .._typing import Array
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "exponential",
     "inverse_time",
     "linear",
+    "parse",
 ]
 
 
@@ -65,7 +65,7 @@ class AlphaSchedule:
         if self.kind == "table":
             (table,) = self.parameters
             return table[jnp.clip(step, 0, table.shape[0] - 1)]
-        return _FORMULAS[self.kind](step.astype(jnp.result_type(float)), *self.parameters)
+        return _formula(self.kind)(step.astype(jnp.result_type(float)), *self.parameters)
 
 
 jax.tree_util.register_dataclass(AlphaSchedule, data_fields=["parameters"], meta_fields=["kind"])
@@ -89,15 +89,6 @@ def _inverse_time(step: Array, time_constant: Any) -> Array:
 
 def _cosine(step: Array, steps: Any) -> Array:
     return 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(step / steps, 0.0, 1.0)))
-
-
-_FORMULAS: dict[str, Callable[..., Array]] = {
-    "constant": _constant,
-    "linear": _linear,
-    "exponential": _exponential,
-    "inverse_time": _inverse_time,
-    "cosine": _cosine,
-}
 
 
 def constant(value: float) -> AlphaSchedule:
@@ -198,77 +189,72 @@ def agreement(scale: float = 1.0) -> AlphaSchedule:
     return AlphaSchedule("agreement", (float(scale),))
 
 
-def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
-    """The schedule of a number, an array or list of weights per step, or a function of the step.
+class Kind(NamedTuple):
+    """A kind of schedule.
 
-    A function is read once at every step into a table. That lets it be ordinary Python, shows a
-    weight outside [0, 1] before training starts, and compiles nothing anew for another function.
+    Attributes:
+        make: from its numbers to a schedule.
+        forms: how it is written as text; numbers are written in capitals.
+        formula: from a step, or an array of them, and the numbers to weights; None where the step
+            does not say.
+        default: its number where none is written, given the steps of the whole training.
+    """
+
+    make: Callable[..., AlphaSchedule]
+    forms: tuple[str, ...]
+    formula: Callable[..., Array] | None
+    default: Callable[[int], float] | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "agreement": Kind(agreement, ("agreement", "agreement:SCALE"), None),
+    "constant": Kind(constant, ("constant:VALUE",), _constant),
+    "exponential": Kind(exponential, ("exponential:STEPS",), _exponential),
+    "inverse_time": Kind(inverse_time, ("inverse_time:STEPS",), _inverse_time),
+    "linear": Kind(linear, ("linear:START:END:STEPS",), _linear),
+    "cosine": Kind(cosine, ("cosine", "cosine:STEPS"), _cosine, float),
+}
+"""Every kind of schedule by name: another is its function and a line here."""
+
+
+def _formula(kind: str) -> Callable[..., Array]:
+    formula = KINDS[kind].formula
+    assert formula is not None
+    return formula
+
+
+def parse(text: str | float, num_steps: int) -> AlphaSchedule:
+    """The schedule that a text names: a number, or KIND:NUMBERS.
+
+    Args:
+        text: as in ``"0.5"``, ``"exponential:200"`` or ``"linear:1:0.1:700"``; time constants are
+            in steps. ``"cosine"`` alone runs over the whole training.
+        num_steps: steps of the whole training.
+
+    Returns:
+        The schedule.
 
     Raises:
-        ValueError: if a weight at a step in 0..num_steps is masked, not finite or outside [0, 1].
-        TypeError: if ``alpha`` is none of these.
+        ValueError: an unknown kind, a wrong count of numbers, or one out of range.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.distillation.alpha.parse("exponential:200", 1000)
+        AlphaSchedule(kind='exponential', parameters=(200.0,))
     """
-    if isinstance(alpha, AlphaSchedule):
-        return _checked(alpha, num_steps)
-    if callable(alpha):
-        return _table(tabulate("alpha", alpha, num_steps), num_steps)
-    if np.ma.is_masked(alpha):
-        raise ValueError("alpha has masked weights, expected a number for every step.")
+    kind, *numbers = str(text).strip().split(":")
+    if kind not in KINDS:
+        kind, numbers = "constant", str(text).split(":")
+    found = KINDS[kind]
     try:
-        weights = np.asarray(alpha)
-    except ValueError:  # rows of different lengths
-        weights = np.empty((0, 0))
-    real = np.issubdtype(weights.dtype, np.integer) or np.issubdtype(weights.dtype, np.floating)
-    if weights.ndim > 1 or not real:
-        raise TypeError(
-            f"alpha is {alpha!r}, expected a number, a schedule of ntk_air.distillation.alpha, an "
-            "array of one weight per step, or a function from step to weight."
-        )
-    return _table(weights, num_steps) if weights.ndim else constant(float(weights))
-
-
-def _checked(schedule: AlphaSchedule, num_steps: int) -> AlphaSchedule:
-    """A schedule whose weights are in [0, 1], whoever put it together."""
-    check_choice("alpha.kind", schedule.kind, (*_FORMULAS, "agreement", "table"))
-    if schedule.kind == "agreement":
-        check_in_range("alpha", float(schedule.parameters[0]), 0.0, 1.0)
-    elif schedule.kind == "table":
-        return _table(np.asarray(schedule.parameters[0]), num_steps)
-    else:
-        _check_weights(np.asarray(schedule(np.arange(num_steps + 1))), num_steps)
-    return schedule
-
-
-def _table(weights: np.ndarray, num_steps: int) -> AlphaSchedule:
-    """One weight for each step and, repeated if it is left out, one after the last."""
-    if not len(weights) or len(weights) not in (num_steps, num_steps + 1):
+        values = [float(number) for number in numbers]
+    except ValueError:
+        values = None
+    if values is None or len(values) not in {form.count(":") for form in found.forms}:
+        *forms, last = (form for one in KINDS.values() for form in one.forms)
         raise ValueError(
-            f"alpha holds {len(weights)} weights, expected one for each of the {num_steps} steps."
+            f"alpha is {str(text)!r}, expected a number, {', '.join(forms)} or {last}."
         )
-    _check_weights(weights, num_steps)
-    table = np.append(weights, weights[-1:])[: num_steps + 1].clip(0, 1)
-    return AlphaSchedule("table", (jnp.asarray(table, jnp.result_type(float)),))
-
-
-def _check_weights(weights: np.ndarray, num_steps: int) -> None:
-    slack = 1e-6  # round-off of a schedule computed in float32
-    outside = np.flatnonzero(~((weights >= -slack) & (weights <= 1 + slack)))
-    if outside.size:
-        raise ValueError(
-            f"alpha is {weights[outside[0]]} at step {outside[0]}, expected a weight in [0, 1] "
-            f"at every step 0..{num_steps}; rescale the schedule."
-        )
-
-
-def tabulate(name: str, schedule: Callable[[Any], Any], num_steps: int) -> np.ndarray:
-    """Values of a ``step -> number`` function at 0..num_steps, on the host, (num_steps + 1,)."""
-    steps = np.arange(num_steps + 1)
-    try:  # steps of JAX's default width, so that float64 schedules are float64 where enabled
-        values = np.asarray(jax.vmap(schedule)(jnp.asarray(steps)))
-    except Exception:  # ordinary Python that JAX cannot trace: ask it step by step
-        values = np.asarray([np.asarray(schedule(int(s))) for s in steps])
-    if values.shape != steps.shape:
-        raise ValueError(
-            f"{name} returns an array of shape {values.shape[1:]} per step, expected one number."
-        )
-    return values.astype(np.float64)
+    if not values and found.default is not None:
+        values = [found.default(num_steps)]
+    return found.make(*values)

@@ -21,10 +21,11 @@ from .._checks import (
 from .._classes import classes_given
 from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
-from ._alpha import as_schedule
+from ._alpha_given import as_schedule
 from ._label_fn import bind, hard
 from .training import _objective
 from .training._history import History, Reference, check_finite_losses, history_of, measure
+from .training._options import training_call
 from .training._records import (
     check_label_fn,
     check_pair,
@@ -42,6 +43,7 @@ class _Problem(NamedTuple):
     test_initial: Array | None
 
 
+@training_call
 @in_precision
 def kernel_self_distill(
     kernel: Float[ArrayLike, "n n"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from .._checks import check_choice, check_finite, check_in_range, real_array
 from .._classes import class_of
 from .._typing import Array, ArrayLike
 
-__all__ = ["LabelFn", "hard", "identity", "nearest", "sign", "softmax", "tanh"]
+__all__ = ["LabelFn", "hard", "identity", "nearest", "parse", "sign", "softmax", "tanh"]
 
 CODINGS = ("sign", "centered_one_hot", "one_hot")
 
@@ -47,7 +47,7 @@ class LabelFn:
     def __call__(self, outputs: ArrayLike) -> Array:
         """Returns the labels of outputs (n, C), same shape."""
         outputs = jnp.asarray(outputs)
-        return _FORMULAS[self.kind](outputs, self.coding, *self.parameters)
+        return KINDS[self.kind].formula(outputs, self.coding, *self.parameters)
 
 
 jax.tree_util.register_dataclass(
@@ -104,15 +104,6 @@ def _nearest(outputs: Array, coding: str | None, levels: Any) -> Array:
     levels = jnp.asarray(levels, outputs.dtype)
     return _kept(outputs, levels[jnp.argmin(jnp.abs(outputs[..., None] - levels), axis=-1)])
 
-
-_FORMULAS: dict[str, Callable[..., Array]] = {
-    "hard": _hard,
-    "sign": _sign,
-    "softmax": _softmax,
-    "tanh": _tanh,
-    "identity": _identity,
-    "nearest": _nearest,
-}
 
 hard = LabelFn("hard")
 """The most likely label: argmax as a one-hot row (centred unless bound to one-hot targets), or the
@@ -179,6 +170,73 @@ def nearest(levels: Sequence[float] | ArrayLike) -> LabelFn:
         raise ValueError(f"levels has shape {array.shape}, expected at least one number, (L,).")
     check_finite("levels", array)
     return LabelFn("nearest", (jnp.asarray(array),))
+
+
+class Kind(NamedTuple):
+    """A kind of label function.
+
+    Attributes:
+        formula: from outputs (n, C), their coding and its numbers to labels (n, C).
+        make: from its numbers to a label function.
+        forms: how it is written as text, a number in capitals; none where it cannot be.
+    """
+
+    formula: Callable[..., Array]
+    make: Callable[..., LabelFn]
+    forms: tuple[str, ...] = ()
+
+
+KINDS: dict[str, Kind] = {
+    "hard": Kind(_hard, lambda: hard, ("hard",)),
+    "identity": Kind(_identity, lambda: identity, ("identity",)),
+    "softmax": Kind(_softmax, softmax, ("softmax", "softmax:TEMPERATURE")),
+    "tanh": Kind(_tanh, tanh, ("tanh", "tanh:SLOPE")),
+    "sign": Kind(_sign, lambda: sign),
+    "nearest": Kind(_nearest, nearest),
+}
+"""Every kind of label function by name: another is its function and a line here."""
+
+
+def parse(text: str) -> LabelFn:
+    """The label function that a text names: KIND or KIND:NUMBER.
+
+    Args:
+        text: as in ``"hard"`` or ``"softmax:0.5"``.
+
+    Returns:
+        The label function.
+
+    Raises:
+        ValueError: an unknown kind, or a number that it does not take.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.distillation.label_fn.parse("tanh:2")
+        LabelFn(kind='tanh', parameters=(2.0,), coding=None)
+    """
+    kind, *numbers = str(text).strip().split(":")
+    known = KINDS.get(kind)
+    if known is None or len(numbers) not in {form.count(":") for form in known.forms}:
+        longest = [one.forms[-1] for one in KINDS.values() if one.forms]
+        raise ValueError(
+            f"label_fn is {str(text)!r}, expected {', '.join(longest[:-1])} or {longest[-1]}."
+        )
+    try:
+        return known.make(*map(float, numbers))
+    except ValueError as error:
+        if all(map(_is_number, numbers)):
+            raise
+        raise ValueError(
+            f"the number of label_fn {kind} is {numbers[0]!r}, expected a number."
+        ) from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def coding_of(targets: ArrayLike) -> str | None:

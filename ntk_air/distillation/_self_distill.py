@@ -11,11 +11,11 @@ import numpy as np
 from .._checks import check_choice
 from .._classes import threshold_of
 from .._typing import ApplyFn, ArrayLike, Float, PyTree
-from ._alpha import as_schedule
+from ._alpha_given import as_schedule
 from ._label_fn import bind, hard
 from .training._history import DistillationResult
 from .training._method import SelfDistillation
-from .training._options import Optimizer, TrainingOptions
+from .training._options import Optimizer, TrainingOptions, training_call
 from .training._records import (
     check_label_fn,
     check_probabilities,
@@ -27,6 +27,7 @@ from .training._replicas import for_each
 from .training._train import train
 
 
+@training_call
 def self_distill(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -27,6 +27,7 @@ from . import _students
 from ._label_fn import bind, coding_of, hard, identity
 from .training._history import History, check_finite_losses, history_of
 from .training._optimizer import Rate
+from .training._options import training_call
 from .training._records import check_test, record_steps
 
 _RECORDS = 20
@@ -62,6 +63,7 @@ class TeacherStudentResult:
     student_params: Any = None
 
 
+@training_call
 @in_precision
 def teacher_student(
     apply_fn: ApplyFn,

@@ -152,7 +152,7 @@ def test_records_are_dense_at_first_and_hold_both_ends():
     ],
 )
 def test_schedules_by_name(spec, at_zero, at_ten):
-    schedule = specs.parse_alpha(spec, 20)
+    schedule = na.distillation.alpha.parse(spec, 20)
     assert float(schedule(0)) == pytest.approx(at_zero)
     assert float(schedule(10)) == pytest.approx(at_ten, abs=1e-6)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 from flax import nnx
 
 import ntk_air as na
+from ntk_air.cli import main
 
 b = na.distillation.baselines
 N, P, C, RATE = 12, 4, 3, 0.7
@@ -218,10 +221,91 @@ def test_estimated_transition():
 
 
 def test_every_name_is_public():
-    assert set(b.METHODS) == {
+    assert set(b.METHODS) >= {
         "cross_entropy", "early_stopping", "label_smoothing", "bootstrapping_soft",
         "bootstrapping_hard", "gce", "symmetric_cross_entropy", "forward_correction", "elr",
         "self_adaptive_training", "co_teaching", "mixup", "distance_to_initialization",
     }  # fmt: skip
+    for name, one in b.METHODS.items():
+        assert one.name == name
+        assert getattr(b, one.function_name).__name__ == one.function_name
+        parameters = inspect.signature(one.function).parameters
+        assert set(one.numbers) | set(one.required) <= set(parameters)
+        assert all(parameters[k].default is inspect.Parameter.empty for k in one.required)
+        assert f"`{name}`" in b.table()
     for name in b.__all__:
         assert getattr(b, name).__doc__
+
+
+CALLS = {
+    **{one.function_name: one.function for one in b.METHODS.values()},
+    "self_distill": na.distillation.self_distill,
+    "teacher_student": na.distillation.teacher_student,
+    "kernel_self_distill": na.distillation.kernel_self_distill,
+    "train": na.distillation.train,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("wrong", "nearest"), [("num_stepz", "num_steps"), ("recordoutputs", "record_outputs")]
+)
+def test_unknown_keywords_are_refused_in_the_name_of_the_function(name, wrong, nearest):
+    if name in ("kernel_self_distill", "teacher_student"):  # with words of their own
+        nearest = r"\w+"
+    message = rf"^{name}\(\) has no argument '{wrong}'; did you mean {nearest}\?$"
+    with pytest.raises(TypeError, match=message):
+        CALLS[name](**{wrong: 3})
+
+
+def test_a_keyword_like_no_other_brings_the_list():
+    with pytest.raises(TypeError, match=r"gce\(\) has no argument 'xyzzy'; it takes .*threshold"):
+        b.gce(xyzzy=1)
+
+
+@pytest.fixture
+def own_method():
+    d = na.distillation
+
+    @d.method
+    class Absolute(d.Method):
+        weight: float
+
+        def data_loss(self, outputs, wanted, weights):
+            apart = jnp.abs(outputs - wanted).sum(1)
+            return self.weight * jnp.sum(weights * apart) / weights.sum()
+
+    asked = []
+
+    def settle(run, numbers):
+        asked.append((run.epochs, run.noise_rates, jax.tree.leaves(run.fresh_params())[0].shape))
+        return {"weight": 2.0} | numbers
+
+    @b.baseline("absolute error", numbers=("weight",), settle=settle)
+    def absolute(apply_fn, params, inputs, observed, *, weight=1.0, **options):
+        return d.train(apply_fn, params, inputs, observed, Absolute(float(weight)), **options)
+
+    yield absolute, asked
+    del b.METHODS["absolute"]
+
+
+def test_a_baseline_from_outside_is_known_by_name_everywhere(own_method, capsys, tmp_path):
+    absolute, asked = own_method
+    assert "| absolute error | `absolute` | `weight=1.0` |  |" in b.table()
+    with pytest.raises(ValueError, match="another method called 'gce'"):
+        b.baseline("again", variants={"gce": {}})(absolute)
+    data = na.datasets.load("digits", train_size=40, test_size=20)
+    settings = {"epochs": 2, "batch_size": 20, "seeds": 2, "optimizer": "sgd"}
+    losses = {}
+    for name in ("absolute", "absolute/weight=3"):
+        made = na.analysis.NoisySettings(method=name, **settings)
+        losses[name] = np.asarray(na.analysis.noisy_training(data, made).history.loss)
+    first = [rows[:, 0] for rows in losses.values()]
+    np.testing.assert_allclose(first[0] * 1.5, first[1], rtol=1e-5)
+    assert [epochs for epochs, _, _ in asked] == [2, 2]
+    assert all(len(rates) == 2 and shape[0] == 2 for _, rates, shape in asked)
+    flags = ["--train-size", "40", "--epochs", "1", "--out", str(tmp_path / "out")]
+    assert main(["distill", "--dataset", "digits", "--method", "absolute", *flags]) == 0
+    from benchmarks import noisy_labels
+
+    assert "absolute" in noisy_labels._methods()

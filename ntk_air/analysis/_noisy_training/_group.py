@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ... import datasets
+from ... import datasets, distillation
 from ..._typing import Array, PyTree
 from ...distillation import History
 from . import _specs as specs
@@ -79,8 +79,8 @@ class Group:
         if self.checkpoint is not None:
             # One of its own for each group of seeds.
             folder = self.checkpoint / f"seeds-{self.seeds[0]}-{self.seeds[-1]}"
-        held = self._held_out(None if folder is None else folder / "held_out.json")
-        result = self._call(
+        held = self.held_out(None if folder is None else folder / "held_out.json")
+        result = self.call(
             num_steps=self.steps,
             record_every=records,
             on_record=held,
@@ -95,11 +95,10 @@ class Group:
         params = result.params if stacked else jax.tree.map(lambda x: x[None], result.params)
         return params, columns, held.accuracies(columns["step"])
 
-    def _call(
+    def call(
         self, *, num_steps: int, function: Callable[..., Any] | None = None, **extra: Any
     ) -> Any:
-        from ... import distillation
-
+        """Trains by a function, or by the method, on the points of the problem."""
         settings, dataset = self.settings, self.problem.dataset
         names = [settings.seed + i for i in self.seeds]
         tested = len(dataset.test_labels) > 0
@@ -107,7 +106,7 @@ class Group:
             function = distillation.self_distill
         return (function or distillation.baselines.METHODS[self.method])(
             self.module,
-            self._init(names),
+            self.initial(names),
             self.inputs,
             self._stacked([self._codes(self.problem.observed(i)) for i in self.seeds]),
             num_steps=num_steps,
@@ -129,70 +128,26 @@ class Group:
 
     def _own(self, folder: Path | None) -> dict[str, Any]:
         """What this method takes besides, published values scaled to the length of training."""
-        epochs = self.settings.epochs
         if self.method == specs.SELF_DISTILL:
             words: dict[str, Any] = self.settings.words()
             return words | {
-                "alpha": specs.parse_alpha(words["alpha"], self.steps),
-                "label_fn": specs.parse_label_fn(words["label_fn"]),
+                "alpha": distillation.alpha.parse(words["alpha"], self.steps),
+                "label_fn": distillation.label_fn.parse(words["label_fn"]),
             }
-        own = dict(self.numbers)
-        if self.method == "self_adaptive_training":  # published: 60 epochs of 200
-            own.setdefault("start_epoch", max(1, round(0.3 * epochs)))
-        if self.method == "gce" and "threshold" in own:  # published: 40 of 120
-            own.setdefault("start_epoch", round(epochs / 3))
-        if self.method == "co_teaching":
-            names = [self.settings.seed + i + _PEER for i in self.seeds]
-            own.setdefault("ramp_epochs", min(10.0, epochs / 2))
-            rates = [self.problem.noise_rates[i] for i in self.seeds]
-            own.setdefault("forget_rate", rates if len(rates) > 1 else rates[0])
-            own["peer_params"] = self._init(names)
-        if self.method == "forward_correction":
-            own["transition"] = self._transitions(folder, **own)
-            own.pop("percentile", None)
-        return own
+        settle = distillation.baselines.METHODS[self.method].settle
+        if settle is None:
+            return dict(self.numbers)
+        return settle(_Run(self, folder), dict(self.numbers))
 
-    def _transitions(self, folder: Path | None, percentile: float = 97.0) -> Array:
-        """Estimated from a fifth of the epochs of cross-entropy, at its stopping time.
-
-        Kept beside the checkpoint, under a name that other data or settings do not have.
-        """
-        from ...distillation import baselines
-
-        file = None
-        if folder is not None:
-            file = folder / f"transition-{self._digest()}.npy"
-            if file.exists():
-                return jnp.asarray(np.load(file))
-        epochs = max(1, self.settings.epochs // 5)
-        total = self.steps // self.settings.epochs * epochs
-        held = self._held_out(None, also=self.inputs)
-        self._call(
-            function=baselines.cross_entropy,
-            num_steps=total,
-            record_every=record_steps(epochs, total),
-            on_record=held,
-        )
-        found = self._stacked(
-            [
-                baselines.estimate_transition(jax.nn.softmax(outputs, -1), percentile=percentile)
-                for outputs in held.best_outputs
-            ]
-        )
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_suffix(".new.npy")
-            np.save(beside, found)
-            os.replace(beside, file)
-        return found
-
-    def _digest(self) -> str:
+    def digest(self) -> str:
+        """Of points, labels, settings and seeds."""
         digest = hashlib.sha256(repr((self.settings, self.seeds)).encode())
         for array in (self.inputs, *(draw.labels for draw in self.problem.noisy)):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
-    def _held_out(self, file: Path | None, also: Array | None = None) -> NoisyHeldOut:
+    def held_out(self, file: Path | None, also: Array | None = None) -> NoisyHeldOut:
+        """What judges the networks at every record."""
         problem = self.problem
         labels = [np.asarray(problem.noisy[i].labels)[problem.count :] for i in self.seeds]
         inputs = problem.dataset.train_inputs[problem.count :]
@@ -202,13 +157,62 @@ class Group:
     def _codes(self, labels: np.ndarray) -> Array:
         return datasets.encode(labels, self.problem.dataset.num_classes, coding=self.coding)
 
-    def _init(self, names: list[int]) -> PyTree:
+    def initial(self, names: list[int]) -> PyTree:
+        """Initial parameters of the networks of these seeds."""
         init = _initialized(self.module)
         return self._stacked([init(jax.random.key(name), self.inputs[:1]) for name in names])
 
     def _stacked(self, trees: list[Any]) -> Any:
         """With a first axis over the networks; of a single network as it is."""
         return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What a baseline may ask of a group, see `ntk_air.distillation.baselines.NoisyRun`."""
+
+    group: Group
+    folder: Path | None
+
+    @property
+    def epochs(self) -> int:
+        """See `NoisyRun`."""
+        return self.group.settings.epochs
+
+    @property
+    def noise_rates(self) -> list[float]:
+        """See `NoisyRun`."""
+        return [self.group.problem.noise_rates[i] for i in self.group.seeds]
+
+    def fresh_params(self) -> PyTree:
+        """See `NoisyRun`."""
+        seed = self.group.settings.seed
+        return self.group.initial([seed + i + _PEER for i in self.group.seeds])
+
+    def early_outputs(self, share: float) -> list[np.ndarray]:
+        """See `NoisyRun`."""
+        epochs = max(1, int(self.epochs * share + 1e-9))
+        total = self.group.steps // self.epochs * epochs
+        held = self.group.held_out(None, also=self.group.inputs)
+        self.group.call(
+            function=distillation.baselines.cross_entropy,
+            num_steps=total,
+            record_every=record_steps(epochs, total),
+            on_record=held,
+        )
+        return held.best_outputs
+
+    def kept(self, name: str, compute: Callable[[], Array]) -> Array:
+        """See `NoisyRun`; under a name that other data or settings do not have."""
+        if self.folder is None:
+            return compute()
+        file = self.folder / f"{name}-{self.group.digest()}.npy"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_suffix(".new.npy")
+            np.save(beside, compute())
+            os.replace(beside, file)
+        return jnp.asarray(np.load(file))
 
 
 @functools.lru_cache(maxsize=8)

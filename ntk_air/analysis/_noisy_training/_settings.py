@@ -6,6 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from ... import distillation
 from ..._checks import (
     check_bool,
     check_choice,
@@ -92,8 +93,8 @@ class NoisySettings:
             raise ValueError(f"method {self.method!r} and the option both say {twice[0]}.")
         if name == specs.SELF_DISTILL:
             words = self.words()
-            specs.parse_alpha(words["alpha"], 1)
-            specs.parse_label_fn(words["label_fn"])
+            distillation.alpha.parse(words["alpha"], 1)
+            distillation.label_fn.parse(words["label_fn"])
             check_choice("loss", words["loss"], ("mse", "cross_entropy"))
             check_choice("teacher", words["teacher"], ("step", "epoch"))
         check_choice("network", self.network, tuple(NETWORKS))

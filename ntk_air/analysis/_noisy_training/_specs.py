@@ -1,16 +1,15 @@
-"""What the options of ``distill`` name: methods, schedules, label functions, optimisers."""
+"""What the options of ``distill`` name: methods, optimisers, learning rates, augmentations."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-if TYPE_CHECKING:
-    from ...distillation import AlphaSchedule, LabelFn
+from ...distillation.baselines import METHODS
 
 SELF_DISTILL = "self_distill"
 OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -18,27 +17,11 @@ AUGMENTATIONS = ("none", "crop", "crop_flip")
 _MOMENTUM = 0.9
 # Held-out labels stop every method here, so that stopping is a column of all and a row of none.
 _A_COLUMN = "early_stopping"
-# The numbers that a method may be given in its name: gce/q=0.5.
-_NUMBERS = {
-    "label_smoothing": ("smoothing",),
-    "bootstrapping_soft": ("weight",),
-    "bootstrapping_hard": ("weight",),
-    "gce": ("q", "threshold", "start_epoch"),
-    "symmetric_cross_entropy": ("alpha", "beta", "log_zero"),
-    "forward_correction": ("percentile",),
-    "elr": ("momentum", "strength"),
-    "self_adaptive_training": ("momentum", "start_epoch"),
-    "co_teaching": ("forget_rate", "ramp_epochs", "exponent"),
-    "mixup": ("concentration",),
-    "distance_to_initialization": ("strength",),
-}
 WORDS = ("alpha", "label_fn", "loss", "teacher")  # of self_distill
 
 
 def method_names() -> tuple[str, ...]:
     """Every method, self-distillation first."""
-    from ...distillation.baselines import METHODS
-
     return (SELF_DISTILL, *(name for name in METHODS if name != _A_COLUMN))
 
 
@@ -56,7 +39,7 @@ def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
         )
     if name not in method_names():
         raise ValueError(f"method is {name!r}, expected one of {', '.join(method_names())}.")
-    known = WORDS if name == SELF_DISTILL else _NUMBERS.get(name, ())
+    known = WORDS if name == SELF_DISTILL else METHODS[name].numbers
     values: dict[str, Any] = {}
     for part in parts:
         key, equals, value = part.partition("=")
@@ -64,69 +47,13 @@ def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
             takes = ", ".join(f"{k}=VALUE" for k in known) or "nothing"
             raise ValueError(f"method {spec!r} says {part!r}; {name} takes {takes}, each once.")
         values[key] = value if name == SELF_DISTILL else _number(f"{key} of {name}", value)
-    if name == "distance_to_initialization" and "strength" not in values:
-        raise ValueError(
-            "distance_to_initialization has no default strength; ask for "
-            "distance_to_initialization/strength=0.05, say."
-        )
+    if name != SELF_DISTILL and METHODS[name].settle is None:
+        for key, example in METHODS[name].required.items():
+            if key not in values:
+                raise ValueError(
+                    f"{name} has no default {key}; ask for {name}/{key}={example:g}, say."
+                )
     return name, values
-
-
-def parse_alpha(spec: str | float, num_steps: int) -> AlphaSchedule:
-    """The weight of the observed labels: a number, or KIND:NUMBERS of a schedule.
-
-    ``cosine`` alone runs over the whole training; time constants are in steps.
-
-    Raises:
-        ValueError: an unknown kind, a wrong count of numbers, or one out of range.
-    """
-    from ...distillation import alpha
-
-    kinds: dict[str, tuple[Callable[..., AlphaSchedule], tuple[int, ...]]] = {
-        "agreement": (alpha.agreement, (0, 1)),
-        "constant": (alpha.constant, (1,)),
-        "exponential": (alpha.exponential, (1,)),
-        "inverse_time": (alpha.inverse_time, (1,)),
-        "linear": (alpha.linear, (3,)),
-        "cosine": (alpha.cosine, (0, 1)),
-    }
-    kind, numbers = _split(str(spec))
-    if kind not in kinds:
-        kind, numbers = "constant", str(spec).split(":")
-    make, counts = kinds[kind]
-    try:
-        values = [float(number) for number in numbers]
-    except ValueError:
-        values = None
-    if values is None or len(values) not in counts:
-        raise ValueError(
-            f"alpha is {str(spec)!r}, expected a number, agreement, agreement:SCALE, "
-            "constant:VALUE, exponential:STEPS, inverse_time:STEPS, linear:START:END:STEPS, "
-            "cosine or cosine:STEPS."
-        )
-    if kind == "cosine" and not values:
-        values = [float(num_steps)]
-    return make(*values)
-
-
-def parse_label_fn(spec: str) -> LabelFn:
-    """``hard``, ``identity``, ``softmax``, ``softmax:TEMPERATURE`` or ``tanh:SLOPE``.
-
-    Raises:
-        ValueError: anything else.
-    """
-    from ...distillation import label_fn
-
-    kind, numbers = _split(str(spec))
-    fixed = {"hard": label_fn.hard, "identity": label_fn.identity}
-    if kind in fixed and not numbers:
-        return fixed[kind]
-    scaled = {"softmax": label_fn.softmax, "tanh": label_fn.tanh}
-    if kind in scaled and len(numbers) <= 1:
-        return scaled[kind](*(_number(f"the number of label_fn {kind}", n) for n in numbers))
-    raise ValueError(
-        f"label_fn is {str(spec)!r}, expected hard, identity, softmax:TEMPERATURE or tanh:SLOPE."
-    )
 
 
 @functools.lru_cache(maxsize=16)  # one object, by which compiled loops are found again

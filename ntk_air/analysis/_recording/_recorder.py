@@ -20,7 +20,7 @@ from ..._checks import (
     check_size,
 )
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from ...distillation import DivergenceError, alpha
+from ...distillation import DivergenceError, tabulate
 from ._chosen_steps import ChosenSteps
 from ._held_out import HeldOut
 from ._kernel_steps import KernelMeter, Row, by_direction, complexity_missing
@@ -251,7 +251,7 @@ class Recorder:
         scale = 1.0 / (1.0 - self._momentum)
         if not callable(self._rate):
             return [self._rate * step * scale for step in self._taken]
-        rates = alpha.tabulate("learning_rate", self._rate, self._taken[-1])
+        rates = tabulate("learning_rate", self._rate, self._taken[-1])
         check_finite("learning_rate", rates)
         sums = np.concatenate([[0.0], np.cumsum(rates)])
         return (scale * sums[self._taken]).tolist()

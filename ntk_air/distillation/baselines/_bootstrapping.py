@@ -14,6 +14,7 @@ from ..training._method import Method, method, switch
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network
+from ._record import baseline
 
 WEIGHTS = {"soft": 0.95, "hard": 0.8}
 """The published weight of the observed label."""
@@ -36,6 +37,13 @@ class Bootstrapping(Method):
         return super().data_loss(outputs, mixed, weights)
 
 
+@baseline(
+    "bootstrapping, soft and hard",
+    variants={"bootstrapping_soft": {"kind": "soft"}, "bootstrapping_hard": {"kind": "hard"}},
+    source="arXiv:1412.6596 §3.2",
+    numbers=("weight",),
+    remark="0.95 soft, 0.8 hard",
+)
 def bootstrapping(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -17,6 +17,7 @@ from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network
 from ._pair import pair
+from ._record import NoisyRun, baseline
 
 # Shares such as 0.7 x 10 points come out a little below the whole number they are.
 _ROUNDING = 1e-4
@@ -62,6 +63,25 @@ class CoTeachingResult(DistillationResult):
     peer_params: Any
 
 
+def _settle(run: NoisyRun, numbers: dict[str, Any]) -> dict[str, Any]:
+    """Published: the rate of wrong labels, reached in 10 epochs; and a second network."""
+    rates = list(run.noise_rates)
+    own = {
+        "ramp_epochs": min(10.0, run.epochs / 2),
+        "forget_rate": rates if len(rates) > 1 else rates[0],
+        "peer_params": run.fresh_params(),
+    }
+    return own | numbers
+
+
+@baseline(
+    "co-teaching",
+    source="arXiv:1804.06872 alg. 1",
+    numbers=("forget_rate", "ramp_epochs", "exponent"),
+    required={"forget_rate": 0.4},
+    remark="`peer_params` (required)",
+    settle=_settle,
+)
 def co_teaching(
     apply_fn: ApplyFn | Any,
     params: PyTree,

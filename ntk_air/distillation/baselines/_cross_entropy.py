@@ -9,6 +9,7 @@ from ..training._history import DistillationResult
 from ..training._method import Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
+from ._record import baseline
 
 
 @method
@@ -16,6 +17,7 @@ class CrossEntropy(Method):
     """Mean cross-entropy between the softmax of the outputs and the observed labels."""
 
 
+@baseline("cross-entropy")
 def cross_entropy(
     apply_fn: ApplyFn | Any,
     params: PyTree,

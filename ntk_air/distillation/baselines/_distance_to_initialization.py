@@ -17,6 +17,7 @@ from ..training._options import Optimizer, TrainingOptions
 from ..training._records import check_targets
 from ..training._train import train
 from ._methods import per_network
+from ._record import baseline
 
 
 @method
@@ -43,6 +44,14 @@ class DistanceToInitialization(Method):
         return loss + 0.5 * self.strength**2 * distance, memory
 
 
+@baseline(
+    "distance to initialisation",
+    source="arXiv:1905.11368 eq. (3), thm 4.1",
+    numbers=("strength",),
+    required={"strength": 0.05},
+    remark="`loss='cross_entropy'`, `reduction=None`",
+    benchmarked=("strength=0.2",),
+)
 def distance_to_initialization(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -20,6 +20,7 @@ from ..training._options import Optimizer, TrainingOptions
 from ..training._records import check_pair
 from ..training._train import train
 from ._cross_entropy import CrossEntropy
+from ._record import baseline
 
 # Beside the streams of the training loop: epochs from zero, and 2**31 for steps.
 _STREAM = 2**31 + 1
@@ -45,6 +46,12 @@ class EarlyStoppingResult(DistillationResult):
         return self.history.step[self.best_record]
 
 
+@baseline(
+    "early stopping on held-out noisy labels",
+    source="arXiv:1903.11680, 2012.04193",
+    remark="`validation=0.1`",
+    benchmarked=(),
+)
 def early_stopping(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -14,6 +14,7 @@ from ..training._method import Batch, Forward, Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network, weighted_mean
+from ._record import baseline
 
 _CLIP = 1e-4
 
@@ -59,6 +60,11 @@ def _probabilities(outputs: Array) -> Array:
     return jnp.clip(jax.nn.softmax(outputs, axis=-1), _CLIP, 1 - _CLIP)
 
 
+@baseline(
+    "early-learning regularisation (ELR)",
+    source="arXiv:2007.00151 §4.2, eq. (7), §4.3",
+    numbers=("momentum", "strength"),
+)
 def elr(
     apply_fn: ApplyFn | Any,
     params: PyTree,

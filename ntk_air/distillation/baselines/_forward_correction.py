@@ -21,6 +21,7 @@ from ..training._records import check_pair
 from ..training._train import train
 from ._cross_entropy import cross_entropy
 from ._methods import weighted_mean
+from ._record import NoisyRun, baseline
 
 _PERCENTILE = 97.0
 
@@ -54,6 +55,26 @@ class ForwardCorrectionResult(DistillationResult):
     estimation: History | None
 
 
+def _settle(run: NoisyRun, numbers: dict[str, Any]) -> dict[str, Any]:
+    """The transition, estimated from a fifth of the epochs of cross-entropy."""
+
+    def estimated() -> Array:
+        each = [
+            estimate_transition(jax.nn.softmax(outputs, axis=-1), **numbers)
+            for outputs in run.early_outputs(1 / 5)
+        ]
+        return each[0] if len(each) == 1 else jnp.stack(each)
+
+    return {"transition": run.kept("transition", estimated)}
+
+
+@baseline(
+    "forward correction",
+    source="arXiv:1609.03683 §4",
+    numbers=("percentile",),
+    remark="`transition=None` (estimated), `estimation_steps=None`",
+    settle=_settle,
+)
 def forward_correction(
     apply_fn: ApplyFn | Any,
     params: PyTree,

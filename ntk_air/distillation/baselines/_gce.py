@@ -14,6 +14,7 @@ from ..training._method import Batch, Forward, Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network, weighted_mean
+from ._record import NoisyRun, baseline
 
 
 @method
@@ -44,6 +45,19 @@ class GeneralizedCrossEntropy(Method):
         return jnp.sum(wanted * powers, axis=-1)
 
 
+def _settle(run: NoisyRun, numbers: dict[str, Any]) -> dict[str, Any]:
+    """Published: truncated from epoch 40 of 120 on."""
+    begin = {"start_epoch": round(run.epochs / 3)} if "threshold" in numbers else {}
+    return begin | numbers
+
+
+@baseline(
+    "generalised cross-entropy",
+    source="arXiv:1805.07836 §3.2, §3.3",
+    numbers=("q", "threshold", "start_epoch"),
+    remark="truncated: `threshold=0.5`",
+    settle=_settle,
+)
 def gce(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -11,6 +11,7 @@ from ..training._method import Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network
+from ._record import baseline
 
 
 @method
@@ -25,6 +26,7 @@ class LabelSmoothing(Method):
         return super().data_loss(outputs, smooth, weights)
 
 
+@baseline("label smoothing", source="arXiv:1512.00567 §7, 2003.02819", numbers=("smoothing",))
 def label_smoothing(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -14,6 +14,7 @@ from ..training._method import Batch, Forward, Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network
+from ._record import baseline
 
 # The step's key itself is the network's, for dropout.
 _STREAM = 1
@@ -53,6 +54,7 @@ def draw(key: Array, concentration: Any, weights: Array) -> tuple[Array, Array]:
     return share, jnp.argsort(jnp.where(weights > 0, order, 2.0))
 
 
+@baseline("mixup", source="arXiv:1710.09412 §2", numbers=("concentration",))
 def mixup(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -14,6 +14,7 @@ from ..training._method import Batch, Forward, Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network
+from ._record import NoisyRun, baseline
 
 
 @method
@@ -49,6 +50,18 @@ class SelfAdaptiveTraining(Method):
         return self.data_loss(outputs, targets, weights * jnp.max(targets, axis=-1))
 
 
+def _settle(run: NoisyRun, numbers: dict[str, Any]) -> dict[str, Any]:
+    """Published: from epoch 60 of 200 on."""
+    return {"start_epoch": max(1, round(0.3 * run.epochs))} | numbers
+
+
+@baseline(
+    "self-adaptive training",
+    source="arXiv:2002.10319 alg. 1",
+    numbers=("momentum", "start_epoch"),
+    settle=_settle,
+    benchmarked=("", "start_epoch=1"),
+)
 def self_adaptive_training(
     apply_fn: ApplyFn | Any,
     params: PyTree,

@@ -14,6 +14,7 @@ from ..training._method import Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
 from ._methods import per_network, weighted_mean
+from ._record import baseline
 
 
 @method
@@ -33,6 +34,11 @@ class SymmetricCrossEntropy(Method):
         return self.alpha * plain + self.beta * weighted_mean(reverse, weights)
 
 
+@baseline(
+    "symmetric cross-entropy",
+    source="arXiv:1908.06112 §4",
+    numbers=("alpha", "beta", "log_zero"),
+)
 def symmetric_cross_entropy(
     apply_fn: ApplyFn | Any,
     params: PyTree,

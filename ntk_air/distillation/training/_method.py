@@ -33,6 +33,11 @@ class Batch(NamedTuple):
         epoch: (), epochs begun before this one.
         key: randomness of this step, None without a key.
         initial_params: parameters before training.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.distillation.Batch._fields[:3]
+        ('inputs', 'observed', 'weights')
     """
 
     inputs: Array
@@ -45,7 +50,20 @@ class Batch(NamedTuple):
 
 
 def method(cls: type) -> Any:
-    """Class decorator: frozen dataclass and pytree; fields marked ``switch`` are structure."""
+    """Class decorator of a `Method`: a frozen dataclass, and a pytree.
+
+    Its fields are numbers that are traced, but for those marked by `switch`.
+
+    Example:
+        >>> import ntk_air as na
+        >>> d = na.distillation
+        >>> @d.method
+        ... class Weighted(d.Method):
+        ...     weight: float
+        ...     squared: bool = d.switch(False)
+        >>> Weighted(0.5)
+        Weighted(weight=0.5, squared=False)
+    """
     frozen = dataclasses.dataclass(frozen=True, eq=False)(cls)
     fields = dataclasses.fields(frozen)
     meta = [f.name for f in fields if f.metadata.get("switch")]
@@ -54,7 +72,16 @@ def method(cls: type) -> Any:
 
 
 def switch(default: Any = dataclasses.MISSING) -> Any:
-    """A field that is compiled in."""
+    """A field of a `method` that is compiled in.
+
+    Args:
+        default: its value where none is given.
+
+    Example:
+        >>> import dataclasses, ntk_air as na
+        >>> isinstance(na.distillation.switch("mean"), dataclasses.Field)
+        True
+    """
     return dataclasses.field(default=default, metadata={"switch": True})
 
 
@@ -67,6 +94,11 @@ class Method:
         needs_key: whether `objective` draws random numbers.
         needs_outputs: whether `refresh` is called, with the outputs at all points; for training in
             batches only.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.distillation.Method().loss
+        'cross_entropy'
     """
 
     loss: str = "cross_entropy"
@@ -92,7 +124,10 @@ class Method:
     def objective(
         self, forward: Forward, params: PyTree, batch: Batch, memory: PyTree
     ) -> tuple[Array, PyTree]:
-        """What a step descends on, (), and the memory of the batch's rows after the step."""
+        """What a step descends on, (), and the memory of the batch's rows after the step.
+
+        ``forward(params, inputs)`` gives outputs (b, C) in training mode.
+        """
         return self.data_loss(forward(params, batch.inputs), batch.observed, batch.weights), memory
 
     def status(

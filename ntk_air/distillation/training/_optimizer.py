@@ -11,7 +11,7 @@ import optax
 
 from ..._checks import check_finite, check_learning_rate
 from ..._typing import Array, PyTree
-from .._alpha import tabulate
+from .._alpha_given import tabulate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar, cast
 
 import optax
 from jax.sharding import Mesh
 
 from ..._typing import Array, ArrayLike, PyTree
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 # A number: gradient descent with that rate; a function of ``learning_rate`` such as optax.adam, or
 # a finished transformation, which compiles the loop anew.
@@ -54,6 +59,11 @@ class TrainingOptions(TypedDict, total=False):
             without communication, where that is a whole number; otherwise the points of every
             batch are spread over them, and parameters are on all.
         progress: show a progress bar over the steps, with the accuracy, on a terminal.
+
+    Example:
+        >>> import ntk_air as na
+        >>> "batch_size" in na.distillation.TrainingOptions.__annotations__
+        True
     """
 
     batch_size: int | None
@@ -70,3 +80,25 @@ class TrainingOptions(TypedDict, total=False):
     replicas: int | None
     mesh: Mesh | None
     progress: bool
+
+
+def training_call(function: _F) -> _F:
+    """Decorator of a training function: refuses keywords that it does not have, in its own name.
+
+    Raises:
+        TypeError: by the function made, on such a keyword; the message has the nearest valid one.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    known = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known |= {"optimizer", "num_steps", *TrainingOptions.__annotations__}
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs.keys() - known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known))}."
+            raise TypeError(f"{function.__name__}() has no argument {name!r}; {hint}")
+        return function(*args, **kwargs)
+
+    return cast(_F, call)

@@ -26,7 +26,7 @@ from ._history import (
 from ._method import Method
 from ._network import TrainableNetwork, adapted_to, as_network, computing_dtype, in_double
 from ._optimizer import Rate, resolve_optimizer
-from ._options import Optimizer
+from ._options import Optimizer, training_call
 from ._records import (
     check_pair,
     check_same_coding,
@@ -42,6 +42,7 @@ from ._threads import Shares, share_count
 
 
 @in_double
+@training_call
 def train(
     network: Any,
     params: PyTree,
@@ -66,7 +67,53 @@ def train(
     mesh: Mesh | None = None,
     progress: bool = False,
 ) -> DistillationResult:
-    """Trains by a method, or R networks by one each; see `TrainingOptions`."""
+    """Trains a network by a method of one's own.
+
+    `self_distill` and the `baselines` are calls of it, each with a `Method` of theirs.
+
+    Args:
+        network: a function ``f(params, x)``, a module of flax.linen or of flax.nnx.
+        params: initial parameters, as for `self_distill`.
+        inputs: (n, ...).
+        observed: encoded observed targets (n, C).
+        method: what pulls the outputs; with ``replicas`` one, or a list of one for each network.
+        optimizer: see `baselines.cross_entropy`.
+        num_steps: optimiser steps.
+        batch_size: this and all that follow: see `TrainingOptions`.
+        clean: see there.
+        test: see there.
+        record_every: see there.
+        record_outputs: see there.
+        on_record: see there.
+        checkpoint: see there.
+        key: see there.
+        learning_rate: see there.
+        augment: see there.
+        precision: see there.
+        replicas: see there.
+        mesh: see there.
+        progress: see there.
+
+    Returns:
+        Final parameters and `History`.
+
+    Raises:
+        ValueError: on arrays that do not match or are not finite, or an option out of range.
+        DivergenceError: if the loss is no longer finite.
+
+    Example:
+        >>> import jax.numpy as jnp, numpy as np, ntk_air as na
+        >>> d = na.distillation
+        >>> @d.method
+        ... class AbsoluteError(d.Method):
+        ...     def data_loss(self, outputs, wanted, weights):
+        ...         return jnp.sum(weights * jnp.abs(outputs - wanted).sum(1)) / weights.sum()
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> result = d.train(
+        ...     lambda w, x: x @ w, w, x, observed, AbsoluteError(), optimizer=0.4, num_steps=2)
+        >>> print(result.history.loss)
+        [1.  0.9 0.8]
+    """
     one = method if isinstance(method, Method) else method[0]
     each = list(np.asarray(observed)) if np.ndim(observed) == 3 and replicas else [observed]
     for targets in each:

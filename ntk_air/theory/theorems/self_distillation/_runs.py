@@ -177,7 +177,7 @@ def weights_of_steps(alpha: Any, num_steps: int, history: History) -> np.ndarray
     Only where outputs decide it is it that of the history, as at the record before.
     """
     with double_precision():
-        schedule = distillation.alpha.as_schedule(alpha, num_steps)
+        schedule = distillation.as_schedule(alpha, num_steps)
         if schedule.kind != "agreement":
             return np.asarray(schedule(jnp.arange(num_steps + 1)), np.float64)
     held = np.searchsorted(np.asarray(history.step), np.arange(num_steps + 1), side="right")
