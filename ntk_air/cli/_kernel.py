@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from ..datasets import Dataset
     from ..kernels import Architecture, StoredKernel
 
-# Name -> constructor in `ntk_air.kernels`, whose first argument is the depth, and its options.
-_ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "fc": ("fully_connected", {}),
-    "conv": ("convolutional", {"pooling": "flatten"}),
-    "conv-gap": ("convolutional", {"pooling": "gap"}),
-    "myrtle": ("myrtle", {}),
-    "resnet": ("wide_resnet", {}),
-}
 # How JAX's errors begin where a process that it talks to is gone; their types vary.
 _LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "DEADLINE_EXCEEDED:")
 
@@ -49,10 +41,10 @@ def add_parser(commands: Any) -> None:
     add_dataset_options(one)
     one.add_argument(
         "--architecture",
-        choices=_ARCHITECTURES,
         default="fc",
-        help="fc (default; images are flattened, as 'ntk-air air' does), convolutional with all "
-        "positions read out or averaged (gap), myrtle, or wide resnet",
+        help="fc (default; images are flattened, as 'ntk-air air' does), conv or conv-gap "
+        "(convolutional with all positions read out, or averaged), myrtle, resnet (wide), or any "
+        "other name in ntk_air.kernels.ARCHITECTURES",
     )
     add_numbers(
         one,
@@ -121,26 +113,30 @@ def _compute(options: dict[str, Any], found: int) -> int:
 
 def _prepared(options: dict[str, Any]) -> Dataset:
     """Standardised as in the main job; flat where the network takes vectors."""
+    from ..kernels import find_architecture
+
     dataset = load_dataset(options, test_size=0, seed=options["seed"])
-    flat = options["architecture"] == "fc"
-    if dataset.train_inputs.ndim == 4:
-        dataset = dataset.standardized(per_image=True)
-        return dataset.flattened(unit_norm="sqrt_d") if flat else dataset
-    if not flat:
+    axes = find_architecture(options["architecture"])[0].input_axes
+    rank = dataset.train_inputs.ndim
+    if len(axes) not in (2, rank):
+        kind = "images" if len(axes) == 4 else "inputs"
         raise ValueError(
-            f"--architecture {options['architecture']} takes images (n, H, W, channels), the "
+            f"--architecture {options['architecture']} takes {kind} ({', '.join(axes)}), the "
             f"inputs of {dataset.name} have shape {dataset.train_inputs.shape}; use fc."
         )
-    return dataset
+    if rank == 2:
+        return dataset
+    dataset = dataset.standardized(per_image=True)
+    return dataset.flattened(unit_norm="sqrt_d") if len(axes) == 2 else dataset
 
 
 def _architecture(options: dict[str, Any]) -> Architecture:
-    from .. import kernels
+    from ..kernels import find_architecture
 
-    name, fixed = _ARCHITECTURES[options["architecture"]]
+    make, fixed = find_architecture(options["architecture"])
     said = {k: options[k] for k in ("weight_std", "bias_std") if options[k] is not None}
     depth = () if options["depth"] is None else (options["depth"],)
-    return getattr(kernels, name)(*depth, **fixed, **said)
+    return make(*depth, **fixed, **said)
 
 
 def _check_out(options: dict[str, Any], num_points: int) -> None:

@@ -14,7 +14,13 @@ from ._parquet import read_parquet
 from ._source import Known, Reader, Source
 
 VARIABLE = "NTK_AIR_DATA"
-_READERS: tuple[Reader, ...] = (read_parquet, read_idx, read_cifar_binary, read_image_folder)
+_READERS = (
+    Reader(read_parquet, "train-*.parquet"),
+    Reader(read_idx, "train-images-idx3-ubyte"),
+    Reader(read_cifar_binary),
+    Reader(read_image_folder, "train/<class>/*.png"),
+    Reader(read_npz, suffix=".npz"),
+)
 # Folders that Hugging Face repositories, torchvision and the original archives put files in.
 _INNER = ("", "data", "plain_text", "raw", "cifar-10-batches-bin", "cifar-100-binary")
 _PICKLED = ("", "cifar-10-batches-py", "cifar-100-python")
@@ -27,15 +33,16 @@ def find_known(known: Known, root: str | os.PathLike[str] | None) -> Source:
     """
     given = root or os.environ.get(VARIABLE)
     base = Path(given).expanduser() if given else None
-    archive = base / f"{known.name}.npz" if base else None
     folders = [base / known.name, base / known.name.upper(), base] if base else []
     for folder in folders:
         for inner in (*_INNER, known.name):
             source = _read(folder / inner, known)
             if source is not None:
                 return source
-    if archive is not None and archive.is_file():
-        return read_npz(archive, known)
+    for reader in _READERS:
+        file = base / f"{known.name}{reader.suffix}" if base and reader.suffix else None
+        if file is not None and file.is_file():
+            return reader.read_file(file, known)
     reasons = [str(f) for f in folders] or [f"${VARIABLE} (not set)"]
     for folder in folders:
         pickled = next(filter(None, (find_pickles(folder / p, known.name) for p in _PICKLED)), None)
@@ -60,22 +67,24 @@ def find_known(known: Known, root: str | os.PathLike[str] | None) -> Source:
 def find_path(name: str, names: tuple[str, ...]) -> Source:
     """The user's own data at a path: an .npz archive, or a folder of images or parquet files."""
     path = Path(name).expanduser()
-    if path.is_file() and path.suffix == ".npz":
-        return read_npz(path, None)
+    for reader in _READERS:
+        if reader.suffix and path.suffix == reader.suffix and path.is_file():
+            return reader.read_file(path, None)
     if path.is_dir():
         for inner in _INNER:
             source = _read(path / inner, None)
             if source is not None:
                 return source
+        *some, last = (reader.files for reader in _READERS if reader.files)
         raise FileNotFoundError(
-            f"{path} holds no data that is read; expected train-*.parquet, train/<class>/*.png or "
-            "train-images-idx3-ubyte."
+            f"{path} holds no data that is read; expected {', '.join(some)} or {last}."
         )
+    suffixes = " or ".join(reader.suffix for reader in _READERS if reader.suffix)
     if path.suffix or len(path.parts) > 1:
-        raise FileNotFoundError(f"{path} is no folder and no .npz file; check the path.")
+        raise FileNotFoundError(f"{path} is no folder and no {suffixes} file; check the path.")
     raise ValueError(
-        f"name is {name!r}, expected one of {', '.join(names)}, or the path of a folder or .npz "
-        "file with your own data."
+        f"name is {name!r}, expected one of {', '.join(names)}, or the path of a folder or "
+        f"{suffixes} file with your own data."
     )
 
 
@@ -83,7 +92,7 @@ def _read(folder: Path, known: Known | None) -> Source | None:
     if not folder.is_dir():
         return None
     for reader in _READERS:
-        source = reader(folder, known)
+        source = None if reader.suffix else reader.read(folder, known)
         if source is not None:
             return source
     return None

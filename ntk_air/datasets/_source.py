@@ -46,7 +46,28 @@ class Source:
     class_names: tuple[str, ...] | None = None
 
 
-Reader = Callable[[Path, Known | None], Source | None]
+@dataclass(frozen=True)
+class Reader:
+    """A format of data.
+
+    Attributes:
+        read: from a folder, or the file of its suffix, to a source; None where there is no data of
+            this format. A file that it takes is never None.
+        files: what in a folder tells the format, for messages; empty: of known data only.
+        suffix: of the single file that it reads; None: it reads folders.
+    """
+
+    read: Callable[[Path, Known | None], Source | None]
+    files: str = ""
+    suffix: str | None = None
+
+    def read_file(self, path: Path, known: Known | None) -> Source:
+        """The source of a file of its suffix."""
+        source = self.read(path, known)
+        assert source is not None
+        return source
+
+
 """A folder, and what is expected there, to a source; None where it has no files of that format."""
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"

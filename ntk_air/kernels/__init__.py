@@ -1,6 +1,15 @@
 """Kernels: what kernel (architectures, infinite and finite width) apart from how it is computed."""
 
 from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
+from .architectures._registry import (
+    ARCHITECTURES,
+    ArchitectureMaker,
+    architecture,
+    architecture_names,
+    find_architecture,
+)
+
+# isort: off
 from .architectures._architectures import (
     ACTIVATIONS,
     Architecture,
@@ -9,8 +18,10 @@ from .architectures._architectures import (
     fully_connected,
     myrtle,
 )
-from .architectures._attention import self_attention
 from .architectures._residual import residual, wide_resnet
+from .architectures._attention import self_attention
+
+# isort: on
 from .finite._empirical import empirical_ntk
 from .finite._functional import functional
 from .finite._implementations import (
@@ -34,6 +45,11 @@ __all__ = [
     "wide_resnet",
     "self_attention",
     "as_architecture",
+    "ARCHITECTURES",
+    "ArchitectureMaker",
+    "architecture",
+    "architecture_names",
+    "find_architecture",
     "functional",
     # kernels
     "infinite_ntk",

@@ -304,7 +304,7 @@ def test_a_baseline_from_outside_is_known_by_name_everywhere(own_method, capsys,
     np.testing.assert_allclose(first[0] * 1.5, first[1], rtol=1e-5)
     assert [epochs for epochs, _, _ in asked] == [2, 2]
     assert all(len(rates) == 2 and shape[0] == 2 for _, rates, shape in asked)
-    flags = ["--train-size", "40", "--epochs", "1", "--out", str(tmp_path / "out")]
+    flags = ["--train-size", "40", "--epochs", "1", "--batch-size", "20", "--out", str(tmp_path)]
     assert main(["distill", "--dataset", "digits", "--method", "absolute", *flags]) == 0
     from benchmarks import noisy_labels
 

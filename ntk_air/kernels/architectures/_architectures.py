@@ -17,6 +17,7 @@ from ..._checks import check_choice, check_in_range, check_size
 from ._activations import accurate_activation, fast_activation
 from ._convolution import convolution
 from ._expectations import elu, smooth
+from ._registry import IMAGES, VECTORS, architecture
 
 _CLOSED_FORM = {
     "relu": "Relu",
@@ -32,7 +33,6 @@ _CLOSED_FORM = {
 }
 # No closed form is known; `_expectations` has them by series and quadrature.
 _QUADRATURE = ("tanh", "softplus", "silu", "sigmoid", "elu")
-VECTORS, IMAGES = ("n", "d"), ("n", "H", "W", "channels")
 ACTIVATIONS = (*_CLOSED_FORM, *_QUADRATURE)
 # Of neural-tangents' own quadrature, which masked inputs are left to.
 _QUADRATURE_DEGREE = 25
@@ -152,6 +152,7 @@ def is_closed_form(activation: str) -> bool:
     return activation in _CLOSED_FORM
 
 
+@architecture(VECTORS, fc={})
 @functools.lru_cache(maxsize=64)
 def fully_connected(
     depth: int = 1,
@@ -197,6 +198,7 @@ def fully_connected(
     return Architecture(name, *network, closed_form=is_closed_form(activation), input_axes=VECTORS)
 
 
+@architecture(IMAGES, conv={"pooling": "flatten"}, conv_gap={"pooling": "gap"})
 @functools.lru_cache(maxsize=64)
 def convolutional(
     depth: int = 3,
@@ -249,6 +251,7 @@ def convolutional(
 _MYRTLE_LAYERS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}
 
 
+@architecture(IMAGES)
 @functools.lru_cache(maxsize=16)
 def myrtle(
     depth: int = 5,

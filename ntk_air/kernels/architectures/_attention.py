@@ -8,8 +8,10 @@ import math
 from ... import _neural_tangents
 from ..._checks import check_in_range, check_size
 from ._architectures import Architecture, activation_layer, check_sizes, is_closed_form, quiet
+from ._registry import SEQUENCES, architecture
 
 
+@architecture(SEQUENCES)
 @functools.lru_cache(maxsize=64)
 def self_attention(
     depth: int = 1,
@@ -74,5 +76,4 @@ def self_attention(
     layers += [stax.GlobalAvgPool(), stax.Dense(num_outputs, W_std=weight_std, b_std=bias_std)]
     name = f"self_attention(depth={depth}, width={width}, num_heads={num_heads}, {activation})"
     network = quiet(stax.serial(*layers))
-    axes = ("n", "positions", "features")
-    return Architecture(name, *network, is_closed_form(activation), axes)
+    return Architecture(name, *network, is_closed_form(activation), SEQUENCES)

@@ -9,8 +9,6 @@ from typing import Any
 from ... import _neural_tangents
 from ..._checks import check_size
 from ._architectures import (
-    IMAGES,
-    VECTORS,
     Architecture,
     activation_layer,
     check_sizes,
@@ -18,8 +16,10 @@ from ._architectures import (
     quiet,
 )
 from ._convolution import convolution
+from ._registry import IMAGES, VECTORS, architecture
 
 
+@architecture(VECTORS)
 @functools.lru_cache(maxsize=64)
 def residual(
     depth: int = 3,
@@ -67,6 +67,7 @@ def residual(
     return Architecture(name, *network, is_closed_form(activation), VECTORS)
 
 
+@architecture(IMAGES, resnet={})
 @functools.lru_cache(maxsize=16)
 def wide_resnet(
     block_size: int = 1,
