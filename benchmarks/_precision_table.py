@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ntk_air.kernels import ARCHITECTURES
+
 _MADE_OF_IT = "an architecture; its kernels are infinite_ntk's"
 _LOOP = "the loop of self_distill"
 _DOUBLE = "float64 in NumPy, or counts, whatever JAX's default"
@@ -13,8 +15,7 @@ _PLAIN = "no computation in floating point, or one operation"
 # Public names without a row, each with the reason.
 NO_ROW: dict[str, tuple[str, ...]] = {
     _MADE_OF_IT: (
-        "kernels.fully_connected", "kernels.convolutional", "kernels.myrtle", "kernels.residual",
-        "kernels.wide_resnet", "kernels.self_attention", "kernels.as_architecture",
+        *(f"kernels.{name}" for name in ARCHITECTURES), "kernels.as_architecture",
         "kernels.functional",
     ),
     "moves numbers and computes none": (

@@ -6,7 +6,6 @@ import argparse
 import inspect
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from .._text import markdown
 from ._options import add_precision_option, computing
 
 if TYPE_CHECKING:
-    from ..theory import TheoremReport
+    from ..theory import TheoremCheck, TheoremReport
 
 _PREFIX = "check_"
 
@@ -76,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return int(bool(violated))
 
 
-def _theorems() -> dict[str, Callable[..., TheoremReport]]:
+def _theorems() -> dict[str, TheoremCheck]:
     """Every report of the theory room by the name it has on the command line."""
     from .. import theory
 
@@ -84,9 +83,7 @@ def _theorems() -> dict[str, Callable[..., TheoremReport]]:
     return {name.removeprefix(_PREFIX): getattr(theory, name) for name in names}
 
 
-def _options(
-    name: str, check: Callable[..., TheoremReport], arguments: argparse.Namespace
-) -> dict[str, Any]:
+def _options(name: str, check: TheoremCheck, arguments: argparse.Namespace) -> dict[str, Any]:
     """``quick``, and as many seeds as the report would take, from the one asked for."""
     options: dict[str, Any] = {"quick": arguments.quick, "progress": True}
     if arguments.checkpoint is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._source import Known, Source, Split
+from ._source import Known, Source, Split, reader
 
 # name -> training files, test file, label bytes before the pixels (the last one is the class).
 _LAYOUTS = {
@@ -19,6 +19,7 @@ _LAYOUTS = {
 _PICKLES = {"cifar10": "data_batch_1", "cifar100": "train"}
 
 
+@reader()
 def read_cifar_binary(folder: Path, known: Known | None) -> Source | None:
     """Reads data_batch_*.bin or train.bin, and the test file beside them; see `Reader`."""
     if known is None or known.name not in _LAYOUTS:

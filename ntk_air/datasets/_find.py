@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ._cifar_binary import find_pickles, read_cifar_binary
 from ._hub import read_hub
-from ._idx import read_idx
-from ._image_folder import read_image_folder
-from ._npz import read_npz
-from ._parquet import read_parquet
-from ._source import Known, Reader, Source
+from ._source import READERS, Known, Source
+
+# isort: off
+# The formats, in the order in which they are looked for: a new one is a file with a function under
+# `reader`, and a line here.
+from . import _parquet as _parquet
+from . import _idx as _idx
+from ._cifar_binary import find_pickles
+from . import _image_folder as _image_folder
+from . import _npz as _npz
+
+# isort: on
 
 VARIABLE = "NTK_AIR_DATA"
-_READERS = (
-    Reader(read_parquet, "train-*.parquet"),
-    Reader(read_idx, "train-images-idx3-ubyte"),
-    Reader(read_cifar_binary),
-    Reader(read_image_folder, "train/<class>/*.png"),
-    Reader(read_npz, suffix=".npz"),
-)
 # Folders that Hugging Face repositories, torchvision and the original archives put files in.
 _INNER = ("", "data", "plain_text", "raw", "cifar-10-batches-bin", "cifar-100-binary")
 _PICKLED = ("", "cifar-10-batches-py", "cifar-100-python")
@@ -39,7 +38,7 @@ def find_known(known: Known, root: str | os.PathLike[str] | None) -> Source:
             source = _read(folder / inner, known)
             if source is not None:
                 return source
-    for reader in _READERS:
+    for reader in READERS:
         file = base / f"{known.name}{reader.suffix}" if base and reader.suffix else None
         if file is not None and file.is_file():
             return reader.read_file(file, known)
@@ -65,9 +64,9 @@ def find_known(known: Known, root: str | os.PathLike[str] | None) -> Source:
 
 
 def find_path(name: str, names: tuple[str, ...]) -> Source:
-    """The user's own data at a path: an .npz archive, or a folder of images or parquet files."""
+    """The user's own data at a path: a file or a folder in one of the formats."""
     path = Path(name).expanduser()
-    for reader in _READERS:
+    for reader in READERS:
         if reader.suffix and path.suffix == reader.suffix and path.is_file():
             return reader.read_file(path, None)
     if path.is_dir():
@@ -75,11 +74,11 @@ def find_path(name: str, names: tuple[str, ...]) -> Source:
             source = _read(path / inner, None)
             if source is not None:
                 return source
-        *some, last = (reader.files for reader in _READERS if reader.files)
+        *some, last = (reader.files for reader in READERS if reader.files)
         raise FileNotFoundError(
             f"{path} holds no data that is read; expected {', '.join(some)} or {last}."
         )
-    suffixes = " or ".join(reader.suffix for reader in _READERS if reader.suffix)
+    suffixes = " or ".join(reader.suffix for reader in READERS if reader.suffix)
     if path.suffix or len(path.parts) > 1:
         raise FileNotFoundError(f"{path} is no folder and no {suffixes} file; check the path.")
     raise ValueError(
@@ -91,7 +90,7 @@ def find_path(name: str, names: tuple[str, ...]) -> Source:
 def _read(folder: Path, known: Known | None) -> Source | None:
     if not folder.is_dir():
         return None
-    for reader in _READERS:
+    for reader in READERS:
         source = None if reader.suffix else reader.read(folder, known)
         if source is not None:
             return source

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ._source import Known, Source, Split
+from ._source import Known, Source, Split, reader
 
 # What gzip can expand a byte to at most.
 _LARGEST_RATIO = 1032
 _HEADERS = {1: 2049, 3: 2051}  # number of axes -> magic number: unsigned bytes, that many axes
 
 
+@reader("train-images-idx3-ubyte")
 def read_idx(folder: Path, known: Known | None) -> Source | None:
     """Reads train-images-idx3-ubyte and its three companions; see `Reader`."""
     train = _find(folder, "train")

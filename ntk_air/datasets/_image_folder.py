@@ -8,11 +8,12 @@ import numpy as np
 
 from .._archive import open_regular
 from ._images import decode_images
-from ._source import Known, Source, Split
+from ._source import Known, Source, Split, reader
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm"}
 
 
+@reader("train/<class>/*.png")
 def read_image_folder(folder: Path, known: Known | None) -> Source | None:
     """Reads one folder per class below train/ and test/; see `Reader`.
 

@@ -143,7 +143,7 @@ def _source(name: str, root: str | os.PathLike[str] | None) -> Source:
 
 
 def _title(path: Path) -> str:
-    return path.stem if path.suffix == ".npz" else path.resolve().name
+    return path.stem if path.expanduser().is_file() else path.resolve().name
 
 
 def _numbered(source: Source) -> tuple[str, ...]:

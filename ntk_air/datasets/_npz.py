@@ -8,7 +8,7 @@ import numpy as np
 
 from .._archive import Archive, damaged, open_regular
 from .._checks import check_finite, check_same_length
-from ._source import Known, Source, Split
+from ._source import Known, Source, Split, reader
 
 # Ours first, then those of the widespread mnist.npz.
 _KEYS = {
@@ -20,6 +20,7 @@ _KEYS = {
 EXTRA = "extra_"
 
 
+@reader(suffix=".npz")
 def read_npz(path: Path, known: Known | None) -> Source:
     """Reads one archive.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._images import INSTALL, decode_images
-from ._source import Known, Source, Split
+from ._source import Known, Source, Split, reader
 
 # Compressed images compress no further, numbers of classes do.
 _LARGEST_RATIO, _ALWAYS_ALLOWED = 200, 2**24
@@ -37,6 +37,7 @@ class _Group(NamedTuple):
     num_rows: int
 
 
+@reader("train-*.parquet")
 def read_parquet(folder: Path, known: Known | None) -> Source | None:
     """Reads a folder of parquet files; see `Reader`."""
     train, test = (sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "test"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -46,6 +47,9 @@ class Source:
     class_names: tuple[str, ...] | None = None
 
 
+_Read = TypeVar("_Read", bound=Callable[[Path, Known | None], Source | None])
+
+
 @dataclass(frozen=True)
 class Reader:
     """A format of data.
@@ -68,7 +72,19 @@ class Reader:
         return source
 
 
-"""A folder, and what is expected there, to a source; None where it has no files of that format."""
+READERS: list[Reader] = []
+"""Every format, in the order in which it is looked for: that of the imports in `_find`."""
+
+
+def reader(files: str = "", suffix: str | None = None) -> Callable[[_Read], _Read]:
+    """Decorator: puts a function that reads a format into `READERS`; arguments as of `Reader`."""
+
+    def register(read: _Read) -> _Read:
+        READERS.append(Reader(read, files, suffix))
+        return read
+
+    return register
+
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100 = """

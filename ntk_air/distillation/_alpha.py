@@ -16,17 +16,6 @@ import jax.numpy as jnp
 from .._checks import check_in_range
 from .._typing import Array
 
-__all__ = [
-    "AlphaSchedule",
-    "agreement",
-    "constant",
-    "cosine",
-    "exponential",
-    "inverse_time",
-    "linear",
-    "parse",
-]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AlphaSchedule:
@@ -215,6 +204,8 @@ KINDS: dict[str, Kind] = {
     "cosine": Kind(cosine, ("cosine", "cosine:STEPS"), _cosine, float),
 }
 """Every kind of schedule by name: another is its function and a line here."""
+
+__all__ = ["AlphaSchedule", "parse", *KINDS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def _formula(kind: str) -> Callable[..., Array]:

@@ -19,8 +19,6 @@ from .._checks import check_choice, check_finite, check_in_range, real_array
 from .._classes import class_of
 from .._typing import Array, ArrayLike
 
-__all__ = ["LabelFn", "hard", "identity", "nearest", "parse", "sign", "softmax", "tanh"]
-
 CODINGS = ("sign", "centered_one_hot", "one_hot")
 
 
@@ -179,22 +177,26 @@ class Kind(NamedTuple):
         formula: from outputs (n, C), their coding and its numbers to labels (n, C).
         make: from its numbers to a label function.
         forms: how it is written as text, a number in capitals; none where it cannot be.
+        coded: whether its labels depend on how the observed targets are coded.
     """
 
     formula: Callable[..., Array]
     make: Callable[..., LabelFn]
     forms: tuple[str, ...] = ()
+    coded: bool = False
 
 
 KINDS: dict[str, Kind] = {
-    "hard": Kind(_hard, lambda: hard, ("hard",)),
+    "hard": Kind(_hard, lambda: hard, ("hard",), coded=True),
     "identity": Kind(_identity, lambda: identity, ("identity",)),
-    "softmax": Kind(_softmax, softmax, ("softmax", "softmax:TEMPERATURE")),
+    "softmax": Kind(_softmax, softmax, ("softmax", "softmax:TEMPERATURE"), coded=True),
     "tanh": Kind(_tanh, tanh, ("tanh", "tanh:SLOPE")),
-    "sign": Kind(_sign, lambda: sign),
+    "sign": Kind(_sign, lambda: sign, coded=True),
     "nearest": Kind(_nearest, nearest),
 }
 """Every kind of label function by name: another is its function and a line here."""
+
+__all__ = ["LabelFn", "parse", *KINDS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def parse(text: str) -> LabelFn:
@@ -273,7 +275,7 @@ def bind(label_fn: Any, observed: ArrayLike) -> Any:
         )
     if not isinstance(label_fn, LabelFn):
         return jax.tree_util.Partial(label_fn)
-    if label_fn.kind in ("tanh", "identity", "nearest"):
+    if not KINDS[label_fn.kind].coded:
         return label_fn
     coding = label_fn.coding or coding_of(observed)
     if coding is None:

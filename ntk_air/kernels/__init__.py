@@ -1,4 +1,8 @@
-"""Kernels: what kernel (architectures, infinite and finite width) apart from how it is computed."""
+"""Kernels: what kernel (architectures, infinite and finite width) apart from how it is computed.
+
+`ARCHITECTURES` lists the architectures in the order of the imports here: a new one is a file with a
+maker under `architecture`, and a line below.
+"""
 
 from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
 from .architectures._registry import (
@@ -14,12 +18,12 @@ from .architectures._architectures import (
     ACTIVATIONS,
     Architecture,
     as_architecture,
-    convolutional,
-    fully_connected,
-    myrtle,
+    convolutional as convolutional,
+    fully_connected as fully_connected,
+    myrtle as myrtle,
 )
-from .architectures._residual import residual, wide_resnet
-from .architectures._attention import self_attention
+from .architectures._residual import residual as residual, wide_resnet as wide_resnet
+from .architectures._attention import self_attention as self_attention
 
 # isort: on
 from .finite._empirical import empirical_ntk
@@ -35,15 +39,10 @@ from .store._reader import StoredKernel, open_kernel
 from .store._tile_count import count_tiles
 from .tiling._ring import ShardedKernel, gather
 
-__all__ = [
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     # architectures
     "Architecture",
-    "fully_connected",
-    "convolutional",
-    "myrtle",
-    "residual",
-    "wide_resnet",
-    "self_attention",
+    *ARCHITECTURES,
     "as_architecture",
     "ARCHITECTURES",
     "ArchitectureMaker",

@@ -98,12 +98,27 @@ def test_files(theorems, tmp_path, capsys):
     assert "cannot write to" in capsys.readouterr().err
 
 
-def test_every_theorem_takes_what_the_command_passes():
-    names = [name for name in na.theory.__all__ if name.startswith("check_")]
-    assert len(names) >= 7
-    for name in names:
-        check = getattr(na.theory, name)
-        taken = inspect.signature(check).parameters
-        assert isinstance(taken["seeds"].default, int), name
-        assert taken["quick"].default is False, name
-        assert len((inspect.getdoc(check) or "").splitlines()[0]) > 20, name
+CHECKS = [name for name in na.theory.__all__ if name.startswith("check_")]
+
+
+def test_the_list_of_theorems_is_that_of_the_imports():
+    assert len(CHECKS) >= 12
+    assert CHECKS[:2] == ["check_jacobian_bimodality", "check_early_stopping"]
+    assert {name for name in vars(na.theory) if name.startswith("check_")} == set(CHECKS)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_theorem_is_a_theorem_check(name):
+    check = getattr(na.theory, name)
+    asked = inspect.signature(na.theory.TheoremCheck.__call__)
+    taken = inspect.signature(check)
+    for parameter in list(asked.parameters.values())[1:]:  # without self
+        own = taken.parameters[parameter.name]
+        assert own.kind is inspect.Parameter.KEYWORD_ONLY, parameter.name
+        assert own.annotation == parameter.annotation, parameter.name
+        assert parameter.default in (..., own.default), parameter.name
+    assert isinstance(taken.parameters["seeds"].default, int)
+    # The command gives nothing else.
+    assert all(own.default is not inspect.Parameter.empty for own in taken.parameters.values())
+    assert taken.return_annotation == asked.return_annotation == "TheoremReport"
+    assert len((inspect.getdoc(check) or "").splitlines()[0]) > 20

@@ -1,5 +1,6 @@
 """`load` on what goes wrong: names, sizes, damaged files, missing readers."""
 
+import re
 import struct
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from dataset_files import images_of, png, write_binary, write_idx, write_image_folder, write_parquet
 
 from ntk_air.datasets import load
+from ntk_air.datasets._source import READERS
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,10 @@ def test_parquet_with_labels_that_are_none(tmp_path):
 
 
 def test_a_path_that_is_not_there_and_a_download_that_fails(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"gone\.npy is no folder and no \.npz file; check"):
+    suffixes = " or ".join(reader.suffix for reader in READERS if reader.suffix)
+    assert ".npz" in suffixes
+    said = f"{tmp_path / 'gone.npy'} is no folder and no {suffixes} file; check the path."
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(said)}$"):
         load(str(tmp_path / "gone.npy"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NTK_AIR_DATA", raising=False)

@@ -116,7 +116,7 @@ def test_a_flat_remainder_is_exact(x64):
         np.testing.assert_allclose(of(part), of(full), atol=1e-9)
     for rule in D.RULES:
         times = [0.1, 1.0, 10.0]
-        noise = {"noise_variance": 0.5} if rule in ("sure", "discrepancy") else {}
+        noise = {"noise_variance": 0.5} if D.RULES[rule].uses_noise else {}
         scores = [
             D.stopping_time(es, y, rule=rule, times=times, remainder="mean", **noise).score
             for es in (full, part)

@@ -72,7 +72,7 @@ def test_a_time_whose_score_is_not_known_is_never_chosen(rule, dtype, x64):
     observed = np.sin(3 * x) + 0.5 * np.random.default_rng(0).normal(size=x.shape)
     es = na.spectral.eigendecompose(kernel.astype(dtype))
     eps = float(np.finfo(dtype).eps)
-    noise = {"noise_variance": 0.25} if rule in ("sure", "discrepancy") else {}
+    noise = {"noise_variance": 0.25} if D.RULES[rule].uses_noise else {}
     times = [*np.geomspace(0.01, 3.0, 40), 1e3 / eps, 1e9 / eps, np.inf]
     with pytest.warns(UserWarning, match=rf"'{rule}' is not known at \d+ of 43 times") as said:
         found = D.stopping_time(es, observed, rule=rule, times=times, **noise)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -188,6 +190,33 @@ class TheoremReport:
             "tables": {k: [dict(row) for row in rows] for k, rows in self.tables.items()},
         }
         return json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False)
+
+
+class TheoremCheck(Protocol):
+    """A check of a theorem, as `ntk-air check` calls it; each may take more, with defaults.
+
+    Its ``quick`` report takes seconds; ``seeds`` is how many, or which; ``checkpoint`` a folder for
+    finished parts; ``progress`` counts them on a terminal.
+
+    Example:
+        >>> import ntk_air as na
+        >>> check: na.theory.TheoremCheck = na.theory.check_ntk_concentration
+        >>> check.__name__
+        'check_ntk_concentration'
+    """
+
+    __name__: str
+
+    def __call__(
+        self,
+        *,
+        seeds: int | Sequence[int] = ...,
+        quick: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> TheoremReport:
+        """The report, at the defaults of everything else."""
+        ...
 
 
 def _fields(check: Check) -> dict[str, Any]:
