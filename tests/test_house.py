@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -95,6 +96,25 @@ def test_every_room_is_known_and_calls_only_those_below():
     assert sum(map(len, found.values())) > 20
 
 
+def test_the_table_of_the_page_is_that_of_the_arrows():
+    page = (ROOT / "docs" / "structure.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", page, re.M)
+    assert [room for room, _, _ in rows] == list(dict.fromkeys(room for room, _, _ in rows))
+    assert {room for room, _, _ in rows} == set(CALLS)
+    public = {room for room in CALLS if not room.startswith("_")}
+    for index, (room, holds, calls) in enumerate(rows):
+        said = set(re.findall(r"`(\w+)`", calls))
+        if calls.startswith("all"):
+            above = {name for name, _, _ in rows[:index]}
+            assert above == CALLS[room] & public, room
+        elif calls.startswith("as `plots`"):
+            assert CALLS[room] == CALLS["plots"] | {"plots"}
+        else:
+            assert said == CALLS[room], room
+        folders = {path.name for path in (PACKAGE / room).iterdir() if any(path.glob("*.py"))}
+        assert set(re.findall(r"`(\w+)/`", holds)) == folders, room
+
+
 def test_no_circle():
     below = {room: set(calls) for room, calls in CALLS.items()}
     while below:
@@ -152,7 +172,7 @@ def bodies(path):
 def test_sizes():
     paths = sources()
     long = [(p.name, n, k) for p in paths for n, k in bodies(p) if k > LONGEST_BODY]
-    assert str(long) == ""
+    assert long == []
     lines = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in paths}
     assert {name: count for name, count in lines.items() if count > LONGEST_FILE} == {}
     folders = {p.parent for p in paths}
