@@ -85,19 +85,17 @@ def spectrum_checks(spectrum: ClusterSpectrum) -> tuple[Check, ...]:
     # Below K eps ||C||^2 an eigenvalue of a float64 matrix is round-off.
     resolved = spectrum.geometry.num_clusters * np.finfo(np.float64).eps * spectrum.norm**2
     return (
-        Check(
+        Check.above(
             name="positive cluster kernel",
             statement="lambda(C) > 0, above the round-off K eps |C|^2",
             required=float(resolved),
             measured=spectrum.least,
-            holds=bool(spectrum.least > resolved),
         ),
-        Check(
+        Check.at_least(
             name="wide enough at initialisation",
             statement="least eigenvalue of the network's kernel of the centres >= lambda(C) / 2",
             required=spectrum.least / 2,
             measured=spectrum.weakest,
-            holds=bool(spectrum.weakest >= spectrum.least / 2),
         ),
     )
 

@@ -236,19 +236,17 @@ def _assumptions(
             measured=spread,
             holds=0 < spread <= 0.25,
         ),
-        Check(
+        Check.at_most(
             name="the networks overfit",
             statement="max |f - observed| over points and networks",
             required=FITTED,
             measured=error,
-            holds=error <= FITTED,
         ),
-        Check(
+        Check.at_least(
             name="bounds that say something",
             statement="conflicting pairs, over all networks, whose bound is positive: at least 1",
             required=1,
             measured=informative,
-            holds=informative >= 1,
         ),
     )
 
@@ -262,13 +260,12 @@ def _conclusions(
     radii = [[c.geometry.radius for c in row] for row in by_radius]
     rates = np.array([[draws[0].geometry.noise_rate for draws in row] for row in by_rate])
     return (
-        Check(
+        Check.at_most(
             name="bound of every conflicting pair",
             statement="(|f_i - f_j| / (sup|phi'| |x_i - x_j|) - |W_0|_2) / |W - W_0|_F <= 1 for "
             f"all {sum(c.pairs for c in every)} pairs, the largest",
             required=1.0,
             measured=ratio,
-            holds=ratio <= 1,
         ),
         decay_check(
             "scaling with the radius",
