@@ -194,17 +194,12 @@ def teacher_student(
     check_finite("inputs", inputs)
     inputs = jnp.asarray(inputs)
     shape = drawn.shape[1:]
-    dtype = arguments.output_dtype("teacher", apply_fn, teacher_params, inputs, shape)
-    arguments.output_dtype("student", student_apply, student_params, inputs, shape)
+    networks = {"teacher": (apply_fn, teacher_params), "student": (student_apply, student_params)}
+    dtype = _teacher_dtype(networks, inputs, shape)
     keys = arguments.order_keys(key, batch_size, len(inputs), len(drawn))
     test_inputs, wanted = (None, None) if test is None else _test_part(test, shape[1])
     if test_inputs is not None:
-        tested = (len(test_inputs), shape[1])
-        for who, apply, start in (
-            ("teacher", apply_fn, teacher_params),
-            ("student", student_apply, student_params),
-        ):
-            arguments.output_dtype(who, apply, start, test_inputs, tested)
+        _teacher_dtype(networks, test_inputs, (len(test_inputs), shape[1]))
     made = hasattr(make, "update")
     settings = _students.StudentSettings(
         apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
@@ -300,6 +295,17 @@ def _parameters(
     if student_apply_fn is None:
         arguments.check_same_structure(student, teacher)
     return teacher, student
+
+
+def _teacher_dtype(
+    networks: dict[str, tuple[ApplyFn, PyTree]], inputs: Array, shape: tuple[int, ...]
+) -> Any:
+    """The dtype of the teacher's outputs; both networks are seen to have outputs of the shape."""
+    found = {
+        who: arguments.output_dtype(who, apply, params, inputs, shape)
+        for who, (apply, params) in networks.items()
+    }
+    return found["teacher"]
 
 
 def _test_part(test: tuple[ArrayLike, ArrayLike], num_outputs: int) -> tuple[Array, Array]:

@@ -107,9 +107,7 @@ def teacher_student(
         (1, 4)
     """
     check_dataset(dataset)
-    _check(dataset, loss, num_seeds, seed, momentum, batch_size)
-    if not len(smoothing):
-        raise ValueError("smoothing is empty, expected at least one weight, such as (0.0,).")
+    _check(dataset, loss, num_seeds, seed, momentum, batch_size, smoothing)
     dataset = _prepare(dataset)
     draws = _draws(noisy, num_seeds)
     clean, observed = _coded(dataset, draws, loss)
@@ -176,6 +174,7 @@ def _check(
     seed: int,
     momentum: float,
     batch_size: int | None,
+    smoothing: Sequence[float],
 ) -> None:
     check_choice("loss", loss, ("mse", "cross_entropy"))
     check_size("num_seeds", num_seeds, 1)
@@ -185,6 +184,8 @@ def _check(
         check_size("batch_size", batch_size, 1, len(dataset.train_labels))
     if not len(dataset.test_labels):
         raise ValueError("the dataset has no test points; accuracies need some (test_size).")
+    if not len(smoothing):
+        raise ValueError("smoothing is empty, expected at least one weight, such as (0.0,).")
 
 
 def _rates(
