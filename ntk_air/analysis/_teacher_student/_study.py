@@ -18,7 +18,8 @@ from ..._numerics import in_precision
 from ..._typing import Array
 from ...datasets import Dataset
 from ...noise import NoisyLabels
-from .._air._air import _describe, _prepare, _targets, check_dataset, check_noisy, versions
+from .._air._air import versions
+from .._air._inputs import check_dataset, check_noisy, coded_targets, described, prepared
 from ._kernels import CLOSED_FORM, closed_form, complexities
 from ._result import TeacherStudentStudy
 
@@ -108,7 +109,7 @@ def teacher_student(
     """
     check_dataset(dataset)
     _check(dataset, loss, num_seeds, seed, momentum, batch_size, smoothing)
-    dataset = _prepare(dataset)
+    dataset = prepared(dataset)
     draws = _draws(noisy, num_seeds)
     clean, observed = _coded(dataset, draws, loss)
     n, batch = len(clean), batch_size or len(clean)
@@ -150,7 +151,7 @@ def teacher_student(
         closed = closed_form(network, dataset, es, observed, trained, alpha, fitted, budget)
     return TeacherStudentStudy(
         noise_rate=jnp.asarray([one.empirical_rate for one in draws]),
-        noise=_describe(draws[0]),
+        noise=described(draws[0]),
         architecture=network.name,
         loss=loss,
         student_steps=int(trained.students.step[-1]),
@@ -237,7 +238,7 @@ def _draws(noisy: NoisyLabels | Sequence[NoisyLabels], num_seeds: int) -> list[N
 
 def _coded(dataset: Dataset, draws: list[NoisyLabels], loss: str) -> tuple[Array, Array]:
     """Clean targets (n, C) and observed ones of every seed (G, n, C), in the loss's coding."""
-    pairs = [_targets(dataset, one) for one in draws]
+    pairs = [coded_targets(dataset, one) for one in draws]
     # Both codings differ by a constant only.
     shift = 1.0 / dataset.num_classes if loss == "cross_entropy" else 0.0
     return pairs[0][0] + shift, jnp.stack([observed for _, observed in pairs]) + shift
