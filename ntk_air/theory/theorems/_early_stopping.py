@@ -17,7 +17,7 @@ from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
 from ..reporting._seeds import seed_list
 from ._early_stopping_runs import MAX_STEPS, StoppingCase, needed_width, run_groups
-from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
+from ._network_checks import cluster_data_checks, spectrum_checks, worst
 
 SLACK = 0.01
 """Part of an exponent that finite width and radius may make: 0.004 at most at a width of 200."""
@@ -141,14 +141,11 @@ def _default_data(quick: bool) -> Any:
 
 
 def _assumptions(cases: Sequence[StoppingCase], phi: Activation, width: int) -> tuple[Check, ...]:
-    geometries = [c.spectrum.geometry for c in cases]
     weakest = min(cases, key=lambda c: c.spectrum.weakest / c.spectrum.least)
     needed = worst([needed_width(c, phi) for c in cases])
     leak = worst([c.leak.max() for c in cases])
     return (
-        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
-        unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
-        apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
+        *cluster_data_checks([c.spectrum.geometry for c in cases]),
         activation_check(phi),
         *spectrum_checks(weakest.spectrum),
         Check.at_least(

@@ -214,12 +214,12 @@ def _assumptions(
     return (
         unit_norm_check(measure_clusters(points)),
         activation_check(phi),
-        Check(
+        Check.at_most(
             name="small step",
             statement="eta lambda_1 <= 2, kernel at initialisation",
             required=2.0,
             measured=step,
-            holds=step <= 2 + FLOAT_SLACK,
+            slack=FLOAT_SLACK,
         ),
         Check.at_most(
             name="wide enough",
@@ -236,12 +236,12 @@ def _conclusions(cases: Sequence[Sequence[LinearizationCase]]) -> tuple[Check, .
     ratio = worst([c.error / c.bound if c.bound > 0 else np.inf for c in flat])
     last = worst([c.error / c.scale for c in max(cases, key=lambda row: row[0].width)])
     return (
-        Check(
+        Check.at_most(
             name="error below its bound",
             statement="sup_t |f_t - f_t^lin| / (2 eta B L R sum |f_r - observed|) <= 1, largest",
             required=1.0,
             measured=ratio,
-            holds=ratio <= 1 + FLOAT_SLACK,
+            slack=FLOAT_SLACK,
         ),
         scaling_check(
             "scaling of the bound with the width",

@@ -135,12 +135,12 @@ def _assumptions(
     return (
         few_wrong_check(geometry),
         apart_check(geometry),
-        Check(
+        Check.at_most(
             name="points of the sphere",
             statement="largest input norm <= 1",
             required=1.0,
             measured=geometry.max_input_norm,
-            holds=geometry.max_input_norm <= 1 + 1e-6,
+            slack=1e-06,
         ),
         Check.below(
             name="gradient descent ran on",

@@ -17,7 +17,7 @@ from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
 from ..reporting._seeds import seed_list
 from . import _overfitting_runs as runs
-from ._network_checks import apart_check, few_wrong_check, unit_norm_check, worst
+from ._network_checks import cluster_data_checks, small_clusters_check, worst
 from ._overfitting_runs import FITTED, DistanceCase
 
 NAME = "Fitting wrong labels takes a distance of order delta / epsilon_0 from initialisation"
@@ -141,21 +141,12 @@ def _default_data(quick: bool) -> Any:
 def _assumptions(
     every: Sequence[DistanceCase], spreads: Sequence[float], phi: Activation
 ) -> tuple[Check, ...]:
-    geometries = [c.geometry for c in every]
-    error, spread = worst([c.error for c in every]), worst(spreads)
+    error = worst([c.error for c in every])
     informative = sum(c.informative for c in every)
     return (
-        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
-        unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
-        apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
+        *cluster_data_checks([c.geometry for c in every]),
         activation_check(phi),
-        Check(
-            name="small clusters",
-            statement="0 < |J - J_C|_2 <= sigma_K(J_C) / 4 at initialisation",
-            required=0.25,
-            measured=spread,
-            holds=0 < spread <= 0.25,
-        ),
+        small_clusters_check(spreads, " at initialisation"),
         Check.at_most(
             name="the networks overfit",
             statement="max |f - observed| over points and networks",

@@ -9,6 +9,7 @@ import numpy as np
 from ...model._clusters import cluster_checks
 from ...reporting._exponents import scaling_check
 from ...reporting._report import Check
+from ..self_distillation._checks import recursion_check
 from ._runs import FloorRun, FloorSettings
 
 THREE_DIGITS = 5e-4
@@ -96,22 +97,11 @@ def floor_conclusions(every: Sequence[FloorRun], accuracy: float) -> tuple[Check
     """Floor and margin of gradient descent, ends of self-distillation, and their exponents."""
     points = [run for run in every if run.asked <= POINT]
     return (
-        _algorithm_check(every),
+        recursion_check("the algorithm's steps", [run.residual for run in every], ROUND_OFF),
         *_descent_checks(every, points),
         *_distilled_checks(every, points, accuracy),
         *_converged_checks(every),
         *_exponents(every),
-    )
-
-
-def _algorithm_check(every: Sequence[FloorRun]) -> Check:
-    residual = float(np.max([run.residual for run in every]))
-    return Check.at_most(
-        name="the algorithm's steps",
-        statement="f_{s+1} = f_s - eta K (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), largest "
-        "deviation of a step",
-        required=ROUND_OFF,
-        measured=residual,
     )
 
 

@@ -63,12 +63,12 @@ def assumptions(problem: LogisticProblem, paths: Sequence[LogisticPath]) -> tupl
     margin = min(float(p.margins[-1]) for p in paths)
     early = max(float(p.steps[p.stop] / p.steps[-1]) for p in paths)
     return (
-        Check(
+        Check.at_most(
             name="small step",
             statement="eta x smoothness <= 1",
             required=1.0,
             measured=step,
-            holds=step <= 1 + 1e-12,
+            slack=1e-12,
         ),
         Check.at_most(
             name="enough points",
@@ -164,27 +164,27 @@ def _risk_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
             required=1.0,
             measured=calibrated,
         ),
-        Check(
+        Check.at_most(
             name="the limit is not calibrated",
             statement="sqrt E min(p*, 1 - p*)^2 - sqrt E min(p, 1 - p)^2 - sqrt C(w) <= 0 at every "
             "record, largest; the second term vanishes as |w| grows",
             required=0.0,
             measured=short,
-            holds=short <= QUADRATURE,
+            slack=QUADRATURE,
         ),
-        Check(
+        Check.at_most(
             name="calibration error within the excess risk",
             statement="2 C(w) - excess risk <= 0 at every record, largest",
             required=0.0,
             measured=pinsker,
-            holds=pinsker <= QUADRATURE,
+            slack=QUADRATURE,
         ),
-        Check(
+        Check.at_most(
             name="excess error within the distance of probabilities",
             statement="excess error - 2 E |p - p*| <= 0 at every record, largest",
             required=0.0,
             measured=plug_in,
-            holds=plug_in <= QUADRATURE,
+            slack=QUADRATURE,
         ),
     )
 
@@ -206,13 +206,13 @@ def _divergence_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
             required=0.5,
             measured=growth,
         ),
-        Check(
+        Check.at_most(
             name="training loss below its bound",
             statement="loss / min over u along the last w of (loss of u + |u|^2 / (2 t)) <= 1 at "
             "every record, largest",
             required=1.0,
             measured=above,
-            holds=above <= 1 + QUADRATURE,
+            slack=QUADRATURE,
         ),
         decay_check(
             "rate of the training loss",
