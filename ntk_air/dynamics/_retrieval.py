@@ -13,7 +13,8 @@ from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem, resolve_retention
-from ._fit import bank_at, check_times, matching
+from ._banks import bank_at
+from ._inputs import check_times, matching
 from ._partial_spectrum import evaluate, outside, spread
 from ._trust import warn_where_untrusted
 
