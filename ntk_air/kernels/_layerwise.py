@@ -21,6 +21,8 @@ from ._task import struct_of
 _PASSES = 60
 # Length of rows that a product on CPU takes at once.
 _STRETCH = 4096
+# Rows that a product over positions takes at once.
+_ROWS = 512
 # Rows below which a product is not XLA's blocked one.
 _FEW = 16
 # Entries of a Jacobian below which it is joined with others.
@@ -110,21 +112,25 @@ class LayerwiseProgram:
 
 
 def _over_positions(h1: Array, b1: Array, h2: Array, b2: Array) -> Array:
-    """Σ_pr (h1_ip·h2_jr)(b1_ip·b2_jr), (t1, t2), one position p at a time.
+    """Σ_pr (h1_ip·h2_jr)(b1_ip·b2_jr), (t1, t2), a few positions p at a time.
 
-    Both Gram matrices of all pairs of positions at once would be P times larger than the cache
-    needs to hold.
+    Both Gram matrices of all pairs of positions at once would be many times larger than the cache
+    needs to hold; those of few rows at a time are products too small to be fast.
     """
-    t2, count = h2.shape[:2]
+    t1, (t2, count) = len(h1), h2.shape[:2]
+    few = max(p for p in range(1, count + 1) if count % p == 0 and (p == 1 or p * t1 <= _ROWS))
     h2, b2 = h2.reshape(t2 * count, -1), b2.reshape(t2 * count, -1)
 
     def one(p: Array, total: Array) -> Array:
-        h = lax.dynamic_index_in_dim(h1, p, axis=1, keepdims=False)
-        b = lax.dynamic_index_in_dim(b1, p, axis=1, keepdims=False)
-        return total + (h @ h2.T) * (b @ b2.T)
+        h, b = (
+            lax.dynamic_slice_in_dim(factor, p * few, few, axis=1).reshape(t1 * few, -1)
+            for factor in (h1, b1)
+        )
+        pairs = (h @ h2.T) * (b @ b2.T)
+        return total + pairs.reshape(t1, few, -1).sum(1)
 
-    start = jnp.zeros((h1.shape[0], t2 * count), jnp.result_type(h1, b1, h2, b2))
-    total = lax.fori_loop(0, h1.shape[1], one, start)
+    start = jnp.zeros((t1, t2 * count), jnp.result_type(h1, b1, h2, b2))
+    total = lax.fori_loop(0, count // few, one, start)
     return total.reshape(-1, t2, count).sum(-1)
 
 
@@ -145,7 +151,8 @@ def by_rows(a: Array, b: Array) -> Array:
 
     def one(i: Array, total: Array) -> Array:
         left = lax.dynamic_slice_in_dim(a, i * _STRETCH, _STRETCH, axis=1)
-        return total + left @ lax.dynamic_slice_in_dim(b, i * _STRETCH, _STRETCH, axis=1).T
+        right = lax.dynamic_slice_in_dim(b, i * _STRETCH, _STRETCH, axis=1)
+        return total + left @ for_products(right, len(left)).T
 
     done = stretches * _STRETCH
     rest = a[:, done:] @ b[:, done:].T
