@@ -158,7 +158,7 @@ def _stacked(filters: list[Filter], values: Array) -> Array:
 
 def evaluate(
     eigensystem: Eigensystem, bank: Bank, held: Spectrum | None = None
-) -> tuple[Array, Array | np.ndarray]:
+) -> tuple[Array, Array]:
     """g(λ_k) of each filter (F, r), and of the remainder (F,), zero where there is none."""
     held = spectrum(eigensystem) if held is None else held
     _check_rank(bank, eigensystem)
@@ -167,7 +167,7 @@ def evaluate(
     if not isinstance(bank, Flows):
         check_finite("filter values", fitted)
     if not held.count:
-        return fitted, np.zeros(len(fitted), fitted.dtype)
+        return fitted, _zeros(len(fitted), fitted.dtype)
     return fitted[:, :-1], fitted[:, -1]
 
 
@@ -177,7 +177,7 @@ def spread(
     held: Spectrum | None = None,
     *,
     per_eigenvalue: bool = False,
-) -> Array | np.ndarray:
+) -> Array:
     """Largest |g(λ) − g(λ̄)| over where the remainder can lie (F,); of g(λ)/λ if so asked.
 
     The supremum is over 256 points of that interval: exact for filters monotone in λ.
@@ -185,13 +185,18 @@ def spread(
     held = spectrum(eigensystem) if held is None else held
     if not held.count or held.top <= held.floor:
         count = len(bank.times) if isinstance(bank, Flows) else len(bank(held.values))
-        return np.zeros(count, held.values.dtype)
+        return _zeros(count, held.values.dtype)
     grid = np.geomspace(held.floor, held.top, _SUPREMUM_POINTS)
     points = jnp.asarray([held.mean, 0.0, *grid], held.values.dtype)
     fitted = bank(jnp.append(held.values, points))[:, eigensystem.rank :]
     if per_eigenvalue:
         fitted = jnp.where(points > 0, fitted / jnp.where(points > 0, points, 1.0), 0.0)
     return jnp.max(jnp.abs(fitted - fitted[:, :1]), axis=1)
+
+
+def _zeros(count: int, dtype: Any) -> Array:
+    # Those of `jnp.zeros` are a program.
+    return jnp.asarray(np.zeros(count, dtype))
 
 
 def rank_counted(bank: Bank) -> int:
