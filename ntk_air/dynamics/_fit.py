@@ -12,9 +12,9 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks import (
-    all_finite,
     check_finite,
     check_same_shape,
+    is_finite,
 )
 from .._numerics import as_float, in_precision, power_of_two
 from .._typing import Array, ArrayLike, FilterLike, Float
@@ -272,7 +272,7 @@ def _comparable(coefficients: Array, unit: Array) -> Array:
 
 
 def _warned_of_overflow(outputs: Array) -> Array:
-    if not isinstance(outputs, Tracer) and not bool(all_finite(outputs)):
+    if not isinstance(outputs, Tracer) and not is_finite(outputs):
         warnings.warn(
             f"outputs hold infinity or NaN: they are beyond the range of {outputs.dtype}; rescale "
             "the targets or the kernel, or compute in float64 (precision='float64').",

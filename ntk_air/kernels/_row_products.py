@@ -25,7 +25,8 @@ def by_rows(a: Array, b: Array) -> Array:
 
     def one(i: Array, total: Array) -> Array:
         left = lax.dynamic_slice_in_dim(a, i * _STRETCH, _STRETCH, axis=1)
-        return total + left @ lax.dynamic_slice_in_dim(b, i * _STRETCH, _STRETCH, axis=1).T
+        right = lax.dynamic_slice_in_dim(b, i * _STRETCH, _STRETCH, axis=1)
+        return total + left @ for_products(right, len(left)).T
 
     done = stretches * _STRETCH
     rest = a[:, done:] @ b[:, done:].T
