@@ -20,6 +20,8 @@ _PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 DEVICES = tuple(_PLATFORMS)
 MATMUL_PRECISION = "float32"
 AGREEMENT = 1e-3
+# Seconds; OpenBLAS spins longest, 2²⁶ cycles.
+_PAUSE = 0.05
 
 Run = Callable[[], Any]
 
@@ -129,6 +131,9 @@ def time_in_turn(
 ) -> tuple[dict[str, list[float]], dict[str, Any], dict[str, float]]:
     """Times A B C A B C ..., so that a slow spell of the machine falls on all of them.
 
+    Before each a pause: threads of OpenMP and OpenBLAS spin for milliseconds when their work is
+    done, which would take a core from whoever comes next.
+
     Args:
         runs: the contestants.
         repeats: timed calls of each; a contestant with fewer than the others drops out early.
@@ -148,6 +153,7 @@ def time_in_turn(
     for _ in range(max(repeats.values())):
         for name, run in runs.items():
             if len(times[name]) < repeats[name]:
+                time.sleep(_PAUSE)
                 times[name].append(seconds(run)[0])
     return times, kept, first
 

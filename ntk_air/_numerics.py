@@ -39,7 +39,12 @@ def as_float(value: Any, name: str = "the array") -> Array:
         kind = jnp.dtype(jnp.float32) if jnp.finfo(kind).bits < 32 else kind
     if isinstance(value, np.ndarray) and value.dtype.itemsize > kind.itemsize:
         check_range(name, value, kind)
-    return jnp.asarray(value, kind)
+    if isinstance(value, jax.Array):
+        same = value.dtype == kind and not value.weak_type
+        return value if same else jnp.asarray(value, kind)
+    # Cast by NumPy, since JAX would start a program for it, and copied: `asarray` may share memory.
+    with np.errstate(over="ignore"):
+        return jnp.asarray(value.astype(kind))
 
 
 def check_range(name: str, value: np.ndarray, kind: jnp.dtype) -> None:

@@ -14,7 +14,6 @@ import io
 import json
 import math
 import os
-import re
 import tempfile
 import warnings
 import zipfile
@@ -28,12 +27,11 @@ import numpy as np
 from ._archive import Archive, damaged, open_regular
 from ._field_types import wrong_field
 from ._modules import is_a
+from ._stored_arrays import ArrayReader, encode_array, timeless_entry
 
 FORMAT = "ntk_air.result"
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
-# Kinds of entries that NumPy's format keeps without pickle, and the name of a member at most.
-_STORED, _LONGEST_NAME = "biufcSUMm", 100
 _RESULTS: dict[str, type] = {}
 _T = TypeVar("_T")
 
@@ -120,11 +118,11 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
     handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w") as archive:
-            archive.writestr(_entry(_MANIFEST), manifest)
+            archive.writestr(timeless_entry(_MANIFEST), manifest)
             for name, array in arrays.items():
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, array, allow_pickle=False)
-                archive.writestr(_entry(f"{name}.npy"), buffer.getbuffer())
+                archive.writestr(timeless_entry(f"{name}.npy"), buffer.getbuffer())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -160,7 +158,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     with open_regular(os.fspath(path)) as file:
         try:
             archive = Archive(file)
-            return _decode(_tree_of(archive), _Reader(archive))
+            return _decode(_tree_of(archive), ArrayReader(archive))
         # What damaged bytes raise in zipfile, json and NumPy is none of their documentation.
         except Exception as error:
             raise damaged(f"{path} is not a readable ntk_air result", error) from error
@@ -182,26 +180,6 @@ def _tree_of(archive: Archive) -> Any:
     return manifest["tree"]
 
 
-class _Reader:
-    """Arrays of an archive, each of them once: the sum is then no more than the file."""
-
-    def __init__(self, archive: Archive):
-        self._archive, self._left = archive, set(archive.names)
-
-    def __call__(self, name: Any, dtype: Any) -> np.ndarray:
-        member = f"{name}.npy"
-        if not isinstance(name, str) or member not in self._left:
-            raise ValueError(f"its array {name!r} is not there, or is named twice")
-        self._left.remove(member)
-        array = self._archive.read_array(member)
-        if array.dtype.name == dtype:
-            return array
-        wanted = jax.numpy.dtype(dtype) if isinstance(dtype, str) else array.dtype
-        if not _is_extension(wanted) or array.dtype != f"u{wanted.itemsize}":
-            raise ValueError(f"its array {name!r} is of {array.dtype}, not of {dtype!r}")
-        return array.view(wanted)
-
-
 def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -214,7 +192,7 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
             "back; fill them in."
         )
     if isinstance(value, jax.Array | np.ndarray | np.generic):
-        return _encode_array(np.asarray(value), arrays, name)
+        return encode_array(np.asarray(value), arrays, name)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_encode(v, arrays, f"{name}.{i}") for i, v in enumerate(value)]}
@@ -249,33 +227,6 @@ def _plain_state(state: Any) -> Any:
         return jax.random.key_data(node) if is_key else node
 
     return plain(nnx.to_pure_dict(state))
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    """An entry without the time of day: equal results make equal files."""
-    entry = zipfile.ZipInfo(name)
-    entry.external_attr = 0o600 << 16
-    return entry
-
-
-def _encode_array(array: np.ndarray, arrays: dict[str, np.ndarray], name: str) -> Any:
-    if array.dtype.hasobject:
-        raise TypeError(f"cannot save {name}: an array of Python objects would need pickle.")
-    dtype = array.dtype.name
-    if _is_extension(array.dtype):  # bfloat16 and others that NumPy does not know: as raw bytes
-        array = array.view(f"u{array.dtype.itemsize}")
-    if array.dtype.kind not in _STORED or not array.dtype.itemsize:
-        raise TypeError(f"cannot save {name}: an array of {array.dtype}, expected numbers or text.")
-    # Keys may hold dots, slashes and bytes that a zip archive does not take.
-    safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)[-_LONGEST_NAME:]
-    entry = safe if safe not in arrays else f"{safe}~{len(arrays)}"
-    arrays[entry] = array
-    return {"array": entry, "dtype": dtype}
-
-
-def _is_extension(dtype: np.dtype) -> bool:
-    """Whether a dtype is one of JAX's own, such as bfloat16."""
-    return dtype.isbuiltin == 2
 
 
 def _decode(node: Any, read: Callable[[Any, Any], np.ndarray]) -> Any:

@@ -21,7 +21,7 @@ def seed_list(seeds: int | Sequence[int], at_most: int | None = None) -> tuple[i
     """
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen:
-        raise ValueError(f"seeds is {seeds!r}, expected at least one.")
+        raise ValueError(f"seeds is {seeds!r}, expected at least one initialisation.")
     return tuple(check_seed("seeds", seed) for seed in chosen[:at_most])
 
 

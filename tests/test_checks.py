@@ -27,6 +27,11 @@ def test_finite_values_pass(value):
     check_finite("x", jnp.asarray(value))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_finite_values_whose_sum_is_not_pass(dtype):
+    check_finite("x", jnp.full((3, 4), np.finfo(dtype).max, dtype))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr
 
 from ntk_air._jaxpr._linear_program import Variable, shaped
-from ntk_air._jaxpr._linearize import CALLS, _body
+from ntk_air._jaxpr._linearize import CALLS, _body, interpret
 
 # A rule of the user's for derivatives is kept whole.
 _INLINED = CALLS - {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
@@ -52,34 +52,23 @@ def flatten(closed: ClosedJaxpr) -> FlatFunction:
     """Inlines the calls of a jaxpr, except rules for derivatives, and drops dead steps."""
     steps: list[Step] = []
 
-    def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-        env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-        env.update(zip(jaxpr.invars, args, strict=True))
-
-        def read(atom: Any) -> Any:
-            return atom.val if isinstance(atom, Literal) else env[atom]
-
-        for eqn in jaxpr.eqns:
-            operands = [read(atom) for atom in eqn.invars]
-            body = _body(eqn) if eqn.primitive.name in _INLINED else None
-            default = _default_branch(eqn)
-            if body is not None:
-                results = run(*body, operands)
-            elif default is not None:
-                results = run(default.jaxpr, default.consts, operands[1:])
-            else:
-                results = [Variable(shaped(v.aval)) for v in eqn.outvars]
-                step = Step(eqn.primitive, dict(eqn.params), tuple(operands), tuple(results))
-                if _is_small_constant(step):
-                    with jax.ensure_compile_time_eval():
-                        results = step.run(operands)
-                else:
-                    steps.append(step)
-            env.update(zip(eqn.outvars, results, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
+    def results_of(eqn: Any, operands: list[Any]) -> list[Any]:
+        body = _body(eqn) if eqn.primitive.name in _INLINED else None
+        if body is not None:
+            return interpret(*body, operands, results_of)
+        default = _default_branch(eqn)
+        if default is not None:
+            return interpret(default.jaxpr, default.consts, operands[1:], results_of)
+        results = [Variable(shaped(v.aval)) for v in eqn.outvars]
+        step = Step(eqn.primitive, dict(eqn.params), tuple(operands), tuple(results))
+        if _is_small_constant(step):
+            with jax.ensure_compile_time_eval():
+                return step.run(operands)
+        steps.append(step)
+        return results
 
     inputs = [Variable(shaped(v.aval)) for v in closed.jaxpr.invars]
-    outputs = run(closed.jaxpr, closed.consts, inputs)
+    outputs = interpret(closed.jaxpr, closed.consts, inputs, results_of)
     live = {v for v in outputs if isinstance(v, Variable)}
     kept = []
     for step in reversed(steps):

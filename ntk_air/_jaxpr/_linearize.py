@@ -94,6 +94,25 @@ def linearize(
     return list(outputs), prune(program), linear
 
 
+def interpret(
+    jaxpr: Jaxpr,
+    consts: Sequence[Any],
+    args: Sequence[Any],
+    results_of: Callable[[Any, list[Any]], list[Any]],
+) -> list[Any]:
+    """The outputs of a jaxpr whose equations mean what ``results_of(equation, operands)`` says."""
+    env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    env.update(zip(jaxpr.invars, args, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        operands = [read(atom) for atom in eqn.invars]
+        env.update(zip(eqn.outvars, results_of(eqn, operands), strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
 class _Inliner:
     """Runs a linear jaxpr, evaluating what is known and recording what is linear.
 
@@ -106,16 +125,7 @@ class _Inliner:
         self.constants: dict[Variable, Any] = {}
 
     def run(self, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-        env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-        env.update(zip(jaxpr.invars, args, strict=True))
-
-        def read(atom: Any) -> Any:
-            return atom.val if isinstance(atom, Literal) else env[atom]
-
-        for eqn in jaxpr.eqns:
-            operands = [read(atom) for atom in eqn.invars]
-            env.update(zip(eqn.outvars, self.step(eqn, operands), strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
+        return interpret(jaxpr, consts, args, self.step)
 
     def step(self, eqn: Any, operands: list[Any]) -> list[Any]:
         name = eqn.primitive.name

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -20,47 +19,16 @@ from .._checks import (
 )
 from .._classes import classes_given
 from .._numerics import in_precision
-from .._results import result
 from .._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from . import _student_arguments as arguments
 from . import _students
 from ._label_fn import bind, coding_of, hard, identity
-from .training._history import History, check_finite_losses, history_of
-from .training._optimizer import Rate
+from ._teacher_student_result import Packing, TeacherStudentResult
+from .training._history import check_finite_losses
 from .training._options import training_call
 from .training._records import check_test, record_steps
 
 _RECORDS = 20
-
-
-@result
-class TeacherStudentResult:
-    """Students of a teacher stopped at S times, with K temperatures; and E label smoothings.
-
-    ``G`` is the axis over seeds; it is absent where ``num_seeds`` was not given.
-
-    Attributes:
-        teacher: history of the teacher; its R records are the S checkpoints, and its ``outputs``
-            are (G, S, n, C). Its other fields are (G, S), but for ``step`` and ``time``, (S,).
-        students: histories of the students, fields (G, S, K, R); ``step`` and ``time`` are (R,).
-        smoothed: histories of students of the same start on smoothed observed labels, (G, E, R);
-            None without ``smoothing``.
-        targets: (G, S, K, n, C), what the students were taught.
-        checkpoints: (S,) int32, the teacher's steps.
-        temperatures: (K,); NaN where the targets are the teacher's outputs themselves.
-        smoothing: (E,), weights of the uniform distribution.
-        student_params: final parameters of the students, leaves (G, S, K, ...); None unless asked
-            for.
-    """
-
-    teacher: History
-    students: History
-    smoothed: History | None
-    targets: Array
-    checkpoints: Array
-    temperatures: Array
-    smoothing: Array
-    student_params: Any = None
 
 
 @training_call
@@ -197,17 +165,12 @@ def teacher_student(
     check_finite("inputs", inputs)
     inputs = jnp.asarray(inputs)
     shape = drawn.shape[1:]
-    dtype = arguments.output_dtype("teacher", apply_fn, teacher_params, inputs, shape)
-    arguments.output_dtype("student", student_apply, student_params, inputs, shape)
+    networks = {"teacher": (apply_fn, teacher_params), "student": (student_apply, student_params)}
+    dtype = _teacher_dtype(networks, inputs, shape)
     keys = arguments.order_keys(key, batch_size, len(inputs), len(drawn))
     test_inputs, wanted = (None, None) if test is None else _test_part(test, shape[1])
     if test_inputs is not None:
-        tested = (len(test_inputs), shape[1])
-        for who, apply, start in (
-            ("teacher", apply_fn, teacher_params),
-            ("student", student_apply, student_params),
-        ):
-            arguments.output_dtype(who, apply, start, test_inputs, tested)
+        _teacher_dtype(networks, test_inputs, (len(test_inputs), shape[1]))
     made = hasattr(make, "update")
     settings = _students.StudentSettings(
         apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
@@ -233,58 +196,8 @@ def teacher_student(
         lessons,
     )
     _check_losses(records, columns)
-    pack = _Packing(rate, num_seeds is None, stops, records, levels, uniform)
+    pack = Packing(rate, num_seeds is None, stops, records, levels, uniform)
     return pack.result(teacher, columns, lessons.target, params if keep_params else None)
-
-
-class _Packing(NamedTuple):
-    """How columns (G, P, ...) of many networks become named fields."""
-
-    rate: Rate
-    single: bool  # drop the axis over seeds
-    stops: np.ndarray  # (S,)
-    records: np.ndarray  # (R,)
-    levels: np.ndarray  # (K,)
-    uniform: np.ndarray  # (E,)
-
-    def result(
-        self, teacher: Any, taught: Any, targets: Array, params: Any
-    ) -> TeacherStudentResult:
-        """The result, of the columns of teachers (G, 1, ...) and of all others (G, P, ...)."""
-        sizes = (len(self.stops), len(self.levels))
-        count = sizes[0] * sizes[1]
-        students, others = slice(0, count), slice(count, None)
-        smoothed = None
-        if len(self.uniform):
-            smoothed = self.history(taught, self.records, others, (len(self.uniform),))
-        return TeacherStudentResult(
-            teacher=self.history(teacher, self.stops, slice(0, 1), ()),
-            students=self.history(taught, self.records, students, sizes),
-            smoothed=smoothed,
-            targets=self.arrays(targets, students, sizes),
-            checkpoints=jnp.asarray(self.stops),
-            temperatures=jax.device_put(self.levels.astype(targets.dtype)),
-            smoothing=jnp.asarray(self.uniform, targets.dtype),
-            student_params=self.arrays(params, students, sizes),
-        )
-
-    def arrays(self, tree: Any, networks: slice, sizes: tuple[int, ...]) -> Any:
-        """Takes ``networks`` of every leaf (G, P, ...), as (G, *sizes, ...)."""
-
-        def pick(leaf: Array) -> Array:
-            leaf = leaf[:, networks]
-            leaf = leaf.reshape(leaf.shape[0], *sizes, *leaf.shape[2:])
-            return leaf[0] if self.single else leaf
-
-        return jax.tree.map(pick, tree)
-
-    def history(
-        self, columns: dict[str, Any], steps: np.ndarray, networks: slice, sizes: tuple[int, ...]
-    ) -> History:
-        """The history of ``networks``."""
-        fields = self.arrays(columns, networks, sizes)
-        at = jax.device_put(self.rate.times(steps).astype(columns["loss"].dtype))
-        return history_of(fields | {"step": jnp.asarray(steps), "time": at})
 
 
 def _parameters(
@@ -303,6 +216,17 @@ def _parameters(
     if student_apply_fn is None:
         arguments.check_same_structure(student, teacher)
     return teacher, student
+
+
+def _teacher_dtype(
+    networks: dict[str, tuple[ApplyFn, PyTree]], inputs: Array, shape: tuple[int, ...]
+) -> Any:
+    """The dtype of the teacher's outputs; both networks are seen to have outputs of the shape."""
+    found = {
+        who: arguments.output_dtype(who, apply, params, inputs, shape)
+        for who, (apply, params) in networks.items()
+    }
+    return found["teacher"]
 
 
 def _test_part(test: tuple[ArrayLike, ArrayLike], num_outputs: int) -> tuple[Array, Array]:

@@ -9,8 +9,9 @@ from .._numerics import as_float, in_precision, power_of_two
 from .._results import result
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project
+from ._banks import like
 from ._filters import flow_fractions
-from ._fit import like, matching
+from ._inputs import matching
 from ._partial_spectrum import Filters, bank_of, evaluate, outside, spectrum
 from ._trust import warn_where_untrusted
 

@@ -12,18 +12,17 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks import (
-    all_finite,
     check_finite,
-    check_ndim,
-    check_same_length,
     check_same_shape,
-    real_array,
+    is_finite,
 )
 from .._numerics import as_float, in_precision, power_of_two
 from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem, project
+from ._banks import like, some_bank
 from ._filter_basis import skeleton
-from ._partial_spectrum import Bank, Filters, Flows, bank_of, evaluate, spectrum, split, spread
+from ._inputs import cross_kernel, initial_outputs
+from ._partial_spectrum import Filters, bank_of, evaluate, spectrum, split, spread
 from ._trust import warn_where_untrusted
 
 
@@ -80,12 +79,12 @@ def fit(
         [[3.]
          [2.]]
     """
-    start = _initial(observed, initial)
+    start = initial_outputs(observed, initial)
     unit = _units(as_float(observed), start)
     start = start / unit
     target = as_float(observed) / unit - start
     coefficients = project(eigensystem, target)
-    bank = _some(filter)
+    bank = some_bank(filter)
     fitted, rest = evaluate(eigensystem, bank)
     warn_where_untrusted(eigensystem, bank, _comparable(coefficients, unit), fitted=fitted)
     vectors = eigensystem.eigenvectors
@@ -132,8 +131,8 @@ def predict(
         >>> print(na.dynamics.predict(es, na.dynamics.ridge(1.0), observed, cross).round(4))
         [[3.]]
     """
-    kernel = _test_kernel(eigensystem, test_train_kernel)
-    start = _initial(observed, initial)
+    kernel = cross_kernel(eigensystem, test_train_kernel)
+    start = initial_outputs(observed, initial)
     outputs = jnp.zeros((len(kernel), start.shape[1]), start.dtype)
     if initial_test is not None:
         check_same_shape("initial_test", initial_test, "test outputs", outputs)
@@ -144,7 +143,7 @@ def predict(
     target = as_float(observed) / unit - start / unit
     coefficients = project(eigensystem, target)
     held = spectrum(eigensystem)
-    bank = _some(filter)
+    bank = some_bank(filter)
     fitted, rest = evaluate(eigensystem, bank)
     known = held.values > 0
     inverse = jnp.where(known, 1.0 / jnp.where(known, held.values, 1.0), 0.0)
@@ -201,14 +200,14 @@ def remainder_bound(
         >>> bool(bound >= np.linalg.norm(exact - mean))
         True
     """
-    start = _initial(observed, initial)
+    start = initial_outputs(observed, initial)
     target = as_float(observed) - start
     size = power_of_two(target)
     missing = size * jnp.sqrt(split(eigensystem, target / size)[1])
     bank = bank_of(filter)
     if test_train_kernel is None:
         return like(filter, spread(eigensystem, bank) * missing)
-    kernel = _test_kernel(eigensystem, test_train_kernel)
+    kernel = cross_kernel(eigensystem, test_train_kernel)
     inside = jnp.matmul(kernel, eigensystem.eigenvectors, precision="highest")
     unit = power_of_two(kernel)
     kernel, inside = kernel / unit, inside / unit
@@ -261,13 +260,6 @@ def _mix(mixing: Array, out: Array, start: Array) -> Array:
     return mixed.reshape(-1, *out.shape[1:]) + start
 
 
-def _some(filters: Filters) -> Bank:
-    bank = bank_of(filters)
-    if not callable(filters) and not len(filters):
-        raise ValueError("filter is an empty sequence, expected at least one filter.")
-    return bank
-
-
 @jax.jit
 def _units(*arrays: Array) -> Array:
     """A power of two for each output, at the largest magnitude in arrays (..., C), (C,)."""
@@ -280,70 +272,10 @@ def _comparable(coefficients: Array, unit: Array) -> Array:
 
 
 def _warned_of_overflow(outputs: Array) -> Array:
-    if not isinstance(outputs, Tracer) and not bool(all_finite(outputs)):
+    if not isinstance(outputs, Tracer) and not is_finite(outputs):
         warnings.warn(
             f"outputs hold infinity or NaN: they are beyond the range of {outputs.dtype}; rescale "
             "the targets or the kernel, or compute in float64 (precision='float64').",
             stacklevel=4,
         )
     return outputs
-
-
-def _test_kernel(eigensystem: Eigensystem, test_train_kernel: ArrayLike) -> Array:
-    check_ndim("test_train_kernel", test_train_kernel, 2, "(m, n)")
-    check_finite("test_train_kernel", test_train_kernel)
-    kernel = as_float(test_train_kernel, "test_train_kernel")
-    n = eigensystem.num_points
-    if kernel.shape[1] != n:
-        raise ValueError(
-            f"test_train_kernel has shape {kernel.shape}, expected (m, {n}): rows are test points, "
-            "columns the training points of the eigensystem."
-        )
-    return kernel
-
-
-def _initial(observed: ArrayLike, initial: ArrayLike | None) -> Array:
-    check_ndim("observed", observed, 2, "(n, C)")
-    check_finite("observed", observed)
-    if initial is None:
-        return jnp.zeros(observed.shape, as_float(observed).dtype)
-    check_same_shape("initial", initial, "observed", observed)
-    check_finite("initial", initial)
-    return as_float(initial)
-
-
-def like(filter: Filters, out: Any) -> Any:
-    """The first of a stack where one filter was given, else the stack."""
-    return jax.tree.map(lambda leaf: leaf[0], out) if callable(filter) else out
-
-
-def check_times(times: Sequence[float] | ArrayLike) -> list[float]:
-    """Returns times as floats; ValueError unless non-negative and increasing."""
-    values = np.ravel(real_array("times", times)).astype(np.float64).tolist()
-    if not values:
-        raise ValueError("times is empty, expected at least one time.")
-    for before, after in zip([-np.inf, *values[:-1]], values, strict=True):
-        if not (after >= 0.0 and after > before):
-            raise ValueError(
-                f"times holds {after} after {before}; expected non-negative, increasing times "
-                "(learning rate × step)."
-            )
-    return values
-
-
-def matching(eigensystem: Eigensystem, **signals: ArrayLike | None) -> None:
-    """Raises ValueError unless every signal given is (n, C) with the eigensystem's n."""
-    given = {name: value for name, value in signals.items() if value is not None}
-    for name, value in given.items():
-        check_ndim(name, value, 2, "(n, C)")
-        check_finite(name, value)
-        check_same_length("eigenvectors", eigensystem.eigenvectors, name, value)
-        check_same_shape(next(iter(given)), next(iter(given.values())), name, value)
-
-
-def bank_at(times: list[float], filters: Sequence[FilterLike] | None) -> Bank:
-    """Gradient flow to each time, or the filters given in its place, one per time."""
-    if filters is None:
-        return Flows(times)
-    check_same_length("times", times, "filters", [0.0] * len(filters))
-    return bank_of(filters)

@@ -156,34 +156,47 @@ def _stacked(filters: list[FilterLike], values: Array) -> Array:
     return jnp.stack(rows) if rows else jnp.zeros((0, *values.shape), values.dtype)
 
 
-def evaluate(eigensystem: Eigensystem, bank: Bank) -> tuple[Array, Array]:
+def evaluate(
+    eigensystem: Eigensystem, bank: Bank, held: Spectrum | None = None
+) -> tuple[Array, Array]:
     """g(λ_k) of each filter (F, r), and of the remainder (F,), zero where there is none."""
-    held = spectrum(eigensystem)
+    held = spectrum(eigensystem) if held is None else held
     _check_rank(bank, eigensystem)
     fitted = bank(jnp.append(held.values, held.mean) if held.count else held.values)
     # Of gradient flow they are finite at all eigenvalues told from zero, and all times.
     if not isinstance(bank, Flows):
         check_finite("filter values", fitted)
     if not held.count:
-        return fitted, jnp.zeros(len(fitted), fitted.dtype)
+        return fitted, _zeros(len(fitted), fitted.dtype)
     return fitted[:, :-1], fitted[:, -1]
 
 
-def spread(eigensystem: Eigensystem, bank: Bank, *, per_eigenvalue: bool = False) -> Array:
+def spread(
+    eigensystem: Eigensystem,
+    bank: Bank,
+    held: Spectrum | None = None,
+    *,
+    per_eigenvalue: bool = False,
+) -> Array:
     """Largest |g(λ) − g(λ̄)| over where the remainder can lie (F,); of g(λ)/λ if so asked.
 
     The supremum is over 256 points of that interval: exact for filters monotone in λ.
     """
-    held = spectrum(eigensystem)
+    held = spectrum(eigensystem) if held is None else held
     if not held.count or held.top <= held.floor:
         count = len(bank.times) if isinstance(bank, Flows) else len(bank(held.values))
-        return jnp.zeros(count, held.values.dtype)
+        return _zeros(count, held.values.dtype)
     grid = np.geomspace(held.floor, held.top, _SUPREMUM_POINTS)
     points = jnp.asarray([held.mean, 0.0, *grid], held.values.dtype)
     fitted = bank(jnp.append(held.values, points))[:, eigensystem.rank :]
     if per_eigenvalue:
         fitted = jnp.where(points > 0, fitted / jnp.where(points > 0, points, 1.0), 0.0)
     return jnp.max(jnp.abs(fitted - fitted[:, :1]), axis=1)
+
+
+def _zeros(count: int, dtype: Any) -> Array:
+    # Those of `jnp.zeros` are a program.
+    return jnp.asarray(np.zeros(count, dtype))
 
 
 def rank_counted(bank: Bank) -> int:

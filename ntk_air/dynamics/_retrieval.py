@@ -13,8 +13,9 @@ from .._numerics import as_float, in_precision, power_of_two
 from .._results import result, static
 from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem, resolve_retention
-from ._fit import bank_at, check_times, matching
-from ._partial_spectrum import evaluate, outside, spread
+from ._banks import bank_at
+from ._inputs import check_times, matching
+from ._partial_spectrum import evaluate, outside, spectrum, spread
 from ._trust import warn_where_untrusted
 
 
@@ -92,17 +93,18 @@ def retrieval(
     matching(eigensystem, clean=clean, observed=observed, initial=initial)
     times = check_times(times)
     bank = bank_at(times, filters)
-    fitted, rest = evaluate(eigensystem, bank)
+    held = spectrum(eigensystem)
+    fitted, rest = evaluate(eigensystem, bank, held)
     kappa = resolve_retention(retention, clean, observed)
     start = None if initial is None else as_float(initial)
     curves, sizes = _curves(
         eigensystem.eigenvectors,
-        (fitted, rest, spread(eigensystem, bank)),
+        (fitted, rest, spread(eigensystem, bank, held)),
         (as_float(clean), as_float(observed), start, kappa),
     )
-    warn_where_untrusted(eigensystem, bank, sizes, fitted=fitted)
+    warn_where_untrusted(eigensystem, bank, sizes, fitted=fitted, held=held)
     return RetrievalCurves(
-        times=jnp.asarray(np.asarray(times), fitted.dtype), per_direction=fitted, **curves
+        times=jnp.asarray(np.asarray(times, fitted.dtype)), per_direction=fitted, **curves
     )
 
 
@@ -131,14 +133,19 @@ def _curves(
     y, xi, *z = jnp.split(jnp.matmul(stacked.T, eigenvectors, precision="highest"), len(apart))
     z = z[0] if z else xi + kappa * y
     signal_total, noise_total = jnp.sum(clean**2), jnp.sum(noise**2)
+    none_left = eigenvectors.shape[0] == eigenvectors.shape[1]
+
+    def left_of(*signals: Array) -> Array | float:
+        return 0.0 if none_left else outside(*signals)
+
     energies = (
-        ("signal", y, y, outside(clean, clean, y, y), signal_total),
-        ("noise", xi, xi, outside(noise, noise, xi, xi), noise_total),
-        ("draw_signal", y, z, outside(clean, goal, y, z), kappa * signal_total),
-        ("draw_noise", xi, z, outside(noise, goal, xi, z), noise_total),
+        ("signal", y, y, left_of(clean, clean, y, y), signal_total),
+        ("noise", xi, xi, left_of(noise, noise, xi, xi), noise_total),
+        ("draw_signal", y, z, left_of(clean, goal, y, z), kappa * signal_total),
+        ("draw_noise", xi, z, left_of(noise, goal, xi, z), noise_total),
     )
     weights = jnp.stack([jnp.sum(a * b, axis=0) for _, a, b, _, _ in energies])
-    tracked = jnp.matmul(fitted, weights.T, precision="highest").T
+    tracked = jnp.matmul(weights, fitted.T, precision="highest")
     curves = {
         name: _divide(inside + rest * left, total)
         for inside, (name, _, _, left, total) in zip(tracked, energies, strict=True)

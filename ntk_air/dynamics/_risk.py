@@ -8,7 +8,8 @@ from .._numerics import as_float, in_precision, power_of_two
 from .._results import result
 from .._typing import Array, ArrayLike, Float
 from ..spectral import Eigensystem, project, resolve_retention
-from ._fit import like, matching
+from ._banks import like
+from ._inputs import matching
 from ._partial_spectrum import Filters, bank_of, evaluate, outside, spread
 from ._trust import warn_where_untrusted
 

@@ -31,6 +31,7 @@ def warn_where_untrusted(
     fitted: Array | None = None,
     weights: Array | None = None,
     per_eigenvalue: bool = False,
+    held: Spectrum | None = None,
 ) -> None:
     """Warns once if a filter acts beyond the trusted rank in a way that changes the outputs.
 
@@ -41,11 +42,12 @@ def warn_where_untrusted(
         fitted: the filters' values (F, r), where they are at hand.
         weights: (r,) what each direction is multiplied with on its way to the outputs; default 1.
         per_eigenvalue: whether the outputs hold g(λ)/λ, as those at test points do, and not g(λ).
+        held: the spectrum, where it is at hand.
     """
     first = eigensystem.trusted_rank
     if first >= eigensystem.rank:
         return
-    held, values, spread = _known(eigensystem)
+    held, values, spread = _known(eigensystem, held)
     sizes = np.linalg.norm(_of_unit_size(coefficients), axis=1)
     if weights is not None:
         sizes = sizes * _of_unit_size(weights)
@@ -103,9 +105,11 @@ def warn_where_uncounted(eigensystem: Eigensystem, bank: Bank) -> None:
     )
 
 
-def _known(eigensystem: Eigensystem) -> tuple[Spectrum, np.ndarray, np.ndarray]:
+def _known(
+    eigensystem: Eigensystem, held: Spectrum | None = None
+) -> tuple[Spectrum, np.ndarray, np.ndarray]:
     """The spectrum, its eigenvalues (r,) and the δ (r − trusted rank,) of those beyond."""
-    held = spectrum(eigensystem)
+    held = spectrum(eigensystem) if held is None else held
     residuals = np.asarray(eigensystem.residuals, np.float64)
     return (
         held,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +15,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_choice
-from .._numerics import automatic, automatic_axes, in_precision
+from .._numerics import in_precision
 from .._typing import Array, ArrayLike, Float, PyTree
-from ._close import is_off, repaired, warn_of_loss
+from ._infinite_program import InfiniteProgram
 from ._inputs import check_inputs, check_rank
 from .architectures._architectures import Architecture, as_architecture
-from .finite._layerwise import for_products
 from .tiling._destination import Kernel, compute
 from .tiling._request import RequestOptions, Task
 from .tiling._tile_size import plan
@@ -179,54 +177,6 @@ def _split(kernel: Kernel) -> InfiniteKernels:
     if isinstance(kernel, jax.Array):
         return InfiniteKernels(kernel[0], kernel[1])
     return InfiniteKernels(kernel.select(0), kernel.select(1))
-
-
-@dataclasses.dataclass(frozen=True)
-class InfiniteProgram:
-    """Tiles of an infinite-width kernel.
-
-    A block of points holds the inputs ``x``; of kernels in closed form also each point's
-    ``diagonal`` (t, kinds), computed apart, and if the kernel is symmetric its ``index``: the
-    diagonal replaces the entries of equal indices.
-    """
-
-    kernel_fn: Any
-    kinds: tuple[str, ...]
-    cheap_features: ClassVar[bool] = True
-
-    def features(self, operands: None, points: PyTree) -> PyTree:
-        """A point itself."""
-        return points
-
-    def tile(self, operands: None, rows: PyTree, columns: PyTree) -> Array:
-        """(t1, t2), or (kinds, t1, t2) for more than one."""
-        with jax.default_matmul_precision("float32"):
-            others = for_products(columns["x"], len(rows["x"]))
-            kernel = jnp.stack(self.kernel_fn(rows["x"], others, self.kinds))
-        if "index" in rows:
-            same = rows["index"][:, None] == columns["index"][None, :]
-            kernel = jnp.where(same, rows["diagonal"].T[:, :, None], kernel)
-        return kernel if len(self.kinds) > 1 else kernel[0]
-
-    def repaired(self, tile: Array, rows: PyTree, columns: PyTree) -> Array:
-        """The tile with what float32 spoils between points that nearly coincide made good."""
-        if "diagonal" not in rows or tile.dtype != jnp.float32:
-            return tile
-        stacked = tile if len(self.kinds) > 1 else tile[None]
-        stacked = repaired(self.kernel_fn, self.kinds, stacked, rows, columns)
-        return stacked if len(self.kinds) > 1 else stacked[0]
-
-    def warn_if_spoilt(self, kernel: Array, points1: PyTree, points2: PyTree | None) -> None:
-        """Warns where a kernel already made, padded below or not, holds what float32 spoils."""
-        if "diagonal" not in points1 or kernel.dtype != jnp.float32:
-            return
-        with automatic_axes():
-            kernel, points1, points2 = jax.tree.map(automatic, (kernel, points1, points2))
-            stacked = kernel if len(self.kinds) > 1 else kernel[None]
-            columns = points1 if points2 is None else points2
-            off = is_off(self.kernel_fn, self.kinds, stacked, points1, columns)
-        if off:
-            warn_of_loss("on a mesh they are not computed again")
 
 
 def _check_kind(kind: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import check_finite, real_array
+from .._checks import check_finite, real_array, seen_finite
 from .._numerics import as_float, at_least_float32, check_range
 from .._typing import ApplyFn, Array, ArrayLike, PyTree
+from .tiling._request import struct_of
 
 
 def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | None]:
@@ -79,7 +80,7 @@ def checked_params(params: PyTree) -> PyTree:
             "params holds no floating-point parameters, expected at least one: their gradients "
             "make the kernel."
         )
-    if bool(_all_finite(leaves)):
+    if all(map(seen_finite, leaves)) or bool(_all_finite(leaves)):
         return params
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if _is_inexact(leaf):
@@ -118,7 +119,7 @@ def check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
             "compiled; wrap it: lambda params, x: apply_fn(params, x)."
         )
     leaves, structure = jax.tree.flatten(params)
-    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    shapes = tuple(map(struct_of, leaves))
     network = (apply_fn, structure, shapes, x.shape[1:], x.dtype)
     if network not in _CHECKED:
         if len(_CHECKED) >= _MOST_CHECKED:

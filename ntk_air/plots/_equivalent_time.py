@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ._style import REFERENCE, finish, new_axes
+from ._style import REFERENCE, finish, legend_beside, new_axes
 
 _COLORS = (
     "#1f6fb4", "#c8553d", "#2a8f6d", "#8a5fb0", "#b8860b", "#3aa6b9",
@@ -83,13 +83,5 @@ def equivalent_time(table: Any, *, close: float = _CLOSE, ax: Axes | None = None
         ylabel="relative distance ‖f − f_t‖ / ‖f‖",
         legend=False,
     )
-    ax.legend(
-        title="scheme: largest distance",
-        title_fontsize=8,
-        alignment="left",
-        frameon=False,
-        fontsize=7.5,
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-    )
+    legend_beside(ax, "scheme: largest distance", 7.5)
     return ax

@@ -51,6 +51,19 @@ def finish(ax: Axes, *, title: str, xlabel: str, ylabel: str, legend: bool = Tru
     return ax
 
 
+def legend_beside(ax: Axes, title: str, fontsize: float) -> None:
+    """A titled legend to the right of the axes, for many long labels."""
+    ax.legend(
+        title=title,
+        title_fontsize=8,
+        alignment="left",
+        frameon=False,
+        fontsize=fontsize,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+    )
+
+
 def on_log_time(ax: Axes, times: Any) -> Any:
     """Makes time logarithmic and says which records it can show: all after time 0."""
     shown = np.asarray(times) > 0

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ._style import DISTILLED, NOISE, REFERENCE, SIGNAL, finish, new_axes
+from ._style import DISTILLED, NOISE, REFERENCE, SIGNAL, finish, legend_beside, new_axes
 
 _SERIES = {
     "infinite_test": ("infinite-width NTK, test points", "#8a5fb0", "D"),
@@ -70,15 +70,7 @@ def width_sweep(sweep: Any, *, ax: Axes | None = None) -> Axes:
         legend=False,
     )
     confidence = next(iter(sweep.slopes.values())).confidence
-    ax.legend(
-        title=f"closed form: slope, {confidence:.0%} interval",
-        title_fontsize=8,
-        alignment="left",
-        frameon=False,
-        fontsize=8,
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-    )
+    legend_beside(ax, f"closed form: slope, {confidence:.0%} interval", 8)
     return ax
 
 

@@ -21,6 +21,7 @@ from .._typing import Array, Float, PRNGKeyArray
 from ._products import Product
 
 _WIDE_RANK = 128
+_WIDEST = 32
 _THREADS_PAY = 1000
 
 
@@ -40,7 +41,7 @@ def basis_shape(rank: int) -> BasisShape:
     all, which is what an operator pays for. A restart keeps rank + 3b columns; the basis holds at
     most 2 rank + 7b, plus the one block that the next product is taken of.
     """
-    block = 16 if rank < _WIDE_RANK else 32
+    block = 16 if rank < _WIDE_RANK else _WIDEST
     keep = rank + 3 * block
     return BasisShape(block, keep, keep + -(-rank // block) * block + 3 * block)
 
@@ -137,11 +138,12 @@ class BlockKrylov:
 
     def measure(self, count: int) -> tuple[Array, Array]:
         """The first ``count`` basis vectors U (n, count), and K U, whatever was estimated."""
-        block = self.shape.block
-        # Blocks of one width: an operator never sees more columns, an array compiles once.
-        products = [
-            self._product(_columns(self._vectors, start, block)) for start in range(0, count, block)
-        ]
+        products, start = [], 0
+        while start < count:
+            # A kernel is read from memory once for each; an operator never sees more columns.
+            width = self.shape.block if count - start <= self.shape.block else _WIDEST
+            products.append(self._product(_columns(self._vectors, start, width)))
+            start += width
         return self._vectors[:, :count], jnp.concatenate(products, axis=1)[:, :count]
 
     def _noise(self) -> Float[Array, "n b"]:

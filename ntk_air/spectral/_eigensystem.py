@@ -162,12 +162,16 @@ def _eigendecompose(
     precision: str | None,
 ) -> Eigensystem:
     is_array = isinstance(kernel_or_operator, jax.Array | np.ndarray)
-    kernel = _check_kernel(kernel_or_operator) if is_array else kernel_or_operator
-    if not is_array:
+    if is_array:
+        kernel, largest = _check_kernel(kernel_or_operator)
+    else:
+        kernel = kernel_or_operator
         _check_operator(kernel, rank, method)
+        # No entry of a positive semidefinite matrix is larger than the largest of its diagonal.
+        largest = as_float(kernel.diagonal(), "the diagonal of the operator")
     n = kernel.shape[0]
     rank = check_size("rank", n if rank is None else rank, 1, n)
-    kernel, scale = _of_moderate_size(kernel)
+    kernel, scale = _of_moderate_size(kernel, largest)
     tolerance = default_tolerance(kernel) if tolerance is None else tolerance
     check_in_range("tolerance", tolerance, 0.0, low_open=True)
     if method == "auto":
@@ -187,16 +191,12 @@ def _eigendecompose(
     return Eigensystem(values, vectors, trace, residuals, trusted, method, resolution)
 
 
-def _of_moderate_size(kernel: Any) -> tuple[Any, float]:
+def _of_moderate_size(kernel: Any, largest: Array) -> tuple[Any, float]:
     """The kernel, over a power of two if it is very large or small, and that power."""
-    if isinstance(kernel, jax.Array):
-        scale = float(power_of_two(kernel))
-        moderate = 1 / _UNSCALED <= scale <= _UNSCALED
-        return (kernel, 1.0) if moderate else (kernel / scale, scale)
-    # No entry of a positive semidefinite matrix is larger than the largest of its diagonal.
-    scale = float(power_of_two(as_float(kernel.diagonal(), "the diagonal of the operator")))
-    moderate = 1 / _UNSCALED <= scale <= _UNSCALED
-    return (kernel, 1.0) if moderate else (_Scaled(kernel, scale), scale)
+    scale = float(power_of_two(largest))
+    if 1 / _UNSCALED <= scale <= _UNSCALED:
+        return kernel, 1.0
+    return (kernel / scale if isinstance(kernel, jax.Array) else _Scaled(kernel, scale)), scale
 
 
 class _Scaled:
@@ -216,7 +216,8 @@ class _Scaled:
 
 @jax.jit
 def _trace(kernel: Array) -> Array:
-    return jnp.trace(kernel)
+    # Not `jnp.trace`, which reads all n² entries on CPUs and GPUs.
+    return jnp.sum(jnp.diagonal(kernel))
 
 
 def _choose(kernel: Array, rank: int) -> str:
@@ -243,7 +244,8 @@ def _check_operator(operator: Any, rank: int | None, method: str) -> None:
         )
 
 
-def _check_kernel(kernel: Any) -> Array:
+def _check_kernel(kernel: Any) -> tuple[Array, Array]:
+    """The kernel as an array, and its largest |K|, ()."""
     check_square("kernel", kernel)
     if not isinstance(kernel, jax.Array):
         kernel = real_array("kernel", kernel)
@@ -264,7 +266,7 @@ def _check_kernel(kernel: Any) -> Array:
             "check what computed it."
         )
     check_symmetric("kernel", asymmetry, scale, kernel.dtype)
-    return kernel
+    return kernel, extremes[0]
 
 
 @functools.partial(jax.jit, static_argnums=1)

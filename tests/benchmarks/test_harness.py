@@ -17,6 +17,15 @@ def test_contestants_run_in_turn_after_one_warm_up_each():
     assert set(first) == {"A", "B"}
 
 
+def test_no_timed_call_starts_right_after_another(monkeypatch):
+    events = []
+    monkeypatch.setattr(_harness.time, "sleep", lambda seconds: events.append(seconds >= 0.02))
+    _harness.time_in_turn(
+        {name: lambda n=name: events.append(n) for name in "AB"}, {"A": 2, "B": 1}
+    )
+    assert events == ["A", "B", True, "A", True, "B", True, "A"]
+
+
 def test_a_contestant_without_warm_up_is_called_as_often_as_timed():
     calls = []
     runs = {name: lambda name=name: calls.append(name) or name for name in "AB"}

@@ -13,6 +13,7 @@ from jax import lax
 
 import ntk_air as na
 from ntk_air._numerics import relative_error
+from ntk_air.kernels.finite import _layerwise
 from ntk_air.kernels.finite._layerwise import LayerwiseProgram
 from ntk_air.kernels.finite._parameter_sites import analyse
 from ntk_air.kernels.tiling import _tiles
@@ -36,6 +37,29 @@ def test_products_of_many_points():
         expected += x1.astype(float) @ x2.T * (one @ two.T) / 2
         kernel = na.kernels.empirical_ntk(network, params, x1, x2, implementation="layerwise")
         assert relative_error(kernel, expected) < 1e-6
+
+
+def test_products_whose_parameters_come_first(x64):
+    """Batched, with several axes of outputs, and data between the axes of parameters."""
+
+    def network(params, x):
+        y = lax.dot_general(params["first"], x, (((3,), (2,)), ((1,), (1,))))
+        return jnp.tanh(y).transpose(3, 0, 1, 2).reshape(len(x), -1) @ params["last"]
+
+    params = {"first": normal(1, 3, 2, 5, 4), "last": normal(2, 30, 2)}
+    x = normal(0, 5, 2, 4)
+    kernel = na.kernels.empirical_ntk(network, params, x, implementation="layerwise")
+    assert relative_error(kernel, from_jacobians(network, params, x, "trace")) < 1e-12
+
+
+@pytest.mark.parametrize("rows", [1, 9, 512])
+def test_products_over_positions_whatever_the_number_at_a_time(rows, x64, monkeypatch):
+    monkeypatch.setattr(_layerwise, "_ROWS", rows)
+    h1, b1, h2, b2 = (
+        normal(i, t, 6, k) for i, (t, k) in enumerate([(4, 3), (4, 5), (2, 3), (2, 5)])
+    )
+    expected = np.einsum("ipa,jra,ipb,jrb->ij", h1, h2, b1, b2)
+    assert relative_error(_layerwise._over_positions(h1, b1, h2, b2), expected) < 1e-13
 
 
 def from_jacobians(apply_fn, params, x, outputs):

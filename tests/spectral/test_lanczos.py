@@ -156,6 +156,17 @@ def test_the_basis_stays_within_its_documented_size(restarts):
     assert max(operator.widths) == basis_shape(5).block
 
 
+def test_pairs_are_measured_in_blocks_as_wide_as_an_operator_takes():
+    matrix, _ = kernel_with(np.arange(1, 401.0) ** -1.5)
+    operator = Operator(matrix.astype(np.float32))
+    solve(operator, 42)
+    block = basis_shape(42).block
+    assert set(operator.widths) == {block, 32}
+    assert [block, 32, block, block] in [
+        operator.widths[i : i + 4] for i in range(len(operator.widths))
+    ]
+
+
 @pytest.mark.parametrize("values", [np.r_[[3.0, 2.0, 1.0], np.zeros(297)], np.ones(300)])
 def test_blocks_stay_orthonormal_while_the_space_is_exhausted(values):
     kernel = jnp.asarray(kernel_with(values)[0], jnp.float32)

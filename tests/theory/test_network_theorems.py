@@ -17,7 +17,7 @@ import ntk_air as na
 from ntk_air.theory.model import _points as points_
 from ntk_air.theory.model import _two_layer_training as training
 from ntk_air.theory.model._activations import find_activation
-from ntk_air.theory.theorems import _linearization, _overfitting_distance
+from ntk_air.theory.theorems import _linearization, _overfitting_runs
 
 t = na.theory
 
@@ -207,7 +207,7 @@ def test_mutation_networks_that_fit_from_nearby(monkeypatch):
         fitted = training.interpolate(start, inputs, targets, phi)
         return fitted._replace(weights=start + 1e-3 * (fitted.weights - start))
 
-    monkeypatch.setattr(_overfitting_distance, "interpolate", nearer)
+    monkeypatch.setattr(_overfitting_runs, "interpolate", nearer)
     assert "bound of every conflicting pair" in failed(overfitting().conclusions)
 
 

@@ -75,3 +75,40 @@ def test_geometry_is_measured():
     assert geometry.label_error == pytest.approx(2 * np.sqrt(0.2))
     assert geometry.label_gap == pytest.approx(2.0)
     assert geometry.max_input_norm == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("compare", "holding", "failing"),
+    [
+        ("at_most", (0.9, 1.0), (1.1,)),
+        ("at_least", (1.0, 1.1), (0.9,)),
+        ("below", (0.9,), (1.0, 1.1)),
+        ("above", (1.1,), (0.9, 1.0)),
+    ],
+)
+def test_checks_that_compare(compare, holding, failing):
+    def holds(measured, required=1.0):
+        check = getattr(na.theory.Check, compare)("a", "b", measured, required)
+        assert (check.name, check.statement, check.measured) == ("a", "b", measured)
+        assert check.required == required
+        return check.holds
+
+    for make in (float, np.float64):  # a NumPy truth value is no bool: JSON and `save` ask for one
+        assert [holds(make(x)) for x in holding] == [True] * len(holding)
+        assert all(type(holds(make(x))) is bool for x in (*holding, *failing))
+        assert not any(holds(make(x)) for x in failing)
+
+
+@pytest.mark.parametrize("compare", ["at_most", "at_least", "below", "above"])
+@pytest.mark.parametrize("other", [-np.inf, 0.0, np.inf, np.nan])
+def test_nan_meets_nothing(compare, other):
+    make = getattr(na.theory.Check, compare)
+    assert not make("a", "b", np.nan, other).holds
+    assert not make("a", "b", other, np.nan).holds
+
+
+def test_slack_is_beside_what_is_required():
+    make = na.theory.Check.at_most
+    assert make("a", "b", 1.05, 1.0, slack=0.1).holds
+    assert not make("a", "b", 1.2, 1.0, slack=0.1).holds
+    assert make("a", "b", 1.05, 1.0, slack=0.1).required == 1.0

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ... import datasets, distillation, dynamics, kernels, spectral
+from ... import distillation, dynamics, kernels, spectral
 from ..._classes import class_of
 from ..._memory import eigensystem_budget
 from ..._numerics import cast_floats
@@ -21,6 +21,7 @@ from ..._typing import Array
 from ..._version import __version__
 from ...datasets import Dataset
 from ...noise import NoisyLabels
+from ._inputs import check_dataset, check_noisy, coded_targets, described, prepared
 from ._result import AIRAnalysis
 from ._settings import Settings
 
@@ -75,8 +76,8 @@ def air(
     check_dataset(dataset)
     check_noisy(noisy)
     if settings.precision is None:
-        return _air(_prepare(dataset), noisy, settings, progress)
-    dataset = _prepare(dataset)
+        return _air(prepared(dataset), noisy, settings, progress)
+    dataset = prepared(dataset)
     with jax.enable_x64(settings.precision == "float64"):
         inputs = cast_floats((dataset.train_inputs, dataset.test_inputs), settings.precision)
         dataset = dataclasses.replace(dataset, train_inputs=inputs[0], test_inputs=inputs[1])
@@ -84,7 +85,7 @@ def air(
 
 
 def _air(dataset: Dataset, noisy: NoisyLabels, settings: Settings, progress: bool) -> AIRAnalysis:
-    clean, observed = _targets(dataset, noisy)
+    clean, observed = coded_targets(dataset, noisy)
     n = len(clean)
     budget = _check_memory(n, settings)
     architecture = kernels.fully_connected(
@@ -118,7 +119,7 @@ def _air(dataset: Dataset, noisy: NoisyLabels, settings: Settings, progress: boo
         times=times,
         noise_rate=jnp.asarray(noisy.empirical_rate),
         dataset=dataset.name,
-        noise=_describe(noisy),
+        noise=described(noisy),
         architecture=architecture.name,
         num_points=n,
         num_test=len(dataset.test_labels),
@@ -153,47 +154,6 @@ def versions() -> tuple[tuple[str, str], ...]:
     )
 
 
-def check_dataset(dataset: Any) -> None:
-    """Raises ValueError unless this is a dataset."""
-    if not isinstance(dataset, Dataset):
-        raise ValueError(
-            f"dataset is a {type(dataset).__name__}, expected an ntk_air.datasets.Dataset; "
-            "ntk_air.datasets.from_arrays makes one of arrays."
-        )
-
-
-def check_noisy(noisy: Any) -> None:
-    """Raises ValueError unless these are noisy labels."""
-    if not isinstance(noisy, NoisyLabels):
-        raise ValueError(
-            f"noisy is a {type(noisy).__name__}, expected ntk_air.noise.NoisyLabels; "
-            "ntk_air.noise.recorded makes them of labels at hand."
-        )
-
-
-def _prepare(dataset: Dataset) -> Dataset:
-    if dataset.train_inputs.ndim == 2:
-        return dataset
-    return dataset.standardized(per_image=True).flattened(unit_norm="sqrt_d")
-
-
-def _targets(dataset: Dataset, noisy: NoisyLabels) -> tuple[Array, Array]:
-    if len(noisy.labels) != len(dataset.train_labels):
-        raise ValueError(
-            f"noisy holds {len(noisy.labels)} labels, the dataset {len(dataset.train_labels)} "
-            "training points; make the noise from dataset.train_labels."
-        )
-    if noisy.num_classes != dataset.num_classes:
-        raise ValueError(
-            f"noisy has {noisy.num_classes} classes, the dataset {dataset.num_classes}; expected "
-            "the same."
-        )
-    return (
-        datasets.encode(dataset.train_labels, dataset.num_classes),
-        datasets.encode(noisy.labels, dataset.num_classes),
-    )
-
-
 def _check_memory(n: int, settings: Settings) -> int:
     return eigensystem_budget(
         f"the kernel of {n} points",
@@ -204,10 +164,6 @@ def _check_memory(n: int, settings: Settings) -> int:
         advice="use fewer points (train_size), fewer eigenpairs (rank, e.g. "
         f"{max(1, n // 20)}), or set memory_budget",
     )
-
-
-def _describe(noisy: NoisyLabels) -> str:
-    return f"{noisy.model}:{noisy.rate:g}" if noisy.rate > 0 else noisy.model
 
 
 def _kernel_accuracies(

@@ -18,7 +18,8 @@ from ..._numerics import in_precision
 from ..._typing import Array
 from ...datasets import Dataset
 from ...noise import NoisyLabels
-from .._air._air import _describe, _prepare, _targets, check_dataset, check_noisy, versions
+from .._air._air import versions
+from .._air._inputs import check_dataset, check_noisy, coded_targets, described, prepared
 from ._kernels import CLOSED_FORM, closed_form, complexities
 from ._result import TeacherStudentStudy
 
@@ -107,10 +108,8 @@ def teacher_student(
         (1, 4)
     """
     check_dataset(dataset)
-    _check(dataset, loss, num_seeds, seed, momentum, batch_size)
-    if not len(smoothing):
-        raise ValueError("smoothing is empty, expected at least one weight, such as (0.0,).")
-    dataset = _prepare(dataset)
+    _check(dataset, loss, num_seeds, seed, momentum, batch_size, smoothing)
+    dataset = prepared(dataset)
     draws = _draws(noisy, num_seeds)
     clean, observed = _coded(dataset, draws, loss)
     n, batch = len(clean), batch_size or len(clean)
@@ -152,7 +151,7 @@ def teacher_student(
         closed = closed_form(network, dataset, es, observed, trained, alpha, fitted, budget)
     return TeacherStudentStudy(
         noise_rate=jnp.asarray([one.empirical_rate for one in draws]),
-        noise=_describe(draws[0]),
+        noise=described(draws[0]),
         architecture=network.name,
         loss=loss,
         student_steps=int(trained.students.step[-1]),
@@ -176,6 +175,7 @@ def _check(
     seed: int,
     momentum: float,
     batch_size: int | None,
+    smoothing: Sequence[float],
 ) -> None:
     check_choice("loss", loss, ("mse", "cross_entropy"))
     check_size("num_seeds", num_seeds, 1)
@@ -185,6 +185,8 @@ def _check(
         check_size("batch_size", batch_size, 1, len(dataset.train_labels))
     if not len(dataset.test_labels):
         raise ValueError("the dataset has no test points; accuracies need some (test_size).")
+    if not len(smoothing):
+        raise ValueError("smoothing is empty, expected at least one weight, such as (0.0,).")
 
 
 def _rates(
@@ -236,7 +238,7 @@ def _draws(noisy: NoisyLabels | Sequence[NoisyLabels], num_seeds: int) -> list[N
 
 def _coded(dataset: Dataset, draws: list[NoisyLabels], loss: str) -> tuple[Array, Array]:
     """Clean targets (n, C) and observed ones of every seed (G, n, C), in the loss's coding."""
-    pairs = [_targets(dataset, one) for one in draws]
+    pairs = [coded_targets(dataset, one) for one in draws]
     # Both codings differ by a constant only.
     shift = 1.0 / dataset.num_classes if loss == "cross_entropy" else 0.0
     return pairs[0][0] + shift, jnp.stack([observed for _, observed in pairs]) + shift

@@ -148,15 +148,7 @@ def width_sweep(
         warnings.warn("dtype= is now precision=", DeprecationWarning, stacklevel=2)
         precision = dtype
     check_choice("precision", precision, ("float64", "float32"))
-    widths = _distinct("widths", widths, 1)
-    seeds = _distinct("seeds", seeds, 0)
-    for seed in seeds:
-        check_seed("seeds", seed)
-    if len(widths) < 2 or len(widths) * len(seeds) < 3:
-        raise ValueError(
-            f"{len(widths)} width(s) and {len(seeds)} seed(s) do not give a slope with an error; "
-            "expected at least two widths, and three networks in all."
-        )
+    widths, seeds = _networks_for_slopes(widths, seeds)
     chosen = _steps(steps)
     size = np.size(observed)
     eigensystem_budget(
@@ -211,6 +203,21 @@ def _slope(widths: tuple[int, ...], largest: np.ndarray) -> SlopeFit:
         return fit_slope(widths, largest)
     nan = float("nan")
     return SlopeFit(nan, nan, nan, nan, nan, nan, largest.size)
+
+
+def _networks_for_slopes(
+    widths: Sequence[int], seeds: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths and seeds, each once and enough of them for slopes with an error."""
+    widths, seeds = _distinct("widths", widths, 1), _distinct("seeds", seeds, 0)
+    for seed in seeds:
+        check_seed("seeds", seed)
+    if len(widths) < 2 or len(widths) * len(seeds) < 3:
+        raise ValueError(
+            f"{len(widths)} width(s) and {len(seeds)} seed(s) do not give a slope with an error; "
+            "expected at least two widths, and three networks in all."
+        )
+    return widths, seeds
 
 
 def _distinct(name: str, values: Sequence[int], low: int) -> tuple[int, ...]:

@@ -8,83 +8,27 @@ are mapped over a leading axis of what differs between the networks trained toge
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ..._typing import Array
 from ._batches import epoch_order, in_batches
-from ._history import Reference, measure
-from ._method import Batch, Method
-from ._network import TrainableNetwork
-from ._optimizer import made, stepped
+from ._history import measure
+from ._method import Batch
+from ._optimizer import stepped
+from ._problem import NETWORKS, POINTS, STATE_AXES, LoopSettings, State, TrainingProblem
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
-# Axes of a mesh, by what is spread over its devices.
-POINTS, NETWORKS = "points", "networks"
-
-
-class LoopSettings(NamedTuple):
-    """What is compiled in; hashable."""
-
-    network: TrainableNetwork
-    optimizer: Any  # a GradientTransformation, or a function from learning rate to one
-    batch_size: int | None
-    augment: Callable[[Array, Array], Array] | None
-    keep_outputs: bool
-    mesh: Mesh | None  # one axis, named after what is spread: points of a batch, or networks
-    replicated: (
-        tuple[str, ...] | None
-    )  # fields of `TrainingProblem` with a leading axis; None: one network
-    from_host: bool = False  # one call a step: gradients of convolutions on CPUs are slow in loops
-
-    def transformation(self, learning_rate: Array | None) -> optax.GradientTransformation:
-        """The optimiser with a traced learning rate: a number, or a table with one per step."""
-        if learning_rate is None:
-            return self.optimizer
-        if learning_rate.ndim == 0:
-            return made(self.optimizer, learning_rate)
-        return made(self.optimizer, lambda count: learning_rate[count])
-
-
-class TrainingProblem(NamedTuple):
-    """Data and traced numbers of one run."""
-
-    inputs: Array
-    observed: Array
-    reference: Reference
-    test_inputs: Array | None
-    initial_params: Any
-    initial_state: Any
-    learning_rate: Array | None
-    method: Method
-    key: Array | None
-
-
-class State(NamedTuple):
-    """What a step changes; with the problem it is all that is needed to go on."""
-
-    step: Array
-    params: Any
-    network: Any  # state of the network beside its parameters, such as running statistics
-    optimizer: Any
-    memory: Any  # of the method, a tree of arrays with n rows, or None
-    order: Array | None  # order of the points in the current epoch, padded to whole batches
-    diverged: Array  # the first step whose loss was not finite, -1 before
-
-
-_STATE_AXES = State(None, 0, 0, 0, 0, 0, 0)  # pyright: ignore[reportArgumentType]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     """The state before the first step."""
-    return _mapped(settings, _initial_state, out_axes=_STATE_AXES)(problem)
+    return _mapped(settings, _initial_state, out_axes=STATE_AXES)(problem)
 
 
 def advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: int) -> State:
@@ -98,13 +42,13 @@ def advance(settings: LoopSettings, problem: TrainingProblem, state: State, unti
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _loop(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
-    run = _mapped(settings, _advance, _STATE_AXES, None, out_axes=_STATE_AXES)
+    run = _mapped(settings, _advance, STATE_AXES, None, out_axes=STATE_AXES)
     return run(problem, state, until)
 
 
 def step(settings: LoopSettings, problem: TrainingProblem, state: State) -> State:
     """One step."""
-    return _mapped(settings, _one_step, _STATE_AXES, out_axes=_STATE_AXES)(problem, state)
+    return _mapped(settings, _one_step, STATE_AXES, out_axes=STATE_AXES)(problem, state)
 
 
 _step = jax.jit(step, static_argnums=0, donate_argnums=2)
@@ -113,7 +57,7 @@ _step = jax.jit(step, static_argnums=0, donate_argnums=2)
 @functools.partial(jax.jit, static_argnums=0)
 def record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
     """One record of the history at the current step."""
-    row = _mapped(settings, _record, _STATE_AXES, out_axes=0)(problem, state)
+    row = _mapped(settings, _record, STATE_AXES, out_axes=0)(problem, state)
     return row | {"step": state.step}
 
 

@@ -115,11 +115,7 @@ def train(
         [1.  0.9 0.8]
     """
     one = method if isinstance(method, Method) else method[0]
-    each = list(np.asarray(observed)) if np.ndim(observed) == 3 and replicas else [observed]
-    for targets in each:
-        check_pair(targets, clean, one.loss)
-    check_same_coding(each)
-    targets = each[0]
+    targets = _targets_of_one(observed, clean, one.loss, replicas)
     check_same_length("inputs", inputs, "observed", targets)
     check_finite("inputs", inputs)
     check_finite("observed", observed)
@@ -134,11 +130,7 @@ def train(
     _check_params(params)
     adapted, params, state = adapted_to(precision, as_network(network, params))
     params = jax.tree.map(as_float, params)
-    inputs = jnp.asarray(inputs)
-    if precision is not None and computing_dtype(precision) == np.float64:
-        if jnp.issubdtype(inputs.dtype, jnp.floating):
-            inputs = inputs.astype(np.float64)
-        test = None if test is None else cast_floats(tuple(test), "float64")
+    inputs, test = _widened(precision, jnp.asarray(inputs), test)
     if replicas is not None:
         check_replicas(replicas, params, state, observed)
     batch_size = checked_batch(batch_size, len(inputs))
@@ -194,6 +186,26 @@ def _outcome(
         columns["step"] = step
     history = history_of({"time": time, **columns})
     return DistillationResult(settings.network.join(state.params, state.network), history)
+
+
+def _targets_of_one(
+    observed: ArrayLike, clean: ArrayLike | None, loss: str, replicas: int | None
+) -> ArrayLike:
+    """Targets (n, C) of the first network, once those of all have been checked."""
+    each = list(np.asarray(observed)) if np.ndim(observed) == 3 and replicas else [observed]
+    for targets in each:
+        check_pair(targets, clean, loss)
+    check_same_coding(each)
+    return each[0]
+
+
+def _widened(precision: Any, inputs: Array, test: Any) -> tuple[Array, Any]:
+    """Inputs and test points, in float64 where the network is to be computed in it."""
+    if precision is None or computing_dtype(precision) != np.float64:
+        return inputs, test
+    if jnp.issubdtype(inputs.dtype, jnp.floating):
+        inputs = inputs.astype(np.float64)
+    return inputs, None if test is None else cast_floats(tuple(test), "float64")
 
 
 def _check_params(params: PyTree) -> None:

@@ -13,8 +13,9 @@ from ..._checks import check_choice
 from ..._numerics import as_float, double_precision, in_precision
 from ..._typing import Array, ArrayLike, FilterLike, Float
 from ...spectral import Eigensystem
+from .._banks import like
 from .._filters import flow_time, ridge_strength
-from .._fit import check_times, like, matching
+from .._inputs import check_times, matching
 from .._partial_spectrum import Bank, Filters, Flows, bank_of, evaluate
 from ._left_out import (
     REMAINDERS,

@@ -14,7 +14,7 @@ from ..._numerics import as_float, in_precision
 from ..._results import result, static
 from ..._typing import Array, ArrayLike, Float
 from ...spectral import Eigensystem, project
-from .._fit import matching
+from .._inputs import matching
 from .._partial_spectrum import outside, spectrum
 from ._signal_floor import noise_floor
 from ._sure_points import sure_disagreement

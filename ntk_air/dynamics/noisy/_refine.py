@@ -12,7 +12,7 @@ from ..._numerics import as_float, in_precision
 from ..._typing import Array, ArrayLike, Float
 from ...spectral import Eigensystem
 from .._filters import gradient_flow
-from .._fit import matching
+from .._inputs import matching
 from ._calibrate import class_sensitive, posterior
 from ._found_noise import found_noise, given_noise, stated_matrix
 from ._leave_one_out import leave_one_out

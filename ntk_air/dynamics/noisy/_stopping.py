@@ -13,7 +13,8 @@ from ..._numerics import as_float, in_precision
 from ..._results import result, static
 from ..._typing import Array, ArrayLike, Float
 from ...spectral import Eigensystem
-from .._fit import check_times, like, matching
+from .._banks import like
+from .._inputs import check_times, matching
 from .._partial_spectrum import Filters, bank_of, evaluate, spectrum
 from .._trust import warn_where_uncounted
 from ._left_out import REMAINDERS, smallest_trusted, what_helps

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ... import _neural_tangents
 from ..._typing import ApplyFn, Array, PyTree
+from ..tiling._request import struct_of
 from ..tiling._tiles import KernelProgram, starts
 from ._layerwise import LayerwiseProgram
 from ._operations import count_operations
@@ -80,7 +81,7 @@ def implementation_costs(
         ['layerwise', 'structured_derivatives', 'jacobian_contraction', 'ntk_vector_products']
     """
     leaves, structure = jax.tree.flatten(params)
-    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
+    shapes = tuple(map(struct_of, leaves))
     size, rows = starts(len(x), default_tile())
     if num_columns is None:
         tiles, blocks = len(rows) * (len(rows) + 1) // 2, len(rows)

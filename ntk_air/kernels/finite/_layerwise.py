@@ -12,15 +12,15 @@ from jax import lax
 
 from ..._jaxpr import Step, Variable
 from ..._typing import ApplyFn, Array, PyTree
+from .._row_products import by_rows
+from ..tiling._request import struct_of
 from ._parameter_sites import NetworkSites, Site, analyse, positions
 from ._patches import by_position, patches
 
 # Operations that a pass over memory is worth, for the choice between two forms.
 _PASSES = 60
-# Length of rows that a product on CPU takes at once.
-_STRETCH = 4096
-# Rows below which a product is not XLA's blocked one.
-_FEW = 16
+# Rows that a product over positions takes at once.
+_ROWS = 512
 # Entries of a Jacobian below which it is joined with others.
 _SMALL = 4096
 
@@ -46,7 +46,7 @@ class LayerwiseProgram:
     def network(self, params: PyTree, point: Any) -> NetworkSites:
         """The network's sites, from shapes alone."""
         leaves, structure = jax.tree.flatten(params)
-        shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(p), jnp.result_type(p)) for p in leaves)
+        shapes = tuple(map(struct_of, leaves))
         return analyse(self.apply_fn, structure, shapes, point, jnp.result_type(float))
 
     def features(self, operands: PyTree, points: Array) -> PyTree:
@@ -108,59 +108,31 @@ class LayerwiseProgram:
 
 
 def _over_positions(h1: Array, b1: Array, h2: Array, b2: Array) -> Array:
-    """Σ_pr (h1_ip·h2_jr)(b1_ip·b2_jr), (t1, t2), one position p at a time.
+    """Σ_pr (h1_ip·h2_jr)(b1_ip·b2_jr), (t1, t2), a few positions p at a time.
 
-    Both Gram matrices of all pairs of positions at once would be P times larger than the cache
-    needs to hold.
+    Both Gram matrices of all pairs of positions at once would be many times larger than the cache
+    needs to hold; those of few rows at a time are products too small to be fast.
     """
-    t2, count = h2.shape[:2]
+    t1, (t2, count) = len(h1), h2.shape[:2]
+    few = max(p for p in range(1, count + 1) if count % p == 0 and (p == 1 or p * t1 <= _ROWS))
     h2, b2 = h2.reshape(t2 * count, -1), b2.reshape(t2 * count, -1)
 
     def one(p: Array, total: Array) -> Array:
-        h = lax.dynamic_index_in_dim(h1, p, axis=1, keepdims=False)
-        b = lax.dynamic_index_in_dim(b1, p, axis=1, keepdims=False)
-        return total + (h @ h2.T) * (b @ b2.T)
+        h, b = (
+            lax.dynamic_slice_in_dim(factor, p * few, few, axis=1).reshape(t1 * few, -1)
+            for factor in (h1, b1)
+        )
+        pairs = (h @ h2.T) * (b @ b2.T)
+        return total + pairs.reshape(t1, few, -1).sum(1)
 
-    start = jnp.zeros((h1.shape[0], t2 * count), jnp.result_type(h1, b1, h2, b2))
-    total = lax.fori_loop(0, h1.shape[1], one, start)
+    start = jnp.zeros((t1, t2 * count), jnp.result_type(h1, b1, h2, b2))
+    total = lax.fori_loop(0, count // few, one, start)
     return total.reshape(-1, t2, count).sum(-1)
 
 
 def _trace(b1: Array, b2: Array, inputs: Array | None) -> Array:
     gram = by_rows(b1.reshape(len(b1), -1), b2.reshape(len(b2), -1))
     return gram if inputs is None else gram * inputs
-
-
-def by_rows(a: Array, b: Array) -> Array:
-    """Products (t1, t2) of rows, of long ones a stretch at a time.
-
-    float32 loses digits in sums of millions of terms, and the cache holds no such rows.
-    """
-    length = a.shape[1]
-    stretches = length // _STRETCH
-    if stretches < 2 or jax.default_backend() != "cpu":
-        return a @ for_products(b, len(a)).T
-
-    def one(i: Array, total: Array) -> Array:
-        left = lax.dynamic_slice_in_dim(a, i * _STRETCH, _STRETCH, axis=1)
-        return total + left @ lax.dynamic_slice_in_dim(b, i * _STRETCH, _STRETCH, axis=1).T
-
-    done = stretches * _STRETCH
-    rest = a[:, done:] @ b[:, done:].T
-    return lax.fori_loop(0, stretches, one, rest)
-
-
-def for_products(rows: Array, others: int) -> Array:
-    """Rows as the second factor of a product with ``others`` rows.
-
-    On CPU they are written out transposed first: XLA's product of two arrays whose rows are
-    contracted takes up to twice as long, the longer the rows the more. Few rows stay as they are:
-    XLA would add up the products of their entries one by one, which rounds more.
-    """
-    if rows.ndim != 2 or min(len(rows), others) < _FEW or jax.default_backend() != "cpu":
-        return rows
-    # Without the barrier XLA would fold the transposition into the product again.
-    return lax.optimization_barrier(rows.T).T
 
 
 def _per_output(b1: Array, b2: Array, inputs: Array | None) -> Array:
@@ -221,7 +193,7 @@ def _run(
         site = products.get(index)
         if site is not None:
             inputs[index] = values[1 - site.operand]
-            (result,) = step.run(values)
+            result = _product(step, site, values)
             moved = shift.get((index, site.operand))
             env[step.results[0]] = result if moved is None else result + moved
             continue
@@ -230,6 +202,23 @@ def _run(
                 values[position] = values[position] + shift[index, position]
         env.update(zip(step.results, step.run(values), strict=True))
     return env[function.outputs[0]], inputs
+
+
+def _product(step: Step, site: Site, values: list[Any]) -> Array:
+    """The result of a site's product, its data the first factor where on CPU that is faster.
+
+    Data that comes second, as in W h, makes of many points W Hᵀ: XLA writes Hᵀ out before each such
+    product, and what follows reads the result across its rows.
+    """
+    if site.kind != "dot" or site.operand == 1 or jax.default_backend() != "cpu":
+        return step.run(values)[0]
+    (contract, others), (batch, others_batch) = step.params["dimension_numbers"]
+    numbers = ((others, contract), (others_batch, batch))
+    swapped = dataclasses.replace(step, params=step.params | {"dimension_numbers": numbers})
+    (result,) = swapped.run(values[::-1])
+    free = values[1].ndim - len(others) - len(others_batch)
+    axes = range(len(batch), result.ndim)
+    return jnp.transpose(result, (*range(len(batch)), *axes[free:], *axes[:free]))
 
 
 def _values(env: dict[Any, Any], step: Step) -> list[Any]:

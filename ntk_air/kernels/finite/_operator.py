@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import Mesh
 
-from ..._checks import all_finite, check_choice, check_finite, check_size
+from ..._checks import check_choice, check_finite, check_size, is_finite
 from ..._memory import human, resolve_budget, tree_bytes
 from ..._numerics import as_float, in_precision, power_of_two
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
@@ -168,7 +168,7 @@ class NTKOperator:
             units = _units(columns)
             pushes = self._linearised(plan, keep, columns)
             result = product(plan, group, self._params, self._x, columns / units, pushes) * units
-            finite = isinstance(result, Tracer) or bool(all_finite(result))
+            finite = isinstance(result, Tracer) or is_finite(result)
         if not finite:
             raise ValueError(
                 f"the product holds NaN or infinity: it is beyond the range of {self.dtype}, or a "

@@ -24,6 +24,7 @@ from ._format import (
     present_tiles,
     read_manifest,
 )
+from ._indexing import by_tile, copy_entries, index_positions
 from ._seals import Seals, sealed_tiles
 
 
@@ -162,7 +163,7 @@ class StoredKernel:
         if len(keys) > 2:
             raise IndexError(f"{len(keys)} indices for a kernel of shape {self.shape}, expected 2.")
         keys += [slice(None)] * (2 - len(keys))
-        rows, columns = (_positions(k, n) for k, n in zip(keys, self.shape, strict=True))
+        rows, columns = (index_positions(k, n) for k, n in zip(keys, self.shape, strict=True))
         if any(isinstance(k, slice) for k in keys):
             if max(rows.ndim, columns.ndim) > 1:
                 raise IndexError("an index array beside a slice has two axes, expected one.")
@@ -258,15 +259,15 @@ class StoredKernel:
         """Every entry of ``rows`` with every entry of ``columns``."""
         out = np.empty((len(rows), len(columns)), self.dtype)
         across, down = (
-            _by_tile(p, c) for p, c in zip((rows, columns), self._layout.chunk, strict=True)
+            by_tile(p, c) for p, c in zip((rows, columns), self._layout.chunk, strict=True)
         )
         wanted = [(i, j) for i in across for j in down]
         stored = {(j, i) if self._mirrored(i, j) and j < i else (i, j) for i, j in wanted}
         for (i, j), tile in self._tiles(sorted(stored)):
             if i in across and j in down:
-                _copy(out, tile, across[i], down[j])
+                copy_entries(out, tile, across[i], down[j])
             if self._mirrored(i, j) and j in across and i in down:
-                _copy(out, tile.T, across[j], down[i])
+                copy_entries(out, tile.T, across[j], down[i])
         return out
 
     def _pairs(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -278,60 +279,9 @@ class StoredKernel:
         flat, i, j = out.reshape(-1), rows.reshape(-1), columns.reshape(-1)
         width = self._layout.grid[1]
         groups = {
-            divmod(g, width): p for g, (p, _) in _by_tile(i // c1 * width + j // c2, 1).items()
+            divmod(g, width): p for g, (p, _) in by_tile(i // c1 * width + j // c2, 1).items()
         }
         for (a, b), tile in self._tiles(groups):
             where = groups[a, b]
             flat[where] = tile[i[where] - a * c1, j[where] - b * c2]
         return out[()]
-
-
-_Selector = slice | np.ndarray
-
-
-def _positions(index: Any, n: int) -> np.ndarray:
-    """The positions in ``range(n)`` that a NumPy index of one axis means."""
-    if isinstance(index, slice):
-        return np.arange(n)[index]
-    index = np.asarray(index)
-    if index.dtype == bool and index.shape == (n,):
-        return np.flatnonzero(index)
-    if not np.issubdtype(index.dtype, np.integer) and index.size:
-        raise IndexError(
-            f"an index has dtype {index.dtype} and shape {index.shape}, expected integers, a slice "
-            f"or a mask of shape ({n},)."
-        )
-    if index.size and (index.min() < -n or index.max() >= n):
-        raise IndexError(f"an index is out of bounds for an axis of {n} points.")
-    return np.where(index < 0, index + n, index).astype(np.int64)
-
-
-def _by_tile(positions: np.ndarray, size: int) -> dict[int, tuple[_Selector, _Selector]]:
-    """Tile -> (places in ``positions`` that fall into it, which entries of the tile they are)."""
-    tile = positions // size
-    order = np.argsort(tile, kind="stable")
-    numbers, first = np.unique(tile[order], return_index=True)
-    places = np.split(order, first[1:]) if len(order) else []
-    return {
-        int(t): (_compact(p), _compact(positions[p] - t * size))
-        for t, p in zip(numbers, places, strict=True)
-    }
-
-
-def _compact(index: np.ndarray) -> _Selector:
-    """A slice where the index is a run: it copies without a gather."""
-    run = bool((np.diff(index) == 1).all())
-    return slice(int(index[0]), int(index[-1]) + 1) if run else index
-
-
-def _copy(
-    out: np.ndarray,
-    tile: np.ndarray,
-    rows: tuple[_Selector, _Selector],
-    columns: tuple[_Selector, _Selector],
-) -> None:
-    value = tile[rows[1]][:, columns[1]]
-    to_rows, to_columns = rows[0], columns[0]
-    if isinstance(to_rows, np.ndarray) and isinstance(to_columns, np.ndarray):
-        to_rows, to_columns = np.ix_(to_rows, to_columns)
-    out[to_rows, to_columns] = value

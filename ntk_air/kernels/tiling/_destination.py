@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._checks import all_finite
+from ..._checks import is_finite
 from ..._typing import Array, ArrayLike
 from ..store._reader import StoredKernel
 from ._disk import assemble_on_disk
@@ -30,13 +30,13 @@ def compute(program: KernelProgram, task: Task, layout: Layout, options: Request
             program, task.operands, *points, layout, options.ring, progress=options.progress
         )
         array = spread.padded if isinstance(spread, ShardedKernel) else spread
-        if not bool(all_finite(array)):
+        if not is_finite(array):
             _refuse(_finite_entries(gather(spread)), layout)
         if hasattr(program, "warn_if_spoilt"):
             program.warn_if_spoilt(array, *points)  # pyright: ignore[reportAttributeAccessIssue]
         return spread
     kernel = assemble(program, task.operands, *points, layout, progress=options.progress)
-    if not bool(all_finite(kernel)):
+    if not is_finite(kernel):
         _refuse(_finite_entries(kernel), layout)
     return kernel
 

@@ -14,6 +14,13 @@ from ..._typing import PyTree
 from ._ring import Ring, as_ring
 
 
+def struct_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape and dtype that a leaf has in JAX, asked at every call of a kernel."""
+    # Of JAX's own arrays it is at hand: `result_type` takes tens of microseconds.
+    dtype = leaf.dtype if isinstance(leaf, jax.Array) else jnp.result_type(leaf)
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype)
+
+
 @dataclasses.dataclass(frozen=True)
 class RequestOptions:
     """How a kernel is computed and where it goes; the same for every kind of kernel.

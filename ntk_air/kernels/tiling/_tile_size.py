@@ -8,12 +8,11 @@ import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ..._checks import check_size
 from ..._memory import check_fits, human, resolve_budget, tree_bytes
 from ..._typing import PyTree
-from ._request import RequestOptions, Task
+from ._request import RequestOptions, Task, struct_of
 from ._tiles import KernelProgram, Layout, features_of, starts, tile_of
 
 # Enough that a tile's features serve many tiles, where computing them again costs little.
@@ -77,8 +76,8 @@ def block_structs(size: int, task: Task) -> list[PyTree]:
     """Shapes of a block of points of either side."""
 
     def cut(leaf: Any) -> jax.ShapeDtypeStruct:
-        shape = jnp.shape(leaf)
-        return jax.ShapeDtypeStruct((min(size, shape[0]), *shape[1:]), jnp.result_type(leaf))
+        whole = struct_of(leaf)
+        return jax.ShapeDtypeStruct((min(size, whole.shape[0]), *whole.shape[1:]), whole.dtype)
 
     sides = (task.points1, task.points1 if task.points2 is None else task.points2)
     return [jax.tree.map(cut, side) for side in sides]
@@ -95,9 +94,7 @@ def _work_bytes(program: KernelProgram, size: int, task: Task) -> int:
 
 
 def _key(size: int, task: Task) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
-    structs = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), task.operands
-    )
+    structs = jax.tree.map(struct_of, task.operands)
     leaves, structure = jax.tree.flatten((structs, *block_structs(size, task)))
     return structure, tuple(leaves)
 

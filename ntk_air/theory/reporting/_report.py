@@ -86,6 +86,54 @@ class Check:
     holds: bool = static()
     scaling: Scaling | None = None
 
+    @classmethod
+    def at_most(
+        cls, name: str, statement: str, measured: float, required: float, slack: float = 0.0
+    ) -> Check:
+        """A check that holds where measured <= required; NaN, on either side, never does.
+
+        ``slack`` is what rounding alone may put the measured value above the required one.
+
+        Example:
+            >>> import ntk_air as na
+            >>> na.theory.Check.at_most("small", "x <= 1", measured=1.0, required=1.0).holds
+            True
+        """
+        return cls(name, statement, required, measured, bool(measured <= required + slack))
+
+    @classmethod
+    def at_least(cls, name: str, statement: str, measured: float, required: float) -> Check:
+        """A check that holds where measured >= required; NaN, on either side, never does.
+
+        Example:
+            >>> import ntk_air as na
+            >>> na.theory.Check.at_least("large", "x >= 1", measured=1.0, required=1.0).holds
+            True
+        """
+        return cls(name, statement, required, measured, bool(measured >= required))
+
+    @classmethod
+    def below(cls, name: str, statement: str, measured: float, required: float) -> Check:
+        """A check that holds where measured < required; NaN, on either side, never does.
+
+        Example:
+            >>> import ntk_air as na
+            >>> na.theory.Check.below("small", "x < 1", measured=1.0, required=1.0).holds
+            False
+        """
+        return cls(name, statement, required, measured, bool(measured < required))
+
+    @classmethod
+    def above(cls, name: str, statement: str, measured: float, required: float) -> Check:
+        """A check that holds where measured > required; NaN, on either side, never does.
+
+        Example:
+            >>> import ntk_air as na
+            >>> na.theory.Check.above("large", "x > 1", measured=1.0, required=1.0).holds
+            False
+        """
+        return cls(name, statement, required, measured, bool(measured > required))
+
 
 @result
 class TheoremReport:

@@ -17,7 +17,7 @@ from ..reporting._exponents import resolution_checks, scaling_check
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
 from ._early_stopping_runs import MAX_STEPS, StoppingCase, needed_width, run_groups
-from ._network_checks import apart_check, few_wrong_check, spectrum_checks, unit_norm_check, worst
+from ._network_checks import cluster_data_checks, spectrum_checks, worst
 
 SLACK = 0.01
 """Part of an exponent that finite width and radius may make: 0.004 at most at a width of 200."""
@@ -141,31 +141,26 @@ def _default_data(quick: bool) -> Any:
 
 
 def _assumptions(cases: Sequence[StoppingCase], phi: Activation, width: int) -> tuple[Check, ...]:
-    geometries = [c.spectrum.geometry for c in cases]
     weakest = min(cases, key=lambda c: c.spectrum.weakest / c.spectrum.least)
     needed = worst([needed_width(c, phi) for c in cases])
     leak = worst([c.leak.max() for c in cases])
     return (
-        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
-        unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
-        apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
+        *cluster_data_checks([c.spectrum.geometry for c in cases]),
         activation_check(phi),
         *spectrum_checks(weakest.spectrum),
-        Check(
+        Check.at_least(
             name="wide enough to keep its Jacobian",
             statement="width >= (2 sup|phi''| |C| |W_T - W_0|)^2 / (lambda(C) / 2): the centres' "
             "Jacobian moves by less than half its least singular value",
             required=needed,
             measured=width,
-            holds=bool(width >= needed),
         ),
-        Check(
+        Check.at_most(
             name="small clusters",
             statement="eta T sigma_{K+1}(J)^2 <= 1/4: no direction beyond K is fitted by more than "
             "a quarter at T",
             required=0.25,
             measured=leak,
-            holds=bool(leak <= 0.25),
         ),
         Check(
             name="a stopping step in reach",
@@ -188,13 +183,12 @@ def _conclusions(
     ratio = worst([c.distance / c.bound for c in every])
     off = worst([c.residual.max() for c in every])
     return (
-        Check(
+        Check.at_most(
             name="the algorithm's steps",
             statement="W_{s+1} = W_s - eta J^T (f_s - observed): outputs and |W_s - W_0| of the "
             f"first {CHECKED_STEPS} steps, largest deviation relative to how far they move",
             required=ALGORITHM,
             measured=off,
-            holds=off <= ALGORITHM,
         ),
         _linear_check(every, phi, width),
         Check(
@@ -205,12 +199,11 @@ def _conclusions(
             measured=wrong,
             holds=wrong == 0,
         ),
-        Check(
+        Check.at_most(
             name="close to initialisation",
             statement="|W_T - W_0| / bound of order sqrt(K / lambda(C)) <= 1",
             required=1.0,
             measured=ratio,
-            holds=ratio <= 1,
         ),
         *_exponents(by_n, by_k),
     )
@@ -225,14 +218,13 @@ def _linear_check(every: Sequence[StoppingCase], phi: Activation, width: int) ->
     shares = [needed_width(c, phi) / (4 * width) + ALGORITHM for c in every]
     off = [np.abs(c.distance / c.linear - 1).max() for c in every]
     furthest = int(np.argmax(np.asarray(off) / np.asarray(shares)))
-    return Check(
+    return Check.at_most(
         name="distance of the linearised network",
         statement="| |W_T - W_0| / that of the network linearised at initialisation - 1 | <= q^2 "
         f"+ {ALGORITHM:g}, q the share of its least singular value by which the centres' Jacobian "
         "moves",
         required=float(shares[furthest]),
         measured=float(off[furthest]),
-        holds=bool(off[furthest] <= shares[furthest]),
     )
 
 

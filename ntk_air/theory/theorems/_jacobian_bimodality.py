@@ -21,6 +21,7 @@ from ._network_checks import (
     JacobianSplit,
     apart_check,
     measure_spectrum,
+    small_clusters_check,
     spectrum_checks,
     split_jacobian,
     unit_norm_check,
@@ -147,19 +148,13 @@ def _case(
 def _assumptions(cases: Sequence[BimodalityCase], phi: Activation) -> tuple[Check, ...]:
     widest = max(cases, key=lambda case: case.spectrum.geometry.radius)
     weakest = min(cases, key=lambda case: case.spectrum.weakest / case.spectrum.least)
-    ratio = worst([c.split.difference / c.split.center_value for c in cases])
+    ratios = [c.split.difference / c.split.center_value for c in cases]
     return (
         unit_norm_check(widest.spectrum.geometry),
         apart_check(widest.spectrum.geometry),
         activation_check(phi),
         *spectrum_checks(weakest.spectrum),
-        Check(
-            name="small clusters",
-            statement="0 < |J - J_C|_2 <= sigma_K(J_C) / 4: the radius against the cluster kernel",
-            required=0.25,
-            measured=ratio,
-            holds=0 < ratio <= 0.25,
-        ),
+        small_clusters_check(ratios, ": the radius against the cluster kernel"),
     )
 
 
@@ -173,41 +168,38 @@ def _conclusions(cases: Sequence[BimodalityCase], num_seeds: int) -> tuple[Check
     bound = worst([_ratio(c.split.difference, c.ceiling) for c in cases])
     lost = worst([c.lost for c in cases])
     return (
-        Check(
+        Check.at_least(
             name="K large singular values",
             statement="sigma_K(J)^2 / (n_min lambda(C)) >= (3/4)^2 / 2",
             required=9 / 32,
             measured=float(large),
-            holds=bool(large >= 9 / 32),
         ),
-        Check(
+        Check.at_most(
             name="two groups",
             statement="sigma_{K+1}(J) / sigma_K(J) <= 1/3",
             required=1 / 3,
             measured=gap,
-            holds=gap <= 1 / 3,
         ),
-        Check(
+        Check.at_most(
             name="the rest is below the distance to the centres' Jacobian",
             statement="sigma_{K+1}(J) / |J - J_C|_2 <= 1",
             required=1.0,
             measured=weyl,
-            holds=weyl <= 1 + ROUND_OFF,
+            slack=ROUND_OFF,
         ),
-        Check(
+        Check.at_most(
             name="that distance is at most proportional to the radius",
             statement="|J - J_C|_2 / (sqrt(n) epsilon_0 (sup|phi''| |W_0|_2 / sqrt(k) + sup|phi'|))"
             " <= 1",
             required=1.0,
             measured=bound,
-            holds=bound <= 1 + ROUND_OFF,
+            slack=ROUND_OFF,
         ),
-        Check(
+        Check.at_most(
             name="clean labels in the K directions",
             statement="energy of y outside the first K left singular vectors <= 1/4",
             required=0.25,
             measured=lost,
-            holds=lost <= 0.25,
         ),
         scaling_check(
             "scaling with the radius",

@@ -214,19 +214,18 @@ def _assumptions(
     return (
         unit_norm_check(measure_clusters(points)),
         activation_check(phi),
-        Check(
+        Check.at_most(
             name="small step",
             statement="eta lambda_1 <= 2, kernel at initialisation",
             required=2.0,
             measured=step,
-            holds=step <= 2 + FLOAT_SLACK,
+            slack=FLOAT_SLACK,
         ),
-        Check(
+        Check.at_most(
             name="wide enough",
             statement="|K_T - K_0|_F / |K_0|_F <= 1/10 at the largest width",
             required=0.1,
             measured=change,
-            holds=change <= 0.1,
         ),
     )
 
@@ -237,12 +236,12 @@ def _conclusions(cases: Sequence[Sequence[LinearizationCase]]) -> tuple[Check, .
     ratio = worst([c.error / c.bound if c.bound > 0 else np.inf for c in flat])
     last = worst([c.error / c.scale for c in max(cases, key=lambda row: row[0].width)])
     return (
-        Check(
+        Check.at_most(
             name="error below its bound",
             statement="sup_t |f_t - f_t^lin| / (2 eta B L R sum |f_r - observed|) <= 1, largest",
             required=1.0,
             measured=ratio,
-            holds=ratio <= 1 + FLOAT_SLACK,
+            slack=FLOAT_SLACK,
         ),
         scaling_check(
             "scaling of the bound with the width",
@@ -275,12 +274,11 @@ def _conclusions(cases: Sequence[Sequence[LinearizationCase]]) -> tuple[Check, .
             -0.5,
             replicates=True,
         ),
-        Check(
+        Check.at_most(
             name="the linearised network predicts training",
             statement="sup_t |f_t - f_t^lin| / |f_0 - observed| at the largest width <= 1/20",
             required=0.05,
             measured=last,
-            holds=last <= 0.05,
         ),
     )
 

@@ -135,42 +135,38 @@ def _assumptions(
     return (
         few_wrong_check(geometry),
         apart_check(geometry),
-        Check(
+        Check.at_most(
             name="points of the sphere",
             statement="largest input norm <= 1",
             required=1.0,
             measured=geometry.max_input_norm,
-            holds=geometry.max_input_norm <= 1 + 1e-6,
+            slack=1e-06,
         ),
-        Check(
+        Check.below(
             name="gradient descent ran on",
             statement="least clean training margin at the last step < 0: wrong labels are fitted",
             required=0.0,
             measured=late,
-            holds=late < 0,
         ),
-        Check(
+        Check.above(
             name="targets are nearly clean",
             statement="least clean margin of alpha observed + (1 - alpha) h(f) over the last half "
             "of the steps above 1 - 2 rho: labels are let go, and what the network says is right",
             required=geometry.average_margin,
             measured=toward,
-            holds=toward > geometry.average_margin,
         ),
-        Check(
+        Check.above(
             name="enough steps",
             statement="least clean margin above 1 - 2 rho at which the network linearised at "
             "initialisation, trained on these targets from half way on, ends",
             required=geometry.average_margin,
             measured=reachable,
-            holds=reachable > geometry.average_margin,
         ),
-        Check(
+        Check.below(
             name="a distance to test at",
             statement="least distance of test points below half the separation of the classes",
             required=geometry.separation / 2,
             measured=min(distances, default=np.inf),
-            holds=min(distances, default=np.inf) < geometry.separation / 2,
         ),
     )
 
@@ -179,46 +175,36 @@ def _conclusions(
     every: Sequence[Outcome], geometry: ClusterGeometry, distances: tuple[float, ...]
 ) -> tuple[Check, ...]:
     by = {m: [o for o in every if o.method == m] for m in (EARLY, LATE, DISTILLED)}
+    reached = [i for i, d in enumerate(distances) if d < geometry.separation / 2]
+    return (*_margin_checks(by, geometry), *_test_error_checks(by, reached))
+
+
+def _margin_checks(by: dict[str, list[Outcome]], geometry: ClusterGeometry) -> tuple[Check, ...]:
+    """What self-distillation adds at the training points, and what it certifies around them."""
     pairs = list(zip(by[DISTILLED], by[EARLY], strict=True))
     gain = -worst([e.margin - d.margin for d, e in pairs])
     reach = -worst([e.certified - d.certified for d, e in pairs])
+    every = [o for outcomes in by.values() for o in outcomes]
     probes = sum(o.probes for o in every)
     least = min(o.margin for o in by[DISTILLED])
-    inside = max(o.in_clusters for o in (*by[EARLY], *by[DISTILLED]))
-    cost = worst(
-        [
-            late.test_margin - early.test_margin
-            for late, early in zip(by[LATE], by[EARLY], strict=True)
-        ]
-    )
-    half = [i for i, d in enumerate(distances) if d < geometry.separation / 2]
-    gaps = [
-        float(np.mean([o.errors[i] for o in by[DISTILLED]]))
-        - float(np.mean([o.errors[i] for o in by[EARLY]]))
-        for i in half
-    ] or [np.nan]
-    worse = worst(gaps)
     return (
-        Check(
+        Check.above(
             name="margin of self-distillation",
             statement="least clean training margin above 1 - 2 rho, that of the cluster averages",
             required=geometry.average_margin,
             measured=least,
-            holds=least > geometry.average_margin,
         ),
-        Check(
+        Check.above(
             name="margins grow",
             statement="training margin, self-distillation - early stopping, least over seeds, > 0",
             required=0.0,
             measured=gain,
-            holds=gain > 0,
         ),
-        Check(
+        Check.above(
             name="certified distance grows",
             statement="margin / ||W||_2, self-distillation - early stopping, least over seeds, > 0",
             required=0.0,
             measured=reach,
-            holds=reach > 0,
         ),
         Check(
             name="certificate",
@@ -228,6 +214,25 @@ def _conclusions(
             measured=sum(o.probes_wrong for o in every),
             holds=probes > 0 and all(o.probes_wrong == 0 for o in every),
         ),
+    )
+
+
+def _test_error_checks(by: dict[str, list[Outcome]], reached: Sequence[int]) -> tuple[Check, ...]:
+    """New points, inside the clusters and at the distances of indices ``reached``."""
+    inside = max(o.in_clusters for o in (*by[EARLY], *by[DISTILLED]))
+    cost = worst(
+        [
+            late.test_margin - early.test_margin
+            for late, early in zip(by[LATE], by[EARLY], strict=True)
+        ]
+    )
+    gaps = [
+        float(np.mean([o.errors[i] for o in by[DISTILLED]]))
+        - float(np.mean([o.errors[i] for o in by[EARLY]]))
+        for i in reached
+    ] or [np.nan]
+    worse = worst(gaps)
+    return (
         Check(
             name="right inside the clusters",
             statement="test error of early stopping and self-distillation within epsilon_0",
@@ -235,21 +240,19 @@ def _conclusions(
             measured=inside,
             holds=inside == 0,
         ),
-        Check(
+        Check.below(
             name="running on fits wrong labels",
             statement="least clean margin of test points within epsilon_0, gradient descent at the "
             "last step - early stopping, largest over seeds, < 0",
             required=0.0,
             measured=cost,
-            holds=cost < 0,
         ),
-        Check(
+        Check.at_most(
             name="no worse away from the centres",
             statement="mean test error of self-distillation - early stopping, largest over "
             "distances below half the separation",
             required=0.01,
             measured=worse,
-            holds=worse <= 0.01,
         ),
     )
 

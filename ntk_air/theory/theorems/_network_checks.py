@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,20 +86,39 @@ def spectrum_checks(spectrum: ClusterSpectrum) -> tuple[Check, ...]:
     # Below K eps ||C||^2 an eigenvalue of a float64 matrix is round-off.
     resolved = spectrum.geometry.num_clusters * np.finfo(np.float64).eps * spectrum.norm**2
     return (
-        Check(
+        Check.above(
             name="positive cluster kernel",
             statement="lambda(C) > 0, above the round-off K eps |C|^2",
             required=float(resolved),
             measured=spectrum.least,
-            holds=bool(spectrum.least > resolved),
         ),
-        Check(
+        Check.at_least(
             name="wide enough at initialisation",
             statement="least eigenvalue of the network's kernel of the centres >= lambda(C) / 2",
             required=spectrum.least / 2,
             measured=spectrum.weakest,
-            holds=bool(spectrum.weakest >= spectrum.least / 2),
         ),
+    )
+
+
+def cluster_data_checks(geometries: Sequence[ClusterGeometry]) -> tuple[Check, Check, Check]:
+    """Few wrong labels, unit norm and classes apart, each of the data that are worst for it."""
+    return (
+        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
+        unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
+        apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
+    )
+
+
+def small_clusters_check(ratios: Sequence[float], what: str) -> Check:
+    """The assumption on |J - J_C|_2 / sigma_K(J_C): the radius is small beside the centres."""
+    ratio = worst(ratios)
+    return Check(
+        name="small clusters",
+        statement=f"0 < |J - J_C|_2 <= sigma_K(J_C) / 4{what}",
+        required=0.25,
+        measured=ratio,
+        holds=0 < ratio <= 0.25,
     )
 
 
@@ -117,12 +137,12 @@ def few_wrong_check(geometry: ClusterGeometry) -> Check:
 
 def unit_norm_check(geometry: ClusterGeometry) -> Check:
     """The assumption that inputs have unit norm."""
-    return Check(
+    return Check.at_most(
         name="unit norm",
         statement="max |x| <= 1 up to float32 rounding",
         required=1.0,
         measured=geometry.max_input_norm,
-        holds=geometry.max_input_norm <= 1 + 1e-6,
+        slack=1e-06,
     )
 
 

@@ -187,26 +187,23 @@ def _assumptions(tested: Sequence[Draws]) -> tuple[Check, ...]:
     noisy = min(float(d.expected.mean()) for d in tested)
     bias = max(_bias_share(d) for d in tested)
     return (
-        Check(
+        Check.above(
             name="there is noise",
             statement="E |observed - E[observed | clean]|^2 per point > 0",
             required=0.0,
             measured=noisy,
-            holds=noisy > 0,
         ),
-        Check(
+        Check.at_most(
             name="equal variances",
             statement="noise variances of any two points, ratio",
             required=EQUAL_VARIANCES,
             measured=ratio,
-            holds=ratio <= EQUAL_VARIANCES,
         ),
-        Check(
+        Check.at_most(
             name="errors prefer no class",
             statement="|E[observed | clean] - kappa clean|^2 as a share of the noise energy",
             required=1e-6,
             measured=bias,
-            holds=bias <= 1e-6,
         ),
     )
 
@@ -217,29 +214,26 @@ def _conclusions(
     isotropic = min(min(unequal_energies(d)[2], nonzero_means(d)[2]) for d in tested)
     follows = min(other_energies(d)[2] for d in tested)
     return (
-        Check(
+        Check.at_least(
             name="isotropic noise",
             statement="probability, if observed - kappa clean has mean zero and equal variances, "
             "of energies as unequal over groups or of class means as large, least over seeds",
             required=level,
             measured=isotropic,
-            holds=isotropic >= level,
         ),
-        Check(
+        Check.at_least(
             name="energy follows the variances",
             statement="probability under E |u_k xi|^2 = sum_i u_ki^2 v_i, xi = observed - "
             "E[observed | clean], least over seeds",
             required=level,
             measured=follows,
-            holds=follows >= level,
         ),
-        Check(
+        Check.above(
             name="labels lie in the leading directions",
             statement="mean rank of the labels' energy before that of random orders of the labels, "
             "in their standard deviations: least over seeds",
             required=0.0,
             measured=min(leads),
-            holds=min(leads) > 0,
         ),
     )
 

@@ -4,57 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from ..._numerics import double_precision
 from ..._seeds import seed_list
 from ..model._activations import Activation, activation_check, find_activation
-from ..model._clusters import ClusterGeometry, measure_clusters
+from ..model._clusters import measure_clusters
 from ..model._points import Points, as_points, contract, corrupt
-from ..model._two_layer_training import draw, interpolate, jacobian_gram, outputs
+from ..model._two_layer_training import draw
 from ..reporting._exponents import decay_check, resolution_checks, scaling_check
-from ..reporting._records import record
 from ..reporting._report import Check, TheoremReport
 from ..reporting._resumable import Cells
-from ._network_checks import apart_check, few_wrong_check, split_jacobian, unit_norm_check, worst
+from . import _overfitting_runs as runs
+from ._network_checks import cluster_data_checks, small_clusters_check, worst
+from ._overfitting_runs import FITTED, DistanceCase
 
 NAME = "Fitting wrong labels takes a distance of order delta / epsilon_0 from initialisation"
 SOURCE = "arXiv:1903.11680, distance to overfit, up to constants; the constant-free bound derived"
 
 DRAWS = 3
 """Draws of wrong labels for each seed of the sweep over rho; the distance is their rms."""
-
-FITTED = 1e-6
-"""Largest |f - observed| of a network that counts as overfitting."""
-
-
-@record
-class DistanceCase(NamedTuple):
-    """One network that fits its labels.
-
-    ``linear`` is the distance to the nearest weights at which the network linearised at
-    initialisation fits. ``pairs`` is how many pairs of a cluster carry different labels,
-    ``informative`` for how many of them the bound on the distance is positive, ``bound`` the
-    largest of these bounds.
-    """
-
-    sweep: str
-    seed: int
-    geometry: ClusterGeometry
-    error: float
-    distance: float
-    linear: float
-    pairs: int
-    informative: int
-    bound: float
-
-    @property
-    def ratio(self) -> float:
-        """Largest bound over the pairs, divided by the distance."""
-        return self.bound / self.distance if self.distance > 0 else np.inf
 
 
 def check_overfitting_distance(
@@ -125,12 +95,12 @@ def check_overfitting_distance(
     with Cells("overfitting_distance", count, checkpoint, progress) as cells:
         for factor in factors:
             moved = contract(points, factor)
-            by_radius.append([cells.run(_case, "epsilon_0", moved, *s, phi) for s in starts])
-            spreads += [cells.run(_spread, moved, w, phi) for w in weights]
+            by_radius.append([cells.run(runs.case, "epsilon_0", moved, *s, phi) for s in starts])
+            spreads += [cells.run(runs.spread, moved, w, phi) for w in weights]
 
         def fitted(share: float, seed: int, w: np.ndarray) -> list[DistanceCase]:
             labels = [corrupt(near, share * rate, (seed, draw)) for draw in range(DRAWS)]
-            return [cells.run(_case, "rho", moved, seed, w, phi) for moved in labels]
+            return [cells.run(runs.case, "rho", moved, seed, w, phi) for moved in labels]
 
         by_rate = [[fitted(share, *start) for start in starts] for share in rate_factors]
     every = [case for row in by_radius for case in row]
@@ -168,87 +138,26 @@ def _default_data(quick: bool) -> Any:
     )
 
 
-def _case(
-    sweep: str, points: Points, seed: int, weights: np.ndarray, phi: Activation
-) -> DistanceCase:
-    targets = points.observed[:, 0]
-    fitted = interpolate(weights, points.inputs, targets, phi)
-    first, second = _conflicts(points)
-    apart = np.linalg.norm(points.inputs[first] - points.inputs[second], axis=1)
-    # The labels' gap less what is not fitted is a lower bound on the outputs' own gap.
-    gaps = np.abs(targets[first] - targets[second]) - 2 * fitted.error
-    with np.errstate(divide="ignore"):  # equal points with different labels cannot be fitted
-        bounds = gaps / (phi.max_slope * apart) - np.linalg.norm(weights, 2)
-    return DistanceCase(
-        sweep=sweep,
-        seed=seed,
-        geometry=measure_clusters(points),
-        error=fitted.error,
-        distance=float(np.linalg.norm(fitted.weights - weights)),
-        linear=_linear_distance(points.inputs, targets, weights, phi),
-        pairs=len(first),
-        informative=int(np.sum(bounds > 0)),
-        bound=float(bounds.max(initial=-np.inf)),
-    )
-
-
-def _linear_distance(
-    inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, phi: Activation
-) -> float:
-    """sqrt(r^T K_0^{-1} r), r = target - f_0: the least-norm solution of J dW = r."""
-    with double_precision():
-        initial = outputs(jnp.asarray(weights), jnp.asarray(inputs), phi)
-    residual = targets - np.asarray(initial, np.float64)
-    kernel = jacobian_gram(weights, inputs, inputs, phi)
-    solution = np.linalg.lstsq(kernel, residual, rcond=None)[0]
-    return float(np.sqrt(max(residual @ solution, 0.0)))
-
-
-def _spread(points: Points, weights: np.ndarray, phi: Activation) -> float:
-    """||J - J_C||_2 / sigma_K(J_C) at initialisation."""
-    split = split_jacobian(points, weights, phi)
-    return split.difference / split.center_value
-
-
-def _conflicts(points: Points) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of all pairs of points of one cluster whose observed labels differ."""
-    together = points.clusters[:, None] == points.clusters
-    differ = np.abs(points.observed - points.observed[:, 0]) > 1e-6
-    first, second = np.nonzero(np.triu(together & differ))
-    return first, second
-
-
 def _assumptions(
     every: Sequence[DistanceCase], spreads: Sequence[float], phi: Activation
 ) -> tuple[Check, ...]:
-    geometries = [c.geometry for c in every]
-    error, spread = worst([c.error for c in every]), worst(spreads)
+    error = worst([c.error for c in every])
     informative = sum(c.informative for c in every)
     return (
-        few_wrong_check(max(geometries, key=lambda g: g.worst_noise_rate)),
-        unit_norm_check(max(geometries, key=lambda g: g.max_input_norm)),
-        apart_check(min(geometries, key=lambda g: g.separation - 2 * g.radius)),
+        *cluster_data_checks([c.geometry for c in every]),
         activation_check(phi),
-        Check(
-            name="small clusters",
-            statement="0 < |J - J_C|_2 <= sigma_K(J_C) / 4 at initialisation",
-            required=0.25,
-            measured=spread,
-            holds=0 < spread <= 0.25,
-        ),
-        Check(
+        small_clusters_check(spreads, " at initialisation"),
+        Check.at_most(
             name="the networks overfit",
             statement="max |f - observed| over points and networks",
             required=FITTED,
             measured=error,
-            holds=error <= FITTED,
         ),
-        Check(
+        Check.at_least(
             name="bounds that say something",
             statement="conflicting pairs, over all networks, whose bound is positive: at least 1",
             required=1,
             measured=informative,
-            holds=informative >= 1,
         ),
     )
 
@@ -262,13 +171,12 @@ def _conclusions(
     radii = [[c.geometry.radius for c in row] for row in by_radius]
     rates = np.array([[draws[0].geometry.noise_rate for draws in row] for row in by_rate])
     return (
-        Check(
+        Check.at_most(
             name="bound of every conflicting pair",
             statement="(|f_i - f_j| / (sup|phi'| |x_i - x_j|) - |W_0|_2) / |W - W_0|_F <= 1 for "
             f"all {sum(c.pairs for c in every)} pairs, the largest",
             required=1.0,
             measured=ratio,
-            holds=ratio <= 1,
         ),
         decay_check(
             "scaling with the radius",

@@ -73,26 +73,23 @@ def assumptions(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     left = min(run.left for run in every)
     ran_on = min(run.ran_on for run in every)
     return (
-        Check(
+        Check.above(
             name="positive student kernel",
             statement="lambda_n > 0, above the round-off n eps lambda_1",
             required=weakest.round_off,
             measured=weakest.least_eigenvalue,
-            holds=weakest.least_eigenvalue > weakest.round_off,
         ),
-        Check(
+        Check.above(
             name="the teacher is stopped early",
             statement="(1 - eta lambda_n)^s of the slowest direction is left",
             required=0.5,
             measured=left,
-            holds=left > 0.5,
         ),
-        Check(
+        Check.above(
             name="the network teacher ran on",
             statement="its last step / the step nearest to the clean labels > 1",
             required=1.0,
             measured=ran_on,
-            holds=ran_on > 1,
         ),
     )
 
@@ -102,19 +99,17 @@ def conclusions_of(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     increment = min(run.least_increment for run in every)
     limit = worst([run.limit_error for run in every])
     return (
-        Check(
+        Check.at_least(
             name="complexity grows along the path",
             statement="least increment, relative to the end, student of the teacher's kernel",
             required=-1e-9,
             measured=increment,
-            holds=increment >= -1e-9,
         ),
-        Check(
+        Check.at_most(
             name="limit",
             statement="the converged teacher's targets are as complex as the observed labels",
             required=1e-6,
             measured=limit,
-            holds=limit <= 1e-6,
         ),
         _less("early-stopped targets are easier", "complexity", EARLY, CONVERGED, every),
         _less("early-stopped networks too", "complexity", NETWORK_EARLY, NETWORK_LATE, every),
@@ -132,13 +127,12 @@ def _bound_conclusions(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     gap = worst([row.test_error - row.bound for row in telling])
     return (
         _less("the bound prefers early stopping", "bound", EARLY, CONVERGED, every),
-        Check(
+        Check.at_most(
             name="margin bound",
             statement="clean test error - bound, largest over the "
             f"{len(telling)} of {len(students)} students whose bound is not vacuous",
             required=0.0,
             measured=gap,
-            holds=gap <= 0,
         ),
     )
 

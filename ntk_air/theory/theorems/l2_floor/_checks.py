@@ -9,6 +9,7 @@ import numpy as np
 from ...model._clusters import cluster_checks
 from ...reporting._exponents import scaling_check
 from ...reporting._report import Check
+from ..self_distillation._checks import recursion_check
 from ._runs import FloorRun, FloorSettings
 
 THREE_DIGITS = 5e-4
@@ -32,27 +33,24 @@ def floor_assumptions(
     return (
         few,
         apart,
-        Check(
+        Check.at_most(
             name="monotone gradient descent",
             statement=f"eta lambda_1 = {settings.step_size:g}, momentum {settings.momentum:g}: "
             "every filter value, over all steps and directions, <= 1",
             required=1.0,
             measured=largest,
-            holds=largest <= 1,
         ),
-        Check(
+        Check.below(
             name="equal shares of wrong labels",
             statement="rho differs between clusters by less than 0.001",
             required=1e-3,
             measured=spread,
-            holds=spread < 1e-3,
         ),
-        Check(
+        Check.below(
             name="enough steps",
             statement="(1 - lambda_K / lambda_1)^S: the cluster directions are fitted",
             required=1e-3,
             measured=decay,
-            holds=decay < 1e-3,
         ),
         *_schedule_assumptions(every, accuracy),
     )
@@ -70,12 +68,11 @@ def _schedule_assumptions(every: Sequence[FloorRun], accuracy: float) -> tuple[C
     # A tenth of what is concluded is left to what the schedule and the steps still move.
     allowed, kept = 0.9 * accuracy * 2 * rho, 1 - 0.9 * accuracy
     return (
-        Check(
+        Check.at_most(
             name="the schedule ends",
             statement=f"alpha_S |observed - clean| / sqrt(n) <= {0.9 * accuracy:g} x 2 rho",
             required=allowed,
             measured=last,
-            holds=last <= allowed,
         ),
         Check(
             name="the network is not trusted too early",
@@ -99,85 +96,91 @@ def _schedule_assumptions(every: Sequence[FloorRun], accuracy: float) -> tuple[C
 def floor_conclusions(every: Sequence[FloorRun], accuracy: float) -> tuple[Check, ...]:
     """Floor and margin of gradient descent, ends of self-distillation, and their exponents."""
     points = [run for run in every if run.asked <= POINT]
-    wide = [run for run in every if run.resolved]
+    return (
+        recursion_check("the algorithm's steps", [run.residual for run in every], ROUND_OFF),
+        *_descent_checks(every, points),
+        *_distilled_checks(every, points, accuracy),
+        *_converged_checks(every),
+        *_exponents(every),
+    )
+
+
+def _descent_checks(every: Sequence[FloorRun], points: Sequence[FloorRun]) -> tuple[Check, ...]:
+    """What no filter up to 1 goes below, and early stopping reaches."""
     rho = every[0].geometry.noise_rate
-    off = _farthest([run.floor for run in points], 2 * rho)
-    margin = _farthest([run.floor_margin for run in points], 1 - 2 * rho)
-    distilled = float(np.max([run.distilled for run in every]))
-    least = float(np.min([run.distilled_margin for run in points]))
-    filters = _farthest([run.least for run in points], 2 * rho)
     below = float(np.min([run.floor - run.least for run in every]))
-    checks = [
-        Check(
-            name="floor of all filters up to 1",
-            statement="least |f - y| / sqrt(n) of all filters between 0 and 1 is 2 rho to three "
+    return (
+        _three_digits_check(
+            "floor of all filters up to 1",
+            "least |f - y| / sqrt(n) of all filters between 0 and 1 is 2 rho to three "
             f"digits, epsilon_0 <= {POINT:g}",
-            required=2 * rho,
-            measured=filters,
-            holds=abs(filters - 2 * rho) < THREE_DIGITS,
+            [run.least for run in points],
+            2 * rho,
         ),
-        Check(
+        Check.at_least(
             name="gradient descent is one of them",
             statement="|f - y| / sqrt(n) at the best step less that least, every radius",
             required=-ROUND_OFF,
             measured=below,
-            holds=below >= -ROUND_OFF,
         ),
-        Check(
-            name="floor of early stopping",
-            statement="monotone gradient descent: min over steps of |f - y| / sqrt(n) is 2 rho to "
+        _three_digits_check(
+            "floor of early stopping",
+            "monotone gradient descent: min over steps of |f - y| / sqrt(n) is 2 rho to "
             f"three digits, epsilon_0 <= {POINT:g}",
-            required=2 * rho,
-            measured=off,
-            holds=abs(off - 2 * rho) < THREE_DIGITS,
+            [run.floor for run in points],
+            2 * rho,
         ),
-        Check(
-            name="margin of early stopping",
-            statement="min y f at that step is 1 - 2 rho to three digits",
-            required=1 - 2 * rho,
-            measured=margin,
-            holds=abs(margin - (1 - 2 * rho)) < THREE_DIGITS,
+        _three_digits_check(
+            "margin of early stopping",
+            "min y f at that step is 1 - 2 rho to three digits",
+            [run.floor_margin for run in points],
+            1 - 2 * rho,
         ),
-        Check(
+    )
+
+
+def _distilled_checks(
+    every: Sequence[FloorRun], points: Sequence[FloorRun], accuracy: float
+) -> tuple[Check, Check]:
+    """That self-distillation ends below the floor, with larger margin."""
+    rho = every[0].geometry.noise_rate
+    return (
+        Check.at_most(
             name="self-distillation has no floor",
             statement=f"|f - y| / sqrt(n) at the end <= {accuracy:g} x 2 rho, every radius",
             required=accuracy * 2 * rho,
-            measured=distilled,
-            holds=distilled <= accuracy * 2 * rho,
+            measured=float(np.max([run.distilled for run in every])),
         ),
-        Check(
+        Check.at_least(
             name="margin of self-distillation",
             statement=f"min y f at the end >= 1 - {accuracy:g}, epsilon_0 <= {POINT:g}",
             required=1 - accuracy,
-            measured=least,
-            holds=least >= 1 - accuracy,
+            measured=float(np.min([run.distilled_margin for run in points])),
         ),
-    ]
-    if wide:
-        limit = _farthest([run.converged for run in wide], 2 * rho**0.5)
-        checks.append(
-            Check(
-                name="converged gradient descent",
-                statement="|f - y| / sqrt(n) in the limit is 2 sqrt(rho), where no "
-                "eigenvalue is round-off",
-                required=2 * rho**0.5,
-                measured=limit,
-                holds=abs(limit - 2 * rho**0.5) < THREE_DIGITS,
-            )
-        )
-    return (_algorithm_check(every), *checks, *_exponents(every))
-
-
-def _algorithm_check(every: Sequence[FloorRun]) -> Check:
-    residual = float(np.max([run.residual for run in every]))
-    return Check(
-        name="the algorithm's steps",
-        statement="f_{s+1} = f_s - eta K (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), largest "
-        "deviation of a step",
-        required=ROUND_OFF,
-        measured=residual,
-        holds=residual <= ROUND_OFF,
     )
+
+
+def _converged_checks(every: Sequence[FloorRun]) -> tuple[Check, ...]:
+    """Gradient descent run on for ever; none where all radii leave eigenvalues of round-off."""
+    resolved = [run.converged for run in every if run.resolved]
+    if not resolved:
+        return ()
+    return (
+        _three_digits_check(
+            "converged gradient descent",
+            "|f - y| / sqrt(n) in the limit is 2 sqrt(rho), where no eigenvalue is round-off",
+            resolved,
+            2 * every[0].geometry.noise_rate ** 0.5,
+        ),
+    )
+
+
+def _three_digits_check(
+    name: str, statement: str, values: Sequence[float], required: float
+) -> Check:
+    """That all values are the one required to three digits: the one farthest from it is named."""
+    measured = _farthest(values, required)
+    return Check(name, statement, required, measured, abs(measured - required) < THREE_DIGITS)
 
 
 def _farthest(values: Sequence[float], target: float) -> float:

@@ -113,12 +113,11 @@ def overshoot_assumptions(runs: tuple[Overshoot, ...]) -> tuple[Check, ...]:
         return ()
     drift = float(np.max([run.drift for run in runs]))
     return (
-        Check(
+        Check.at_most(
             name="wide enough",
             statement=f"relative change of the network's kernel in {STEPS[-1]} steps, every method",
             required=DRIFT,
             measured=drift,
-            holds=drift <= DRIFT,
         ),
     )
 
@@ -132,25 +131,23 @@ def overshoot_conclusions(runs: tuple[Overshoot, ...], rho: float) -> tuple[Chec
     monotone = [run for run in runs if run.largest <= 1]
     beyond = [run for run in runs if run.predicted < 2 * rho - slack]
     checks = [
-        Check(
+        Check.at_most(
             name="networks stop where their filters say",
             statement="least |f - y| / sqrt(n) over the steps, network against closed form, "
             "deviation relative to 2 rho, gradient descent and heavy ball",
             required=NEAR,
             measured=off,
-            holds=off <= NEAR,
         )
     ]
     if monotone:
         least = float(np.min([run.measured for run in monotone]))
         checks.append(
-            Check(
+            Check.at_least(
                 name="a network's gradient descent keeps the floor",
                 statement="least |f - y| / sqrt(n), eta lambda_1 <= 1 without momentum, >= 2 rho "
                 "less the deviation above",
                 required=2 * rho - slack,
                 measured=least,
-                holds=least >= 2 * rho - slack,
             )
         )
     if beyond:

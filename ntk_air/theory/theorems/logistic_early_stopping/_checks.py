@@ -63,34 +63,31 @@ def assumptions(problem: LogisticProblem, paths: Sequence[LogisticPath]) -> tupl
     margin = min(float(p.margins[-1]) for p in paths)
     early = max(float(p.steps[p.stop] / p.steps[-1]) for p in paths)
     return (
-        Check(
+        Check.at_most(
             name="small step",
             statement="eta x smoothness <= 1",
             required=1.0,
             measured=step,
-            holds=step <= 1 + 1e-12,
+            slack=1e-12,
         ),
-        Check(
+        Check.at_most(
             name="enough points",
             statement="tr Sigma |w*|^2 / n, whose root bounds the excess risk of the stopped "
             "solution up to constants and logarithms",
             required=ENOUGH,
             measured=load,
-            holds=load <= ENOUGH,
         ),
-        Check(
+        Check.above(
             name="separable data",
             statement="min y x w > 0 at the last step",
             required=0.0,
             measured=margin,
-            holds=margin > 0,
         ),
-        Check(
+        Check.at_most(
             name="the rule stops early",
             statement="training loss of w* is reached within a tenth of the steps",
             required=0.1,
             measured=early,
-            holds=early <= 0.1,
         ),
     )
 
@@ -112,13 +109,12 @@ def conclusions_of(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     """What it promises, as measured, worst over seeds."""
     off = worst([p.residual for p in paths])
     return (
-        Check(
+        Check.at_most(
             name="the algorithm's steps",
             statement="w_{s+1} = w_s + eta mean of y x sigmoid(-y x w): records of the first "
             f"{CHECKED_STEPS} steps, largest relative deviation",
             required=QUADRATURE,
             measured=off,
-            holds=off <= QUADRATURE,
         ),
         *_ridge_conclusions(paths),
         *_risk_conclusions(paths),
@@ -130,19 +126,17 @@ def _ridge_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     furthest = worst([p.ridge_distance for p in paths])
     angle = -worst([-p.ridge_cosine for p in paths])
     return (
-        Check(
+        Check.at_most(
             name="ridge path",
             statement="|w_t - u| / |w_t| <= 1 / sqrt(2), u ridge of strength 1 / (eta t), every t",
             required=NEAREST,
             measured=furthest,
-            holds=furthest <= NEAREST,
         ),
-        Check(
+        Check.at_least(
             name="angle to the ridge path",
             statement="cosine >= 1 / sqrt(2) at every t",
             required=NEAREST,
             measured=angle,
-            holds=angle >= NEAREST,
         ),
     )
 
@@ -164,34 +158,33 @@ def _risk_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
         _lower("calibration error", "calibration", paths, "at the last step"),
         _lower("calibration error", "calibration", paths, "without training"),
         _error_check(paths),
-        Check(
+        Check.below(
             name="calibrated where stopped",
             statement="C(w) / E min(p*, 1 - p*)^2 < 1: below what diverging weights can end at",
             required=1.0,
             measured=calibrated,
-            holds=calibrated < 1,
         ),
-        Check(
+        Check.at_most(
             name="the limit is not calibrated",
             statement="sqrt E min(p*, 1 - p*)^2 - sqrt E min(p, 1 - p)^2 - sqrt C(w) <= 0 at every "
             "record, largest; the second term vanishes as |w| grows",
             required=0.0,
             measured=short,
-            holds=short <= QUADRATURE,
+            slack=QUADRATURE,
         ),
-        Check(
+        Check.at_most(
             name="calibration error within the excess risk",
             statement="2 C(w) - excess risk <= 0 at every record, largest",
             required=0.0,
             measured=pinsker,
-            holds=pinsker <= QUADRATURE,
+            slack=QUADRATURE,
         ),
-        Check(
+        Check.at_most(
             name="excess error within the distance of probabilities",
             statement="excess error - 2 E |p - p*| <= 0 at every record, largest",
             required=0.0,
             measured=plug_in,
-            holds=plug_in <= QUADRATURE,
+            slack=QUADRATURE,
         ),
     )
 
@@ -206,21 +199,20 @@ def _divergence_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     above = worst([p.losses / p.loss_bounds for p in paths])
     slopes = [np.polyfit(np.log(times), np.log(p.loss_bounds[last]), 1)[0] for p in paths]
     return (
-        Check(
+        Check.at_least(
             name="the norm diverges",
             statement="growth of |w| over the last factor of ten in time / (log 10 / margin of "
             "w / |w|) >= 1/2, least over seeds; 1 in the limit",
             required=0.5,
             measured=growth,
-            holds=growth >= 0.5,
         ),
-        Check(
+        Check.at_most(
             name="training loss below its bound",
             statement="loss / min over u along the last w of (loss of u + |u|^2 / (2 t)) <= 1 at "
             "every record, largest",
             required=1.0,
             measured=above,
-            holds=above <= 1 + QUADRATURE,
+            slack=QUADRATURE,
         ),
         decay_check(
             "rate of the training loss",

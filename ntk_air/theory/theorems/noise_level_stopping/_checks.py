@@ -44,54 +44,43 @@ def assumptions(
     drawn = float(np.sqrt(np.mean([run.noise_level**2 for run in largest])))
     wrong = float(np.max([abs(run.asked / drawn - 1) for run in runs]))
     least = float(np.min([run.least for run in runs]))
-    lipschitz = steepest(settings.truth)
-    missing = unlearnable(settings.truth, settings.bias)
     missed = float(np.mean([run.missed for run in largest]))
     kept = 2 / 3 * settings.noise**2
-    deviation = float(network["kernel deviation"])
     return (
-        _at_most(
-            "Lipschitz truth", "largest slope of the truth on a fine grid", 1 + 1e-6, lipschitz
+        *_truth_checks(settings),
+        Check.at_most(
+            name="known noise level",
+            statement="noise level of the rule, relative error against that of the draws",
+            required=KNOWN,
+            measured=wrong,
         ),
-        _at_most(
-            "the network can represent the truth",
-            "mean square of what is orthogonal to the kernel's functions (odd harmonics k >= 3 "
-            "without biases), against a thousandth of the noise's",
-            1e-3 * settings.noise**2,
-            missing,
-        ),
-        _at_most(
-            "known noise level",
-            "noise level of the rule, relative error against that of the draws",
-            KNOWN,
-            wrong,
-        ),
-        Check(
+        Check.above(
             name="the network can fit the noise",
             statement="least eigenvalue of the kernel, relative to the largest, above round-off",
             required=RESOLVED,
             measured=least,
-            holds=least > RESOLVED,
         ),
-        _at_most(
-            "enough points",
-            "squared error of interpolating the truth without noise, largest n, against a tenth of "
-            "the noise that interpolation keeps",
-            0.1 * kept,
-            missed,
+        Check.at_most(
+            name="enough points",
+            statement="squared error of interpolating the truth without noise, largest n, against "
+            "a tenth of the noise that interpolation keeps",
+            required=0.1 * kept,
+            measured=missed,
         ),
-        _at_most(
-            "sizes that resolve the truth",
-            "exponent of the sequence model's error over these sizes: the rate that is asked for "
-            "where it is slower than n^(-2/3)",
-            SLOWEST,
-            _exponent([row[0].num_points for row in every], [stop for stop, _ in predicted]),
+        Check.at_most(
+            name="sizes that resolve the truth",
+            statement="exponent of the sequence model's error over these sizes: the rate that is "
+            "asked for where it is slower than n^(-2/3)",
+            required=SLOWEST,
+            measured=_exponent(
+                [row[0].num_points for row in every], [stop for stop, _ in predicted]
+            ),
         ),
-        _at_most(
-            "wide enough",
-            "|K_W - K| / |K| of the real network at initialisation",
-            WIDE,
-            deviation,
+        Check.at_most(
+            name="wide enough",
+            statement="|K_W - K| / |K| of the real network at initialisation",
+            required=WIDE,
+            measured=float(network["kernel deviation"]),
         ),
         Check(
             name="enough steps of the network",
@@ -103,8 +92,23 @@ def assumptions(
     )
 
 
-def _at_most(name: str, statement: str, required: float, measured: float) -> Check:
-    return Check(name, statement, float(required), float(measured), bool(measured <= required))
+def _truth_checks(settings: NoiseLevelSettings) -> tuple[Check, Check]:
+    """That the function behind the labels has the slope assumed and is the network's to learn."""
+    return (
+        Check.at_most(
+            name="Lipschitz truth",
+            statement="largest slope of the truth on a fine grid",
+            required=1 + 1e-6,
+            measured=steepest(settings.truth),
+        ),
+        Check.at_most(
+            name="the network can represent the truth",
+            statement="mean square of what is orthogonal to the kernel's functions (odd harmonics "
+            "k >= 3 without biases), against a thousandth of the noise's",
+            required=1e-3 * settings.noise**2,
+            measured=unlearnable(settings.truth, settings.bias),
+        ),
+    )
 
 
 def conclusions(
@@ -131,13 +135,12 @@ def conclusions(
             measured=ratio,
             holds=bool(abs(np.log(ratio)) <= np.log(NEAR) + spread),
         ),
-        Check(
+        Check.at_least(
             name="interpolation keeps the noise",
             statement="squared error of interpolation, mean over seeds, / (2/3 noise^2), which "
             "linear interpolation between neighbours keeps at every n: least over n",
             required=KEPT,
             measured=kept,
-            holds=kept >= KEPT,
         ),
         Check(
             name="running on is worse",
@@ -146,19 +149,18 @@ def conclusions(
             measured=float(lasting[-1] / stopped.mean()),
             holds=bool(lasting[-1] > stopped.mean()),
         ),
-        _at_most(
-            "the network's steps",
-            f"outputs and |W_s - W_0| of its first {CHECKED_STEPS} steps against the algorithm in "
-            "float64, largest deviation relative to how far they move",
-            ALGORITHM,
-            float(network["off the algorithm"]),
+        Check.at_most(
+            name="the network's steps",
+            statement=f"outputs and |W_s - W_0| of its first {CHECKED_STEPS} steps against the "
+            "algorithm in float64, largest deviation relative to how far they move",
+            required=ALGORITHM,
+            measured=float(network["off the algorithm"]),
         ),
-        Check(
+        Check.at_most(
             name="the network does the same",
             statement="squared error of the real network, relative to its linearisation's",
             required=0.5,
             measured=near,
-            holds=near <= 0.5,
         ),
     )
 

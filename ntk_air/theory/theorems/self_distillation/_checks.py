@@ -31,19 +31,18 @@ def kernel_checks(starts: Sequence[Start]) -> tuple[Check, ...]:
     # Below n eps lambda_1 an eigenvalue of a float64 matrix is round-off.
     resolved = max(len(s.eigenvalues) * np.finfo(np.float64).eps * s.eigenvalues[0] for s in starts)
     return (
-        Check(
+        Check.at_most(
             name="small step",
             statement="eta lambda_1 <= 1, kernel at initialisation",
             required=1.0,
             measured=step,
-            holds=step <= 1 + ROUND_OFF,
+            slack=ROUND_OFF,
         ),
-        Check(
+        Check.above(
             name="positive kernel",
             statement="lambda_n > 0, above the round-off n eps lambda_1",
             required=float(resolved),
             measured=least,
-            holds=bool(least > resolved),
         ),
     )
 
@@ -58,20 +57,18 @@ def horizon_checks(
     remaining = max(_remaining(start, clean, plan.num_steps) for start in starts)
     forgotten = max(forgotten_step(start, geometry) for start in starts)
     return (
-        Check(
+        Check.at_most(
             name="enough steps",
             statement="gradient descent on the clean labels themselves would end within "
             f"{0.8 * accuracy:g} x the floor of monotone gradient descent",
             required=required,
             measured=remaining,
-            holds=remaining <= required,
         ),
-        Check(
+        Check.below(
             name="initial outputs are forgotten",
             statement="(1 - eta lambda_K)^s |f_0| / sqrt(n) <= 2 rho epsilon_0 at some step < S",
             required=float(plan.num_steps),
             measured=forgotten,
-            holds=forgotten < plan.num_steps,
         ),
     )
 
@@ -95,21 +92,26 @@ def forgotten_step(start: Start, geometry: ClusterGeometry) -> float:
     return float(np.log(size / allowed) / -np.log1p(-min(decay, 1 - 1e-12)))
 
 
+def recursion_check(name: str, residuals: Sequence[float], required: float) -> Check:
+    """That what was run in function space is the algorithm, worst over the runs."""
+    return Check.at_most(
+        name=name,
+        statement="f_{s+1} = f_s - eta K (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), largest "
+        "deviation of a step",
+        required=required,
+        measured=float(np.max(residuals)),
+    )
+
+
 def function_space_conclusions(every: Sequence[SeedRuns], plan: Plan) -> tuple[Check, ...]:
     """What holds exactly for the kernel at initialisation, at every step."""
-    residual = float(np.max([r.linear.residual for r in every]))
     ratios = [_bound_ratio(r.linear.distilled, r.start, plan, plan.alpha) for r in every]
     worst = None if None in ratios else float(np.max(np.asarray(ratios, np.float64)))
     deviation = float(np.max([r.linear.limit_deviation for r in every]))
     wrong = float(np.max([r.linear.limit_label for r in every]))
     checks = [
-        Check(
-            name="the algorithm's steps (function space)",
-            statement="f_{s+1} = f_s - eta K (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), "
-            "largest deviation of a step",
-            required=ROUND_OFF,
-            measured=residual,
-            holds=residual <= ROUND_OFF,
+        recursion_check(
+            "the algorithm's steps (function space)", [r.linear.residual for r in every], ROUND_OFF
         ),
         Check(
             name="rate (function space)",
@@ -123,13 +125,12 @@ def function_space_conclusions(every: Sequence[SeedRuns], plan: Plan) -> tuple[C
     # The limit is that of h(f) = y, which a soft label function gives up to `wrong` only.
     allowed = ROUND_OFF + (wrong if wrong <= LABELS_KEPT else 0.0)
     checks.append(
-        Check(
+        Check.at_most(
             name="limit of a constant alpha (function space)",
             statement=f"alpha = {LIMIT_ALPHA:g}: f - y is alpha (observed - clean), deviation per "
             "root-n from its closed form, beside that of h(f) from y",
             required=allowed,
             measured=deviation,
-            holds=deviation <= allowed,
         )
     )
     return tuple(checks)

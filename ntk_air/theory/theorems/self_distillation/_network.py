@@ -32,33 +32,30 @@ def network_conclusions(
     last = float(np.max([h.l2_to_clean[-1] for h in distilled]))
     probe = float(np.max([r.probe for r in every]))
     conclusions = [
-        Check(
+        Check.at_most(
             name="the algorithm's steps (network)",
             statement="first outputs against gradient steps written out in float64, relative",
             required=FIRST_STEPS,
             measured=probe,
-            holds=probe <= FIRST_STEPS,
         ),
         _rate_check(every, plan),
-        Check(
+        Check.at_most(
             name="self-distillation reaches the clean labels",
             statement=f"|f - y| / sqrt(n) at the end <= {accuracy:g} x the floor of monotone "
             "gradient descent",
             required=accuracy * geometry.average_error,
             measured=last,
-            holds=last <= accuracy * geometry.average_error,
         ),
         *_floor_check("early stopping has a floor", GRADIENT_DESCENT, every, plan, geometry),
     ]
     if signs_only(plan.data):
         margin = float(np.min([h.margin[-1] for h in distilled]))
         conclusions.append(
-            Check(
+            Check.above(
                 name="margin",
                 statement="min y f(x) at the end is above 1 - 2 rho, that of the cluster averages",
                 required=geometry.average_margin,
                 measured=margin,
-                holds=margin > geometry.average_margin,
             )
         )
     conclusions += _distance_check(every)
@@ -111,13 +108,12 @@ def _distance_check(every: Sequence[SeedRuns]) -> list[Check]:
         for r in every
     ]
     return [
-        Check(
+        Check.below(
             name="self-distillation stays closer to initialisation",
             statement="|W - W_0| at the end, ratio to gradient descent, < 1; function space "
             f"predicts {predicted:.3g}",
             required=1.0,
             measured=float(np.max(moved)),
-            holds=float(np.max(moved)) < 1,
         )
     ]
 

@@ -47,13 +47,12 @@ def schedule_checks(
     last = float(np.max([w[-1] for w in weights]))
     # The other four fifths are left to what has not been fitted yet.
     allowed = 0.2 * accuracy * geometry.average_error
-    ends = Check(
+    ends = Check.at_most(
         name="the schedule ends",
         statement="alpha_S |observed - clean| / sqrt(n) <= "
         f"{0.2 * accuracy:g} x the floor of monotone gradient descent",
         required=allowed,
         measured=last * geometry.label_error,
-        holds=last * geometry.label_error <= allowed,
     )
     if not runs_are_the_algorithm(every):
         return (ends,)
@@ -102,13 +101,12 @@ def _end_checks(
     allowed = 0.8 * accuracy * geometry.average_error
     far = float(np.max([np.inf if end is None else end.distance for end in ends]))
     checks = [
-        Check(
+        Check.at_most(
             name="enough steps once the labels are right",
             statement="with h(f) = y, the run's alpha and its outputs at s0, |f - y| / sqrt(n) is "
             f"at most {0.8 * accuracy:g} x the floor of monotone gradient descent at the end",
             required=allowed,
             measured=far,
-            holds=far <= allowed,
         )
     ]
     if signs_only(plan.data):
@@ -116,13 +114,12 @@ def _end_checks(
         required = (1 + geometry.average_margin) / 2
         least = float(np.min([-np.inf if end is None else end.margin for end in ends]))
         checks.append(
-            Check(
+            Check.at_least(
                 name="enough steps for the margin",
                 statement="with h(f) = y, the run's alpha and its outputs at s0, the least y f is "
                 "at least 1 - rho at the end",
                 required=required,
                 measured=least,
-                holds=least >= required,
             )
         )
     return tuple(checks)
@@ -138,24 +135,22 @@ def linearisation_error(runs: SeedRuns) -> float:
 def _wide_check(every: Sequence[SeedRuns], geometry: ClusterGeometry, accuracy: float) -> Check:
     allowed = 0.1 * accuracy * geometry.average_error
     off = float(np.max([linearisation_error(r) for r in every]))
-    return Check(
+    return Check.at_most(
         name="wide enough",
         statement="|f - y| / sqrt(n) of gradient descent is that of its linearisation up to "
         f"{0.1 * accuracy:g} x the floor, at every record",
         required=allowed,
         measured=off,
-        holds=off <= allowed,
     )
 
 
 def _limit_check(every: Sequence[SeedRuns]) -> Check:
     wrong = float(np.max([r.linear.limit_label for r in every]))
-    return Check(
+    return Check.at_most(
         name="labels stay clean at a constant alpha",
         statement=f"|h(f_s) - y| / sqrt(n) from clean outputs, alpha {LIMIT_ALPHA:g}, every step",
         required=LABELS_KEPT,
         measured=wrong,
-        holds=wrong <= LABELS_KEPT,
     )
 
 
