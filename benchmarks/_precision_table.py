@@ -16,21 +16,25 @@ _PLAIN = "no computation in floating point, or one operation"
 NO_ROW: dict[str, tuple[str, ...]] = {
     _MADE_OF_IT: (
         *(f"kernels.{name}" for name in ARCHITECTURES), "kernels.as_architecture",
-        "kernels.functional",
+        "kernels.functional", "kernels.architecture", "kernels.architecture_names",
+        "kernels.find_architecture",
     ),
     "moves numbers and computes none": (
         "kernels.open_kernel", "kernels.gather",
     ),
-    "counts operations": ("kernels.cheapest_implementation", "kernels.implementation_costs"),
+    "counts operations or tiles": (
+        "kernels.cheapest_implementation", "kernels.implementation_costs", "kernels.count_tiles",
+    ),
     "a bound on errors, or an error, itself": (
         "spectral.residual_norms", "dynamics.remainder_bound",
     ),
     "retention_of": ("spectral.resolve_retention",),
     "lists of filters that have rows": ("dynamics.distillation_schemes",),
-    _LOOP: ("distillation.teacher_student",),
+    _LOOP: ("distillation.teacher_student", "distillation.train", "distillation.evaluate"),
     _PLAIN: (
         "dynamics.to_neural_tangents_time", "dynamics.from_neural_tangents_time",
-        "distillation.agreement", "distillation.constant", "distillation.cosine",
+        "distillation.as_schedule", "distillation.tabulate", "distillation.method",
+        "distillation.switch", "distillation.agreement", "distillation.constant", "distillation.cosine",
         "distillation.exponential", "distillation.inverse_time", "distillation.linear",
         "distillation.hard", "distillation.identity", "distillation.nearest",
         "distillation.sign", "distillation.softmax", "distillation.tanh",

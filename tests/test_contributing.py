@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import _mutants
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -53,7 +55,8 @@ commands = [
     ["check", "interlacing", "--quick"],
     ["kernel", "--dataset", "points.csv", "--architecture", "linear", "--store", "store"],
     ["distill", "--dataset", "digits", *small, "--method", "mean_absolute_error"],
-    ["distill", "--dataset", "digits", *small, "--alpha", "step:3", "--label-fn", "clip:0.5"],
+    ["distill", "--dataset", "digits", *small, "--alpha", "step:3", "--label-fn", "clip:0.5",
+     "--loss", "mse"],
 ]
 codes = [main(command) for command in commands]
 x = na.datasets.load("points.csv", test_size=0).train_inputs
@@ -195,3 +198,11 @@ def test_the_workflow_runs_the_ends_of_what_is_declared():
     ranges = [(numbers(least), numbers(below)) for exact, least, below in asked if not exact]
     assert ranges
     assert all(least >= low and below == high for least, below in ranges)
+
+
+@pytest.mark.parametrize("room", _mutants.ROOMS)
+def test_the_mutation_run_finds_the_files_of_every_room(room):
+    found = {glob: set(_mutants.PACKAGE.glob(glob)) for glob in _mutants.ROOMS[room]}
+    assert all(found.values()), found
+    names = {path.name for path in set.union(*found.values())} - {"__init__.py"}
+    assert len(names) >= 8

@@ -115,6 +115,12 @@ def test_the_table_of_the_page_is_that_of_the_arrows():
         assert set(re.findall(r"`(\w+)/`", holds)) == folders, room
 
 
+def test_the_rules_say_the_sizes():
+    page = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    assert f"has at most {LONGEST_BODY} lines, a file at most {LONGEST_FILE}, a folder" in page
+    assert f"a folder at most {MOST_FILES} files" in page
+
+
 def test_no_circle():
     below = {room: set(calls) for room, calls in CALLS.items()}
     while below:

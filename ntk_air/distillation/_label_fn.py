@@ -178,18 +178,22 @@ class Kind(NamedTuple):
         make: from its numbers to a label function.
         forms: how it is written as text, a number in capitals; none where it cannot be.
         coded: whether its labels depend on how the observed targets are coded.
+        probabilities: whether its labels are, where the targets are: cross-entropy needs them.
     """
 
     formula: Callable[..., Array]
     make: Callable[..., LabelFn]
     forms: tuple[str, ...] = ()
     coded: bool = False
+    probabilities: bool = False
 
 
 KINDS: dict[str, Kind] = {
-    "hard": Kind(_hard, lambda: hard, ("hard",), coded=True),
+    "hard": Kind(_hard, lambda: hard, ("hard",), coded=True, probabilities=True),
     "identity": Kind(_identity, lambda: identity, ("identity",)),
-    "softmax": Kind(_softmax, softmax, ("softmax", "softmax:TEMPERATURE"), coded=True),
+    "softmax": Kind(
+        _softmax, softmax, ("softmax", "softmax:TEMPERATURE"), coded=True, probabilities=True
+    ),
     "tanh": Kind(_tanh, tanh, ("tanh", "tanh:SLOPE")),
     "sign": Kind(_sign, lambda: sign, coded=True),
     "nearest": Kind(_nearest, nearest),

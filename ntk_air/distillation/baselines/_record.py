@@ -22,6 +22,13 @@ class NoisyRun(Protocol):
     Attributes:
         epochs: passes over the points.
         noise_rates: fraction of wrong labels for each of R networks.
+
+    Example:
+        >>> import ntk_air as na
+        >>> class Short(na.distillation.baselines.NoisyRun):
+        ...     epochs = 12
+        >>> na.distillation.baselines.METHODS["gce"].settle(Short(), {"threshold": 0.5})
+        {'start_epoch': 4, 'threshold': 0.5}
     """
 
     @property
@@ -114,6 +121,7 @@ def baseline(
 
     Raises:
         ValueError: if there is another method of that name.
+        TypeError: by the function made, on a keyword that it does not have.
 
     Example:
         >>> import ntk_air as na

@@ -16,7 +16,7 @@ from ..._checks import (
     is_number,
 )
 from ..._typing import Array, ArrayLike
-from .._label_fn import coding_of
+from .._label_fn import KINDS, coding_of
 
 
 def record_steps(record_every: int | Sequence[int] | None, num_steps: int) -> np.ndarray:
@@ -142,7 +142,8 @@ def check_same_coding(each: Sequence[ArrayLike]) -> None:
 def check_probabilities(label_fn: Any, loss: str) -> None:
     """Raises ValueError if cross-entropy would be given labels that are no probabilities."""
     kind = getattr(label_fn, "kind", None)
-    if loss == "cross_entropy" and kind not in (None, "hard", "softmax"):
+    allowed = (None, *(name for name, one in KINDS.items() if one.probabilities))
+    if loss == "cross_entropy" and kind not in allowed:
         raise ValueError(
             f"label_fn {kind!r} does not give probabilities, which cross_entropy needs; use hard "
             'or softmax(temperature), or loss="mse".'

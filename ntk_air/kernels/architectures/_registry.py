@@ -98,7 +98,5 @@ def find_architecture(name: str) -> tuple[ArchitectureMaker, dict[str, Any]]:
         ('convolutional', {'pooling': 'gap'})
     """
     check_choice("architecture", name, architecture_names())
-    for maker in ARCHITECTURES.values():
-        if name == maker.name or name in maker.forms:
-            return maker, dict(maker.forms.get(name, {}))
-    raise AssertionError(name)
+    maker = next(one for one in ARCHITECTURES.values() if name in (one.name, *one.forms))
+    return maker, dict(maker.forms.get(name, {}))
