@@ -37,7 +37,7 @@ LAYERS = {
     "distillation": ["training", "baselines"],
     "theory": ["reporting", "model", "theorems"],
 }
-LONGEST_BODY, LONGEST_FILE, MOST_FILES = 60, 315, 22
+LONGEST_BODY, LONGEST_FILE, MOST_FILES = 60, 330, 22
 
 
 def sources():

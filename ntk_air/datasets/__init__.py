@@ -1,8 +1,9 @@
 """Labelled data as arrays in memory: embedded, from local files, or generated."""
 
 from ._clusterable import ClusterableDataset, clusterable
-from ._dataset import Dataset, from_arrays
+from ._dataset import Dataset
 from ._encode import decode, encode
+from ._from_arrays import from_arrays
 from ._load import load
 from ._purpose import selection_rows
 

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_bool, check_labels
-from ._dataset import Dataset, from_arrays
+from ._dataset import Dataset
 from ._digits import read_digits
 from ._draw import choose_classes, draw_rows, generator
 from ._find import find_known, find_path
+from ._from_arrays import from_arrays
 from ._purpose import cut
 from ._source import KNOWN, Source, Split
 
