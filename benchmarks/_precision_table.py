@@ -34,10 +34,10 @@ NO_ROW: dict[str, tuple[str, ...]] = {
     _PLAIN: (
         "dynamics.to_neural_tangents_time", "dynamics.from_neural_tangents_time",
         "distillation.as_schedule", "distillation.tabulate", "distillation.method",
-        "distillation.switch", "distillation.agreement", "distillation.constant", "distillation.cosine",
-        "distillation.exponential", "distillation.inverse_time", "distillation.linear",
-        "distillation.hard", "distillation.identity", "distillation.nearest",
-        "distillation.sign", "distillation.softmax", "distillation.tanh",
+        "distillation.switch", "distillation.agreement", "distillation.constant",
+        "distillation.cosine", "distillation.exponential", "distillation.inverse_time",
+        "distillation.linear", "distillation.hard", "distillation.identity",
+        "distillation.nearest", "distillation.sign", "distillation.softmax", "distillation.tanh",
         "theory.two_layer_init",
     ),
     _DOUBLE: (
