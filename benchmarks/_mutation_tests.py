@@ -117,7 +117,9 @@ class Covering:
         The rest is needed since a test may use what an earlier one set up or compiled.
         """
         by_line = self._data.contexts_by_lineno(mutant.file)
-        contexts = by_line.get(mutant.line) or [c for found in by_line.values() for c in found]
+        # A line that ran when the file was imported has no test of its own: any of its file may do.
+        contexts = [c for c in by_line.get(mutant.line, []) if c]
+        contexts = contexts or [c for found in by_line.values() for c in found]
         tests = {c.split("|")[0] for c in contexts if c} & set(self.seconds)
         files = {test.split("::")[0] for test in tests}
         rest = {other for file in files for other in self.files[file]} - tests

@@ -1,10 +1,13 @@
-"""Folders to write to."""
+"""Folders to write to, and files that are there whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def check_writable(directory: str | os.PathLike[str]) -> Path:
@@ -29,3 +32,16 @@ def check_writable(directory: str | os.PathLike[str]) -> Path:
             f"cannot write to {directory}: {error.strerror or error}; choose another folder."
         ) from error
     return directory
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes its name once it is whole; one that fails leaves nothing."""
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise

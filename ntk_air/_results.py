@@ -14,7 +14,6 @@ import io
 import json
 import math
 import os
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -26,6 +25,7 @@ import numpy as np
 
 from ._archive import Archive, damaged, open_regular
 from ._field_types import wrong_field
+from ._files import publishing
 from ._modules import is_a
 from ._stored_arrays import ArrayReader, encode_array, timeless_entry
 
@@ -115,18 +115,12 @@ def save(value: Any, path: str | os.PathLike[str]) -> Path:
         manifest = json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "tree": tree}, indent=1)
     except RecursionError as error:
         raise TypeError("cannot save result: it is nested too deeply, or holds itself.") from error
-    handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w") as archive:
-            archive.writestr(timeless_entry(_MANIFEST), manifest)
-            for name, array in arrays.items():
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, array, allow_pickle=False)
-                archive.writestr(timeless_entry(f"{name}.npy"), buffer.getbuffer())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with publishing(path) as raw, zipfile.ZipFile(raw, "w") as archive:
+        archive.writestr(timeless_entry(_MANIFEST), manifest)
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, allow_pickle=False)
+            archive.writestr(timeless_entry(f"{name}.npy"), buffer.getbuffer())
     return path
 
 

@@ -126,7 +126,7 @@ class _ParsedError(Exception):
     """Raised in place of the work that a command would do."""
 
 
-@pytest.mark.parametrize("page", [FOLDER / "README.md", *PAGES], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*FOLDER.glob("*.md"), *PAGES], ids=lambda p: p.name)
 def test_the_commands_of_a_page_parse(page, monkeypatch, capsys):
     taken = argparse.ArgumentParser.parse_args
 

@@ -365,6 +365,20 @@ def test_divergence_names_the_step():
         )  # fmt: skip
 
 
+def test_a_batch_may_hold_all_points():
+    params, inputs, codes = network()
+
+    def run(model, **options):
+        return d.self_distill(
+            model, params, inputs, codes, optimizer=1e-3, num_steps=3, alpha=1.0, label_fn=d.hard,
+            **options,
+        )  # fmt: skip
+
+    whole = run(lambda p, x: x @ p["w"] @ p["v"])
+    batched = run(lambda p, x: x @ p["w"] @ p["v"], batch_size=len(inputs), key=0)
+    np.testing.assert_allclose(batched.history.loss, whole.history.loss, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

@@ -112,3 +112,35 @@ def test_table_of_schemes(x64):
     assert np.nanmax(whole.equivalent.relative[cut]) > 0.1
     with pytest.raises(ValueError, match="schemes is empty"):
         D.equivalence_table(es, y, {})
+
+
+def test_schemes_are_the_filters_of_their_names(x64):
+    es, _ = problem()
+    schemes, times = D.distillation_schemes(es, 4), [float(t) for t in D.time_grid(es, 4)]
+    values = np.asarray(es.eigenvalues)
+
+    def flow(t):
+        return -np.expm1(-values * t)
+
+    def rounds(t, count, alpha=0.0):
+        fitted = values / (values + 1 / t)
+        for _ in range(count):
+            fitted = values / (values + 1 / t) * (alpha + (1 - alpha) * fitted)
+        return fitted
+
+    expected = {
+        "stopped teacher, converged student": flow,
+        "teacher and student stopped alike": lambda t: flow(t) ** 2,
+        "teacher stopped at a tenth of the student's time": lambda t: flow(t) * flow(t / 10),
+        "half labels, half stopped teacher": lambda t: 0.5 + 0.5 * flow(t),
+        "ridge": lambda t: rounds(t, 0),
+        "1 round of ridge distillation": lambda t: rounds(t, 1),
+        "5 rounds of ridge distillation": lambda t: rounds(t, 5),
+        "25 rounds of ridge distillation": lambda t: rounds(t, 25),
+        "5 rounds, labels weighted 0.35": lambda t: rounds(t, 5, 0.35),
+        "ridge, teacher weight 1.5": lambda t: rounds(t, 1, -0.5),
+    }
+    assert set(schemes) - set(expected) == {"heavy ball, momentum 0.9", "spectral cut-off"}
+    for name, fitted in expected.items():
+        for filter_, time in zip(schemes[name], times, strict=True):
+            np.testing.assert_allclose(filter_(es.eigenvalues), fitted(time), rtol=1e-9, atol=1e-12)

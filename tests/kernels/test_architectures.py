@@ -140,3 +140,16 @@ def test_same_arguments_give_the_same_architecture(build):
 def test_bad_settings(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize("widen", [1, 2])
+def test_channels_of_a_wide_resnet(widen):
+    """16, then 16, 32 and 64 times the factor, each twice as often as there are blocks."""
+    network = wide_resnet(2, widen, num_outputs=3)
+    shapes = jax.eval_shape(lambda k: network.init_fn(k, (1, 8, 8, 3))[1], jax.random.key(0))
+    found = sorted(
+        leaf.shape[-1] for leaf in jax.tree.leaves(shapes) if leaf.ndim == 4 and leaf.shape[0] == 3
+    )
+    # A convolution beside each group's first block, where the shape changes.
+    expected = [16] + [16 * factor * widen for factor in (1, 2, 4) for _ in range(2 * 2 + 1)]
+    assert found == sorted(expected)

@@ -374,3 +374,16 @@ def test_bad_numbers(report, options, words):
 def test_a_noise_rate_too_low_to_be_made_lower_is_refused(rate, points):
     with pytest.raises(ValueError, match=r"wrong labels in clusters of .*\(rate_factors\) is none"):
         overfitting(make(num_points=points, num_clusters=4, noise_rate=rate))
+
+
+def test_the_step_of_the_linearised_network_is_that_times_its_largest_eigenvalue():
+    report = linearization(widths=(16, 32, 64), num_steps=3, seeds=1, learning_rate=0.01)
+    for row in report.tables["networks"]:
+        weights = training.draw((row["seed"],), row["width"], DATA.inputs.shape[1])[0]
+        inputs = np.asarray(DATA.inputs, np.float64)
+        half = row["width"] // 2
+        signs = np.repeat([1.0, -1.0], half) / row["width"] ** 0.5
+        slopes = 1 / (1 + np.exp(-inputs @ np.asarray(weights, np.float64).T)) * signs
+        kernel = (slopes @ slopes.T) * (inputs @ inputs.T)
+        expected = 0.01 * np.linalg.eigvalsh(kernel)[-1]
+        np.testing.assert_allclose(row["eta lambda_1"], expected, rtol=1e-8)

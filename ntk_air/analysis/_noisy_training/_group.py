@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ... import datasets, distillation
+from ..._files import publishing
 from ..._typing import Array, PyTree
 from ...distillation import History
 from . import _specs as specs
@@ -209,9 +209,9 @@ class _Run:
         file = self.folder / f"{name}-{self.group.digest()}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_suffix(".new.npy")
-            np.save(beside, compute())
-            os.replace(beside, file)
+            found = np.asarray(compute())
+            with publishing(file) as whole:
+                np.save(whole, found)
         return jnp.asarray(np.load(file))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 
 from ..._classes import class_of
+from ..._files import publishing
 from ...distillation import evaluate
 
 if TYPE_CHECKING:
@@ -68,9 +68,8 @@ class NoisyHeldOut:
         self._by_step[step] = accuracies
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside = self._file.with_suffix(".new")
-            beside.write_text(json.dumps(self._by_step), encoding="utf-8")
-            os.replace(beside, self._file)
+            with publishing(self._file) as file:
+                file.write(json.dumps(self._by_step).encode())
 
     def accuracies(self, steps: np.ndarray) -> np.ndarray:
         """(R, records) at the given steps."""

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from ..._files import publishing
 from . import _engine
 
 # Of functions and objects in a printed program; another in every process.
@@ -136,9 +137,8 @@ class Checkpoint:
     def _seal_files(self, step: int) -> None:
         """Digests of the files of a step, by which damage is found before orbax reads them."""
         old = [path for path in self._path.glob("files-*.json") if path != self._list_of(step)]
-        draft = self._path / f".files-{step}.json"
-        draft.write_text(json.dumps(self._digests(step)))
-        os.replace(draft, self._list_of(step))
+        with publishing(self._list_of(step)) as file:
+            file.write(json.dumps(self._digests(step)).encode())
         for path in old:
             path.unlink(missing_ok=True)
 

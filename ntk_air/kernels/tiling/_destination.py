@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Protocol
 
-from ..._checks import is_finite
-from ..._typing import Array, ArrayLike
+from ..._typing import Array
 from ..store._reader import StoredKernel
 from ._disk import assemble_on_disk
+from ._memory import assemble_in_memory
 from ._mesh import assemble_on_mesh
 from ._request import RequestOptions, Task
-from ._ring import ShardedKernel, gather
-from ._tiles import KernelProgram, Layout, assemble
+from ._ring import ShardedKernel
+from ._tiles import KernelProgram, Layout
 
 Kernel = Array | ShardedKernel | StoredKernel
+
+
+class Executor(Protocol):
+    """What takes a kernel to its destination; it refuses one that is not finite everywhere."""
+
+    def __call__(
+        self, program: KernelProgram, task: Task, layout: Layout, options: RequestOptions
+    ) -> Kernel:
+        """Computes the kernel."""
+        ...
 
 
 def compute(program: KernelProgram, task: Task, layout: Layout, options: RequestOptions) -> Kernel:
@@ -22,36 +32,10 @@ def compute(program: KernelProgram, task: Task, layout: Layout, options: Request
     Raises:
         ValueError: a kernel that is not finite everywhere; no tile that is not is stored.
     """
-    points = task.points1, task.points2
+    return _executor(options)(program, task, layout, options)
+
+
+def _executor(options: RequestOptions) -> Executor:
     if options.store is not None:
-        return assemble_on_disk(program, task, layout, options)
-    if options.ring is not None:
-        spread = assemble_on_mesh(
-            program, task.operands, *points, layout, options.ring, progress=options.progress
-        )
-        array = spread.padded if isinstance(spread, ShardedKernel) else spread
-        if not is_finite(array):
-            _refuse(_finite_entries(gather(spread)), layout)
-        if hasattr(program, "warn_if_spoilt"):
-            program.warn_if_spoilt(array, *points)  # pyright: ignore[reportAttributeAccessIssue]
-        return spread
-    kernel = assemble(program, task.operands, *points, layout, progress=options.progress)
-    if not is_finite(kernel):
-        _refuse(_finite_entries(kernel), layout)
-    return kernel
-
-
-def _finite_entries(kernel: ArrayLike) -> np.ndarray:
-    return np.isfinite(np.asarray(kernel))
-
-
-def _refuse(finite: np.ndarray, layout: Layout) -> None:
-    good = finite.reshape(-1, *finite.shape[-2:]).sum(axis=(0, 2))
-    complete = finite.size // len(good)
-    # A bad point spoils its row, and one entry of every other row.
-    worst = int(np.argmin(good))
-    raise ValueError(
-        f"the kernel is NaN or infinite at {int((good < complete).sum())} of {len(good)} rows, "
-        f"most of all at point {worst // layout.block} of x1: the network or its derivative is "
-        "not finite there, or overflows; expected finite ones."
-    )
+        return assemble_on_disk
+    return assemble_in_memory if options.ring is None else assemble_on_mesh

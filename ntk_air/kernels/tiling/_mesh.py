@@ -14,6 +14,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ..._progress import with_progress
 from ..._typing import Array, PyTree
+from ._finite import refuse_unless_finite
+from ._request import RequestOptions, Task
 from ._ring import Ring, ShardedKernel
 from ._tiles import KernelProgram, Layout, starts, symmetrised
 
@@ -59,14 +61,7 @@ class _Job:
 
 
 def assemble_on_mesh(
-    program: KernelProgram,
-    operands: PyTree,
-    points1: PyTree,
-    points2: PyTree | None,
-    layout: Layout,
-    ring: Ring,
-    *,
-    progress: bool = False,
+    program: KernelProgram, task: Task, layout: Layout, options: RequestOptions
 ) -> Array | ShardedKernel:
     """Computes a kernel with its rows spread over the devices of a ring.
 
@@ -75,18 +70,26 @@ def assemble_on_mesh(
 
     Returns:
         The kernel, sharded over rows; a `ShardedKernel` where these do not divide evenly.
+
+    Raises:
+        ValueError: a kernel that is not finite everywhere.
     """
-    n1, n2 = layout.points
+    assert options.ring is not None
+    ring, (n1, n2), given = options.ring, layout.points, program
     if not program.cheap_features and layout.cached_tiles < 2 * (
         -(-max(n1, n2) // ring.size) // layout.tile_size + 1
     ):
         program = Recomputed(program)
     job = _Job(program, ring, layout, -(-n1 // ring.size), -(-n2 // ring.size))
     with ring.active():
-        out = _run(job, operands, points1, points2, progress)
+        out = _run(job, task.operands, task.points1, task.points2, options.progress)
     out = ring.handed_over(out)
     exact = job.rows * ring.size == n1
-    return out if exact else ShardedKernel(out, layout.shape)
+    kernel = out if exact else ShardedKernel(out, layout.shape)
+    refuse_unless_finite(kernel, layout)
+    if hasattr(given, "warn_if_spoilt"):
+        given.warn_if_spoilt(out, task.points1, task.points2)  # pyright: ignore[reportAttributeAccessIssue]
+    return kernel
 
 
 def _run(

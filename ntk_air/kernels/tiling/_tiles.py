@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..._progress import with_progress
 from ..._typing import Array, PyTree
 
 
@@ -78,48 +77,6 @@ def starts(n: int, tile_size: int) -> tuple[int, list[int]]:
     return size, [min(i * size, n - size) for i in range(count)]
 
 
-def assemble(
-    program: KernelProgram,
-    operands: PyTree,
-    points1: PyTree,
-    points2: PyTree | None,
-    layout: Layout,
-    *,
-    progress: bool = False,
-) -> Array:
-    """Computes a kernel tile by tile into one array.
-
-    Args:
-        program: what is computed.
-        operands: its parameters.
-        points1: pytree of arrays (n1, ...).
-        points2: pytree of arrays (n2, ...), or None for the symmetric kernel of ``points1``.
-        layout: shape and tiles.
-        progress: show a bar on a terminal.
-
-    Returns:
-        The kernel, ``layout.shape``.
-    """
-    size1, rows = starts(layout.points[0], layout.tile_size)
-    size2, columns = starts(layout.points[1], layout.tile_size)
-    left = Blocks(program, operands, points1, size1, layout.cached_tiles)
-    right = left
-    if points2 is not None:
-        right = Blocks(program, operands, points2, size2, layout.cached_tiles)
-    if len(rows) == len(columns) == 1:
-        tile = checked_tile(program, operands, left[0], right[0]).astype(layout.dtype)
-        return symmetrised(tile) if layout.symmetric else tile
-    out = jnp.zeros(layout.shape, layout.dtype)
-    pairs = tile_order(len(rows), len(columns), layout)
-    block = layout.block
-    for a, b in with_progress(pairs, "tile", progress, description="kernel"):
-        i, j = left.starts[a] * block, right.starts[b] * block
-        value = checked_tile(program, operands, left[a], right[b]).astype(layout.dtype)
-        mirror = "no" if not layout.symmetric else "diagonal" if a == b else "yes"
-        out = _place(out, value, np.int32(i), np.int32(j), mirror)
-    return out
-
-
 class Blocks:
     """Features of each tile's points, computed when first asked for; the last few are kept."""
 
@@ -180,15 +137,3 @@ def checked_tile(program: KernelProgram, operands: PyTree, rows: PyTree, columns
 def symmetrised(tile: Array) -> Array:
     """Round-off of a matrix product is not symmetric; the kernel is."""
     return (tile + jnp.swapaxes(tile, -1, -2)) / 2
-
-
-@functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
-def _place(out: Array, tile: Array, i: Array | np.int32, j: Array | np.int32, mirror: str) -> Array:
-    """Writes a tile in place (``out`` is donated), and its transpose if the kernel is symmetric."""
-    zeros = (np.int32(0),) * (out.ndim - 2)
-    if mirror == "diagonal":
-        tile = symmetrised(tile)
-    out = lax.dynamic_update_slice(out, tile, (*zeros, i, j))
-    if mirror == "yes":
-        out = lax.dynamic_update_slice(out, jnp.swapaxes(tile, -1, -2), (*zeros, j, i))
-    return out
