@@ -34,7 +34,7 @@ the tests that run its line are run, and it is counted whether one of them fails
 as long.
 `python -m benchmarks.mutations` does it, with the operators of
 [cosmic-ray](https://cosmic-ray.readthedocs.io); of each room a sample is drawn (seed {seed}).
-[Recorded](../benchmarks/results/mutations.json):
+[Recorded](../benchmarks/results/mutations.json){note}:
 """
 _SURVIVORS = """Some of these change nothing that can be seen (the size of a tile, a bound that
 is not reached, a first guess); the others are what the tests do not hold."""
@@ -83,7 +83,7 @@ def report(options: argparse.Namespace) -> int:
     known = read(options.folder / "outcomes.jsonl")
     chosen = sample(options.rooms, options.per_room, options.seed)
     records = [known[mutant.key] for mutant in chosen if mutant.key in known]
-    found = summary(records, options.seed)
+    found = summary(records, options.seed) | {"note": options.note}
     print(json.dumps(found["rooms"], indent=2))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,8 @@ def summary(records: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 def page(found: dict[str, Any]) -> str:
     """The page of the documentation about it."""
-    lines = [_INTRODUCTION.format(seed=found["seed"])]
+    note = f", {found['note']}" if found.get("note") else ""
+    lines = [_INTRODUCTION.format(seed=found["seed"], note=note)]
     lines += ["| room | places | tested | caught | not caught |", "|---|---:|---:|---:|---:|"]
     totals = Counter()
     for room, counts in found["rooms"].items():
@@ -157,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-room", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="test survivors once more")
+    parser.add_argument("--note", default="", help="of report: what the page says of the run")
     parser.add_argument("--share", type=_share, help="i/n: one of n processes")
     parser.add_argument("--out", type=Path, help="of report: the JSON file to write")
     parser.add_argument("--page", type=Path, help="of report: the page to write")
