@@ -111,7 +111,7 @@ def _classes(labels: Any, names: Sequence[Any] | None) -> tuple[np.ndarray, tupl
         return _among(array, tuple(map(str, names)))
     from sklearn.preprocessing import LabelEncoder
 
-    encoder = LabelEncoder()
+    encoder: Any = LabelEncoder()
     try:
         codes = np.asarray(encoder.fit_transform(array))
     except TypeError as error:
@@ -122,8 +122,8 @@ def _classes(labels: Any, names: Sequence[Any] | None) -> tuple[np.ndarray, tupl
     found = tuple(map(str, encoder.classes_))
     if len(found) < 2:
         raise ValueError(
-            f"labels are all {found[0]!r}, expected two classes or more; pass class_names where "
-            "there are classes that no label names."
+            f"labels has {len(found)} class(es), {', '.join(found) or 'none'}, expected two or "
+            "more; pass class_names where there are classes that no label names."
         )
     return codes, found
 

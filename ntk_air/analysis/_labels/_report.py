@@ -107,7 +107,7 @@ class LabelReport:
             ImportError: if there is no pandas.
         """
         try:
-            import pandas
+            import pandas  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ImportError(
                 "to_pandas needs pandas: pip install pandas, or use table()."

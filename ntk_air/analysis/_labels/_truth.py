@@ -21,6 +21,16 @@ class TruthComparison:
         average_precision: of the order by score; NaN if none is wrong.
         right_before: share of right labels among the given ones.
         right_after: among the most probable ones.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x = np.array([0.0, 0.1, 0.2, 0.3, 3.0, 3.1, 3.2, 3.3])[:, None]
+        >>> kernel = np.exp(-((x - x.T) ** 2)) + 0.1 * np.eye(8)
+        >>> labels = [0, 0, 1, 0, 1, 1, 1, 1]
+        >>> report = na.analysis.label_report(x, labels, kernel=kernel, noise_rate=0.125)
+        >>> found = report.compare_with_truth([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> found.right_before, found.right_after
+        (0.875, 1.0)
     """
 
     wrong: float = static()
