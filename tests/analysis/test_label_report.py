@@ -229,18 +229,23 @@ def test_accuracy_on_the_test_points():
 
 
 def test_against_the_truth(report):
-    found = report.compare_with_truth(CLEAN)
+    # As if some of the wrong labels were right, so that precision is not recall.
+    clean = np.where(np.isin(np.arange(N), WRONG[:4]), CLEAN, GIVEN)
+    found = report.compare_with_truth(clean)
     suspected = np.asarray(report.suspected)
-    wrong = np.isin(np.arange(N), WRONG)
-    assert found.wrong == pytest.approx(len(WRONG) / N)
+    wrong = clean != GIVEN
+    assert found.wrong == pytest.approx(4 / N)
     assert found.precision == (wrong & suspected).sum() / suspected.sum()
-    assert found.recall == (wrong & suspected).sum() / len(WRONG)
+    assert found.precision < 0.6 < found.recall
+    assert found.recall == (wrong & suspected).sum() / 4
     ranks = np.flatnonzero(wrong[np.argsort(np.asarray(report.score))]) + 1
     assert found.average_precision == pytest.approx(
         np.mean(np.arange(1, len(ranks) + 1) / ranks), abs=1e-6
     )
-    assert found.right_before == pytest.approx(1 - len(WRONG) / N)
-    assert found.right_after == np.mean(np.asarray(report.labels) == CLEAN)
+    assert found.right_before == pytest.approx(1 - 4 / N)
+    whole = report.compare_with_truth(CLEAN)
+    assert whole.right_after == np.mean(np.asarray(report.labels) == CLEAN)
+    assert whole.right_after > whole.right_before
     nothing = report.compare_with_truth(GIVEN)
     assert (nothing.wrong, np.isnan(nothing.recall)) == (0, True)
     with pytest.raises(ValueError, match="clean has length 2 and the report has length 60"):
