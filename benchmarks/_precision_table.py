@@ -28,6 +28,7 @@ NO_ROW: dict[str, tuple[str, ...]] = {
     "a bound on errors, or an error, itself": (
         "spectral.residual_norms", "dynamics.remainder_bound",
     ),
+    "stopping_time": ("dynamics.stopping_times",),
     "retention_of": ("spectral.resolve_retention",),
     "lists of filters that have rows": ("dynamics.distillation_schemes",),
     _LOOP: ("distillation.teacher_student", "distillation.train", "distillation.evaluate"),

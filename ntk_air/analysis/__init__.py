@@ -4,6 +4,9 @@ from ._air._air import air, versions
 from ._air._result import AIRAnalysis
 from ._air._settings import Settings
 from ._air._summary import headline_rank, summary
+from ._labels._label_report import label_report
+from ._labels._report import LabelReport, NoiseRate
+from ._labels._truth import TruthComparison
 from ._noisy_training._problem import NoisyProblem, noisy_problem
 from ._noisy_training._settings import NoisySettings
 from ._noisy_training._summary import noisy_training_summary, over_seeds
@@ -36,6 +39,11 @@ __all__ = [
     "teacher_student",
     "teacher_student_summary",
     "TeacherStudentStudy",
+    # which labels are wrong
+    "label_report",
+    "LabelReport",
+    "NoiseRate",
+    "TruthComparison",
     # methods for noisy labels
     "noisy_training",
     "NoisySettings",

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._text import one_line, spreadsheet
-from ._noisy_labels import DEFAULTS, add_options, prepare
+from .._text import one_line
+from ._noisy_labels import DEFAULTS, add_options, report_of, truth_known
 from ._options import computing, options_of
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
-    from ..dynamics import RefinedLabels
-    from ._noisy_labels import LabelProblem
+    from ..analysis import LabelReport
+    from ..noise import NoisyLabels
 
 _DEFAULTS = {**DEFAULTS, "all": False, "noise_rate": None, "rule": "leave_one_out"}
 _SHOWN = 20
-_COLUMNS = (
-    "index",
-    "observed",
-    "observed_name",
-    "suggested",
-    "suggested_name",
-    "score",
-    "margin",
-    "confidence",
-    "suspected",
-)
 
 
 def add_parser(commands: Any) -> None:
@@ -56,118 +45,62 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Finds the suspected labels and lists them."""
+    from .. import reports
+
     options = options_of(arguments, _DEFAULTS)
-    out = _checked(options["out"])
+    out = options["out"]
+    if out is not None:
+        out = reports.check_label_file(out, name="--out")
     with computing(options["precision"]):
         return _run(options, out)
 
 
 def _run(options: dict[str, Any], out: Path | None) -> int:
-    from .. import dynamics
+    from .. import reports
 
     began = time.perf_counter()
-    problem = prepare(options, test_size=0)
-    refined = dynamics.refine_labels(
-        problem.eigensystem,
-        problem.observed,
-        noise_rate=options["noise_rate"],
-        rule=options["rule"],
-    )
-    table = _table(problem, refined, every=options["all"])
-    print(_headline(problem, refined))
-    if problem.truth_known:
-        print(_against_the_truth(problem, refined))
+    # Rules that nothing is read of would warn of what they do not know.
+    how = {"noise_rate": options["noise_rate"], "rule": options["rule"], "rules": ()}
+    dataset, noisy, report = report_of(options, test_size=0, **how)
+    print(_headline(dataset.name, report))
+    if truth_known(noisy):
+        print(_against_the_truth(noisy, report))
     if out is None:
-        _show(table, None if options["all"] else _SHOWN)
+        every = options["all"]
+        _show(report.table() if every else report.suspects(), None if every else _SHOWN)
     else:
-        _write(table, out)
+        table = reports.write_label_report(report, out, every=options["all"])
         print(f"{out}: {len(table['index'])} rows ({time.perf_counter() - began:.0f} s)")
     return 0
 
 
-def _checked(path: str | None) -> Path | None:
-    """Finds out before the work what would stop it at the end."""
-    if path is None:
-        return None
-    from .. import reports
-
-    out = Path(path)
-    if out.suffix not in (".csv", ".parquet") or out.is_dir():
-        raise ValueError(f"--out is {path}, expected a file that ends in .csv or .parquet.")
-    if out.suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                "writing parquet files needs pyarrow: pip install 'ntk_air[readers]', or write "
-                ".csv."
-            ) from error
-    reports.check_writable(out.parent)
-    return out
-
-
-def _table(problem: LabelProblem, refined: RefinedLabels, *, every: bool) -> dict[str, list[Any]]:
-    """Columns, the most doubtful label first."""
-    import numpy as np
-
-    score = np.asarray(refined.score)
-    order = np.lexsort((np.asarray(refined.margin), score))
-    if not every:
-        order = order[np.asarray(refined.suspected)[order]]
-    observed = np.asarray(problem.noisy.labels)[order]
-    probabilities = np.asarray(refined.probabilities)[order]
-    suspected = np.asarray(refined.suspected)[order]
-    suggested = np.where(suspected, refined.alternative[order], observed)
-    names = problem.dataset.class_names
-    columns = (
-        np.asarray(problem.dataset.train_rows)[order].tolist(),
-        observed.tolist(),
-        [names[c] for c in observed],
-        suggested.tolist(),
-        [names[c] for c in suggested],
-        score[order].tolist(),
-        np.asarray(refined.margin)[order].tolist(),
-        probabilities[np.arange(len(order)), suggested].tolist(),
-        suspected.tolist(),
-    )
-    return dict(zip(_COLUMNS, columns, strict=True))
-
-
-def _headline(problem: LabelProblem, refined: RefinedLabels) -> str:
-    import numpy as np
-
-    count, n = int(np.sum(np.asarray(refined.suspected))), len(problem.noisy.labels)
-    rate, low, high = (float(x) for x in (refined.noise_rate, refined.lower, refined.upper))
+def _headline(name: str, report: LabelReport) -> str:
+    count, n, noise = int(report.suspected.sum()), len(report.given), report.noise_rate
+    rate, low, high = (float(x) for x in (noise.value, noise.lower, noise.upper))
     line = (
-        f"{one_line(problem.dataset.name)}: {count} of {n} labels suspected ({count / n:.1%}); "
+        f"{one_line(name)}: {count} of {n} labels suspected ({count / n:.1%}); "
         f"noise rate {rate:.3f}"
     )
     if low == high:
         return line + ", as given"
     line += f" ({low:.3f} to {high:.3f})"
-    if refined.identified:
+    if noise.identified:
         return line
     return (
         f"{line}, which these labels and this kernel do not tell well: the score averages over "
-        f"noises up to that of confident learning, {float(refined.confident_rate):.3f}"
+        f"noises up to that of confident learning, {float(noise.confident):.3f}"
     )
 
 
-def _against_the_truth(problem: LabelProblem, refined: RefinedLabels) -> str:
-    import numpy as np
-    from sklearn.metrics import average_precision_score
-
-    wrong, suspected = np.asarray(problem.noisy.flipped), np.asarray(refined.suspected)
-    if not wrong.any():
+def _against_the_truth(noisy: NoisyLabels, report: LabelReport) -> str:
+    found = report.compare_with_truth(noisy.clean)
+    if not found.wrong:
         return "truth: no label is wrong"
-    hits = int(np.sum(wrong & suspected))
-    precision = f"{hits / suspected.sum():.3f}" if suspected.any() else "undefined"
-    repaired = np.mean(np.asarray(refined.labels) == np.asarray(problem.noisy.clean))
+    precision = "undefined" if math.isnan(found.precision) else f"{found.precision:.3f}"
     return (
-        f"truth ({problem.noisy.model}): {wrong.mean():.1%} wrong; precision {precision}, recall "
-        f"{hits / wrong.sum():.3f}, average precision "
-        f"{average_precision_score(wrong, -np.asarray(refined.score)):.3f}; right labels "
-        f"{1 - wrong.mean():.1%} -> {repaired:.1%}"
+        f"truth ({noisy.model}): {found.wrong:.1%} wrong; precision {precision}, recall "
+        f"{found.recall:.3f}, average precision {found.average_precision:.3f}; right labels "
+        f"{found.right_before:.1%} -> {found.right_after:.1%}"
     )
 
 
@@ -184,18 +117,3 @@ def _show(table: dict[str, list[Any]], most: int | None) -> None:
     left = 0 if most is None else len(table["index"]) - most
     if left > 0:
         print(f"and {left} more; --out suspected.csv lists all of them")
-
-
-def _write(table: dict[str, list[Any]], out: Path) -> None:
-    if out.suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        pyarrow.parquet.write_table(pyarrow.table(table), out)
-        return
-    with open(out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        rows = zip(*table.values(), strict=True)
-        # Names of classes come from the data, and the file is made to be opened in a spreadsheet.
-        writer.writerows([spreadsheet(c) if type(c) is str else c for c in row] for row in rows)

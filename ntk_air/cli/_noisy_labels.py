@@ -1,11 +1,11 @@
-"""What ``stop`` and ``labels`` share: options, observed labels, and the kernel's spectrum."""
+"""What ``stop`` and ``labels`` share: options, observed labels, and the report on them."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from .._checks import check_size
 from ._options import (
     DATASET_DEFAULTS,
     add_dataset_options,
@@ -15,11 +15,9 @@ from ._options import (
 )
 
 if TYPE_CHECKING:
-    from .._typing import Array
+    from ..analysis import LabelReport
     from ..datasets import Dataset
-    from ..kernels import Architecture
     from ..noise import NoisyLabels
-    from ..spectral import Eigensystem
 
 DEFAULTS: dict[str, Any] = {
     **DATASET_DEFAULTS,
@@ -34,32 +32,6 @@ DEFAULTS: dict[str, Any] = {
     "precision": None,
     "out": None,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelProblem:
-    """Observed labels and the kernel's spectrum.
-
-    Attributes:
-        dataset: flat and standardised.
-        noisy: observed labels; their ``clean`` ones are the truth only if ``truth_known``.
-        observed: their codes (n, C).
-        eigensystem: of the training kernel.
-        architecture: whose kernel it is.
-        budget: bytes for kernels.
-    """
-
-    dataset: Dataset
-    noisy: NoisyLabels
-    observed: Array
-    eigensystem: Eigensystem
-    architecture: Architecture
-    budget: int
-
-    @property
-    def truth_known(self) -> bool:
-        """False where the labels are those of the file, whatever they are worth."""
-        return self.noisy.model != "none"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -92,48 +64,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="TOML file with any of these settings; flags win")
 
 
-def prepare(options: dict[str, Any], *, test_size: int | None) -> LabelProblem:
-    """Loads the data, takes the observed labels, computes the kernel and its spectrum."""
+def report_of(
+    options: dict[str, Any], *, test_size: int | None, **how: Any
+) -> tuple[Dataset, NoisyLabels, LabelReport]:
+    """Loads the data, takes the observed labels, and has them judged; ``how`` is for the report.
+
+    The labels' ``clean`` ones are the truth only if `truth_known`.
+    """
     import jax.numpy as jnp
 
-    from .. import datasets, kernels, spectral
-    from .._checks import check_size
+    from .. import analysis
     from .._memory import eigensystem_budget
 
     dataset, noisy = _observed(options, test_size)
-    n = len(noisy.labels)
-    if dataset.train_inputs.ndim == 4:
-        dataset = dataset.standardized(per_image=True).flattened(unit_norm="sqrt_d")
-    elif dataset.train_inputs.ndim != 2:
-        dataset = dataset.flattened()
-    if options["rank"] is not None:
-        check_size("rank", options["rank"], 1, n)
+    n, rank = len(noisy.labels), options["rank"]
+    if rank is not None:
+        check_size("rank", rank, 1, n)
+    # As `label_report` does, with advice that names flags.
     budget = eigensystem_budget(
         f"the kernel of {n} points",
         n,
         jnp.dtype(jnp.result_type(float)).itemsize,
         options["memory_budget"],
-        rank=options["rank"],
+        rank=rank,
         advice="use fewer points (--train-size), fewer eigenpairs (--rank, e.g. "
         f"{max(1, n // 20)}) or a larger --memory-budget",
     )
-    architecture = kernels.fully_connected(
-        options["depth"],
-        8,  # the infinite-width kernel has no use for a width
-        num_outputs=dataset.num_classes,
-        weight_std=options["weight_std"],
-        bias_std=options["bias_std"],
+    passed = {k: options[k] for k in ("depth", "weight_std", "bias_std", "rank", "precision")}
+    report = analysis.label_report(
+        dataset, noisy, memory_budget=budget, progress=True, **passed, **how
     )
-    kernel = kernels.infinite_ntk(
-        architecture,
-        dataset.train_inputs,
-        memory_budget=budget,
-        progress=True,
-        precision=options["precision"],
-    )
-    eigensystem = spectral.eigendecompose(kernel, rank=options["rank"])
-    observed = datasets.encode(noisy.labels, dataset.num_classes)
-    return LabelProblem(dataset, noisy, observed, eigensystem, architecture, budget)
+    return dataset, noisy, report
+
+
+def truth_known(noisy: NoisyLabels) -> bool:
+    """False where the labels are those of the file, whatever they are worth."""
+    return noisy.model != "none"
 
 
 def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, NoisyLabels]:

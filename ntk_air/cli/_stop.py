@@ -7,15 +7,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .._text import one_line, plain
-from ._noisy_labels import DEFAULTS, add_options, prepare
+from ._noisy_labels import DEFAULTS, add_options, report_of, truth_known
 from ._options import computing, options_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from .._typing import Array
-    from ..dynamics import StoppingTime
-    from ._noisy_labels import LabelProblem
+    from ..analysis import LabelReport, NoiseRate
+    from ..noise import NoisyLabels
 
 _DEFAULTS = {**DEFAULTS, "test_size": None, "learning_rate": None}
 
@@ -57,10 +56,14 @@ def _run(options: dict[str, Any]) -> int:
         print(_table(_measure(options)[0]))
         return 0
     with reports.output_folder(options["out"]) as out:
-        numbers, found, accuracy = _measure(options)
+        numbers, report = _measure(options)
         from .. import plots
 
-        figure = plots.standalone(plots.stopping_rules, found, test_accuracy=accuracy)
+        figure = plots.standalone(
+            plots.stopping_rules,
+            list(report.stopping_times.values()),
+            test_accuracy=report.test_accuracy,
+        )
         figure.savefig(out / "stopping.png")
         (out / "stopping.json").write_text(
             json.dumps(plain(numbers), indent=1, allow_nan=False) + "\n", encoding="utf-8"
@@ -70,85 +73,53 @@ def _run(options: dict[str, Any]) -> int:
     return 0
 
 
-def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[StoppingTime], Array | None]:
-    """The numbers, what each rule found, and test accuracy at each time where there are labels."""
-    from .. import dynamics
-
-    problem = prepare(options, test_size=options["test_size"])
-    es, observed = problem.eigensystem, problem.observed
-    found = [
-        dynamics.stopping_time(es, observed, rule=rule, remainder="mean") for rule in dynamics.RULES
-    ]
-    accuracy = _test_accuracy(problem, found[0].times, options["precision"])
+def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], LabelReport]:
+    """The numbers that are printed, and the report that they are from."""
+    dataset, noisy, report = report_of(options, test_size=options["test_size"], test=True)
+    accuracy = report.test_accuracy
     numbers: dict[str, Any] = {
-        "dataset": problem.dataset.name,
-        "num_points": len(problem.noisy.labels),
-        "num_classes": problem.dataset.num_classes,
-        "noise": _noise(problem),
-        "directions_left_out": es.num_points - es.rank,
+        "dataset": dataset.name,
+        "num_points": len(report.given),
+        "num_classes": dataset.num_classes,
+        "noise": _noise(report.noise_rate, noisy),
+        "directions_left_out": len(report.given) - report.rank,
         "rules": {},
         "best_test_accuracy": None if accuracy is None else float(accuracy.max()),
     }
-    for one in found:
+    for rule, one in report.stopping_times.items():
         time = float(one.time)
         chosen = int((one.times == one.time).argmax())
-        freedom = dynamics.degrees_of_freedom(es, dynamics.gradient_flow(time))
         rate = options["learning_rate"]
         if rate is not None and not math.isfinite(time / rate):
             raise ValueError(
                 f"--learning-rate is {rate:g}, which takes more steps to time {time:g} than can be "
                 "counted; give a larger one."
             )
-        numbers["rules"][one.rule] = {
+        numbers["rules"][rule] = {
             "time": time,
             "steps": None if rate is None else round(time / rate),
-            "degrees_of_freedom": float(freedom),
+            "degrees_of_freedom": report.degrees_of_freedom[rule],
             "at_edge": one.at_edge,
             "test_accuracy": None if accuracy is None else float(accuracy[chosen]),
         }
-    return numbers, found, accuracy
+    return numbers, report
 
 
-def _noise(problem: LabelProblem) -> dict[str, Any]:
+def _noise(found: NoiseRate, noisy: NoisyLabels) -> dict[str, Any]:
     """Estimated noise rates, and the true one where it is known."""
-    from .. import dynamics
-
-    tail = dynamics.estimate_noise(problem.eigensystem, problem.observed)
-    refined = dynamics.refine_labels(problem.eigensystem, problem.observed)
     return {
-        "rate": float(refined.noise_rate),
-        "interval": [float(refined.lower), float(refined.upper)],
-        "identified": refined.identified,
-        "tail": float(tail.rate),
-        "standard_error": float(tail.standard_error),
-        "upper": float(tail.upper),
+        "rate": float(found),
+        "interval": [float(found.lower), float(found.upper)],
+        "identified": found.identified,
+        "tail": float(found.tail.rate),
+        "standard_error": float(found.tail.standard_error),
+        "upper": float(found.tail.upper),
         "upper_holds_for": "symmetric noise",
-        "only_a_bound": tail.upper_bound,
-        "likelihood": float(refined.noise_rate),
-        "confident": float(refined.confident_rate),
-        "true": problem.noisy.empirical_rate if problem.truth_known else None,
+        "only_a_bound": found.tail.upper_bound,
+        "likelihood": float(found),
+        "confident": float(found.confident),
+        "true": noisy.empirical_rate if truth_known(noisy) else None,
     }
-
-
-def _test_accuracy(problem: LabelProblem, times: Array, precision: str | None) -> Array | None:
-    import jax.numpy as jnp
-
-    from .. import dynamics, kernels
-    from .._classes import class_of
-
-    dataset = problem.dataset
-    if not len(dataset.test_labels):
-        return None
-    cross = kernels.infinite_ntk(
-        problem.architecture,
-        dataset.test_inputs,
-        dataset.train_inputs,
-        memory_budget=problem.budget,
-        precision=precision,
-    )
-    filters = [dynamics.gradient_flow(float(t)) for t in times]
-    outputs = dynamics.predict(problem.eigensystem, filters, problem.observed, cross)
-    return jnp.mean(class_of(outputs) == dataset.test_labels, axis=-1)
 
 
 def _table(numbers: dict[str, Any]) -> str:

@@ -13,7 +13,13 @@ from .noisy._leave_one_out import leave_one_out, leave_one_out_flow
 from .noisy._noise import NoiseEstimate, estimate_noise
 from .noisy._refine import refine_labels
 from .noisy._refined import RefinedLabels
-from .noisy._stopping import StoppingTime, degrees_of_freedom, stopping_time, time_grid
+from .noisy._stopping import (
+    StoppingTime,
+    degrees_of_freedom,
+    stopping_time,
+    stopping_times,
+    time_grid,
+)
 from .noisy._stopping_rules import RULES, StoppingProblem, StoppingRule
 
 __all__ = [
@@ -53,6 +59,7 @@ __all__ = [
     "estimate_noise",
     "NoiseEstimate",
     "stopping_time",
+    "stopping_times",
     "StoppingTime",
     "RULES",
     "StoppingRule",

@@ -176,3 +176,25 @@ def test_partial_eigensystems(x64):
         assert np.isfinite(found.time)
     with pytest.raises(ValueError, match="remainder is 'none'"):
         D.stopping_time(part, observed, remainder="none")
+
+
+def test_several_rules_are_each_as_by_itself():
+    x = np.linspace(-1, 1, 30)[:, None]
+    es = na.spectral.eigendecompose(np.exp(-8 * (x - x.T) ** 2) + 0.1 * np.eye(30))
+    observed = np.sin(3 * x) + 0.5 * np.random.default_rng(0).normal(size=(30, 1))
+    chosen = ("sure", "gcv", "leave_one_out_error")
+    times = [0.1, 0.3, 1.0, 3.0]
+    found = D.stopping_times(
+        es, observed, rules=chosen, times=times, noise_variance=0.25, remainder="mean"
+    )
+    assert tuple(found) == chosen
+    for rule, one in found.items():
+        noise = {"noise_variance": 0.25} if rule == "sure" else {}
+        alone = D.stopping_time(es, observed, rule=rule, times=times, remainder="mean", **noise)
+        assert (one.time, one.rule, one.at_edge) == (alone.time, rule, alone.at_edge)
+        np.testing.assert_array_equal(one.score, alone.score)
+    assert tuple(D.stopping_times(es, observed)) == tuple(D.RULES)
+    with pytest.raises(ValueError, match="rule is 'guess', expected one of 'gcv'"):
+        D.stopping_times(es, observed, rules=["gcv", "guess"])
+    with pytest.raises(ValueError, match="noise_variance is -1"):
+        D.stopping_times(es, observed, noise_variance=-1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -130,26 +130,88 @@ def stopping_time(
         False
     """
     check_choice("rule", rule, tuple(RULES))
+    if noise_variance is not None and not RULES[rule].uses_noise:
+        using = ", ".join(name for name, one in RULES.items() if one.uses_noise)
+        raise ValueError(
+            f"noise_variance is {noise_variance!r} and rule {rule!r} does not use it; leave it "
+            f"out, or choose one of {using}."
+        )
+    problem = _problem(eigensystem, observed, times, noise_variance, remainder)
+    return _by_rule(rule, problem)
+
+
+@in_precision
+def stopping_times(
+    eigensystem: Eigensystem,
+    observed: Float[ArrayLike, "n C"],
+    *,
+    rules: Iterable[str] | None = None,
+    times: Sequence[float] | ArrayLike | None = None,
+    noise_variance: float | None = None,
+    remainder: str = "bounded",
+) -> dict[str, StoppingTime]:
+    """`stopping_time` by several rules, with what they share computed once.
+
+    Args:
+        eigensystem: of the training kernel, as in `stopping_time`.
+        observed: observed targets ỹ (n, C).
+        rules: names in ``RULES``; default all of them.
+        times: grid to search; default `time_grid`.
+        noise_variance: σ² = E‖ξ_i‖²/C, for the rules that need it; default `estimate_noise`.
+        remainder: ``"bounded"`` or ``"mean"``, for the leave-one-out rules as in `leave_one_out`.
+
+    Returns:
+        A `StoppingTime` by the name of its rule, in the order of ``rules``.
+
+    Raises:
+        ValueError: on an unknown rule or remainder, shapes that do not match, bad times, a
+            negative variance, or a score that is known at none of the times.
+
+    Example:
+        >>> import numpy as np, ntk_air as na
+        >>> x = np.linspace(-1, 1, 40)[:, None]
+        >>> es = na.spectral.eigendecompose(np.exp(-8 * (x - x.T) ** 2) + 0.1 * np.eye(40))
+        >>> noise = np.random.default_rng(0).normal(size=(40, 1))
+        >>> found = na.dynamics.stopping_times(es, np.sin(3 * x) + 0.5 * noise)
+        >>> found["sure"].time < found["gcv"].time < found["leave_one_out"].time
+        Array(True, dtype=bool)
+    """
+    rules = tuple(RULES if rules is None else rules)
+    for rule in rules:
+        check_choice("rule", rule, tuple(RULES))
+    problem = _problem(eigensystem, observed, times, noise_variance, remainder)
+    found: dict[str, StoppingTime] = {}
+    for rule in rules:
+        found[rule] = _by_rule(rule, problem)
+    return found
+
+
+def _problem(
+    eigensystem: Eigensystem,
+    observed: ArrayLike,
+    times: Sequence[float] | ArrayLike | None,
+    noise_variance: float | None,
+    remainder: str,
+) -> StoppingProblem:
+    """What the rules see, once it is found to be right."""
     check_choice("remainder", remainder, REMAINDERS)
     matching(eigensystem, observed=observed)
     if noise_variance is not None:
-        if not RULES[rule].uses_noise:
-            using = ", ".join(name for name, one in RULES.items() if one.uses_noise)
-            raise ValueError(
-                f"noise_variance is {noise_variance!r} and rule {rule!r} does not use it; leave it "
-                f"out, or choose one of {using}."
-            )
         check_in_range("noise_variance", noise_variance, 0.0, high_open=True)
-    observed = as_float(observed)
     listed = check_times(time_grid(eigensystem) if times is None else times)
-    problem = StoppingProblem(eigensystem, listed, observed, noise_variance, remainder)
+    return StoppingProblem(eigensystem, listed, as_float(observed), noise_variance, remainder)
+
+
+def _by_rule(rule: str, problem: StoppingProblem) -> StoppingTime:
+    """What one rule chooses."""
     score = RULES[rule].score(problem)
-    advice = what_helps(eigensystem, remainder if RULES[rule].leaves_out else "mean")
-    eps = float(jnp.finfo(eigensystem.eigenvalues.dtype).eps)
-    best, at_edge = _choose(rule, listed, score, eps, advice)
-    grid = jnp.asarray(listed, observed.dtype)
+    es, dtype = problem.eigensystem, problem.observed.dtype
+    advice = what_helps(es, problem.remainder if RULES[rule].leaves_out else "mean")
+    eps = float(jnp.finfo(es.eigenvalues.dtype).eps)
+    best, at_edge = _choose(rule, problem.times, score, eps, advice)
+    grid = jnp.asarray(problem.times, dtype)
     with np.errstate(over="ignore", under="ignore"):
-        score = score.astype(observed.dtype)
+        score = score.astype(dtype)
     return StoppingTime(grid[best], jnp.asarray(score), grid, rule, at_edge)
 
 
@@ -196,7 +258,7 @@ def _choose(
         warnings.warn(
             f"the score of rule {rule!r} is not known at {np.sum(~known)} of {len(times)} times, "
             f"where it is NaN and is never the least: {advice}.",
-            stacklevel=3,
+            stacklevel=4,
         )
     best = int(np.nanargmin(score))
     # Comparisons with NaN are false.
