@@ -110,7 +110,7 @@ def main():
 
     import ntk_air  # noqa: F401  before JAX computes anything
 
-    sys.path[:0] = [str(HERE / "kernels"), str(HERE / "distillation")]
+    sys.path[:0] = [str(HERE), str(HERE / "distillation" / "training")]
     mesh = jax.make_mesh((2,), ("data",))
     kernels(mesh, Path(sys.argv[1]))
     training(mesh)

@@ -24,7 +24,7 @@ from ntk_air.kernels.store._writer import DiskLayout, fill, open_kernel, open_st
 
 def run_job(name, folder, *wrapper):
     script = Path(__file__).with_name("store_job.py")
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     command = [*wrapper, sys.executable, str(script), name, str(folder)]
     environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

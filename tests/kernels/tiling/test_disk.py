@@ -75,7 +75,7 @@ def test_killed_again_and_again_then_bit_identical(tmp_path):
     """The real job in a process of its own, killed without warning as its tiles appear."""
     folder = tmp_path / "k"
     total = (22 * 23) // 2
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parents[2]), str(HERE)])}
     midway = 0
     for after in (5, 60, 150):
         job = subprocess.Popen([sys.executable, HERE / "disk_job.py", folder], env=env)
