@@ -47,7 +47,7 @@ def test_a_large_eigensystem_has_the_spectrum_it_was_made_with(tmp_path):
     run(["-m", "benchmarks.large_eigh", "--points", "80", "--out", out])
     record = json.loads(out.read_text())
     assert record["agrees"]
-    assert record["solvers"] == ["jax"]
+    assert record["warnings"] == []
     values = np.geomspace(1, 1e-4, 90)
     np.testing.assert_allclose(
         np.linalg.eigvalsh(large_eigh._kernel(values).astype(float))[::-1], values, atol=1e-6

@@ -216,7 +216,8 @@ def test_a_transition_is_estimated_once(tmp_path, monkeypatch):
     settings = na.analysis.NoisySettings(method="forward_correction", epochs=5, batch_size=24)
     first = na.analysis.noisy_training(data, settings, checkpoint=tmp_path)
     monkeypatch.setattr(
-        na.distillation.baselines, "estimate_transition", lambda *a, **k: pytest.fail("again")
+        "ntk_air.distillation.baselines._forward_correction.estimate_transition",
+        lambda *a, **k: pytest.fail("again"),
     )
     again = na.analysis.noisy_training(data, settings, checkpoint=tmp_path)
     np.testing.assert_array_equal(first.history.loss, again.history.loss)

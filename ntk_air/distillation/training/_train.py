@@ -108,11 +108,11 @@ def train(
         ... class AbsoluteError(d.Method):
         ...     def data_loss(self, outputs, wanted, weights):
         ...         return jnp.sum(weights * jnp.abs(outputs - wanted).sum(1)) / weights.sum()
-        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
+        >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.full((4, 2), 0.5)
         >>> result = d.train(
         ...     lambda w, x: x @ w, w, x, observed, AbsoluteError(), optimizer=0.4, num_steps=2)
         >>> print(result.history.loss)
-        [1.  0.9 0.8]
+        [1.  0.8 0.6]
     """
     one = method if isinstance(method, Method) else method[0]
     targets = _targets_of_one(observed, clean, one.loss, replicas)
