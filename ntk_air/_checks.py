@@ -238,3 +238,11 @@ def check_bool(name: str, value: Any) -> bool:
 def check_learning_rate(value: float) -> None:
     """Raises ValueError unless the learning rate is a positive finite number."""
     check_in_range("learning_rate", value, 0.0, low_open=True, high_open=True)
+
+
+def number_in(name: str, text: str) -> float:
+    """The number that a text holds; ValueError if it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}, expected a number.") from None

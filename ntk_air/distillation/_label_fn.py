@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_choice, check_finite, check_in_range, real_array
+from .._checks import check_choice, check_finite, check_in_range, number_in, real_array
 from .._classes import class_of
 from .._typing import Array, ArrayLike
 
@@ -227,22 +227,8 @@ def parse(text: str) -> LabelFn:
         raise ValueError(
             f"label_fn is {str(text)!r}, expected {', '.join(longest[:-1])} or {longest[-1]}."
         )
-    try:
-        return known.make(*map(float, numbers))
-    except ValueError as error:
-        if all(map(_is_number, numbers)):
-            raise
-        raise ValueError(
-            f"the number of label_fn {kind} is {numbers[0]!r}, expected a number."
-        ) from error
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    name = f"the number of label_fn {kind}"
+    return known.make(*(number_in(name, number) for number in numbers))
 
 
 def coding_of(targets: ArrayLike) -> str | None:

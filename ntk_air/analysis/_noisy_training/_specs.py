@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..._checks import check_choice, check_in_range, number_in
 from ...distillation.baselines import METHODS
 
 SELF_DISTILL = "self_distill"
@@ -68,8 +69,6 @@ def optimizer(name: str, weight_decay: float = 0.0) -> Callable[..., Any]:
     """
     import optax
 
-    from ..._checks import check_choice, check_in_range
-
     check_choice("optimizer", name, OPTIMIZERS)
     check_in_range("weight_decay", weight_decay, 0.0, high_open=True)
     plain = {
@@ -118,7 +117,6 @@ def parse_schedule(spec: str, learning_rate: float, num_steps: int) -> Any:
 
 def augmentation(name: str, image_ndim: int) -> Any:
     """The function of a name in `AUGMENTATIONS`, None for none."""
-    from ..._checks import check_choice
     from ...networks import pad_crop_flip
 
     check_choice("augment", name, AUGMENTATIONS)
@@ -135,8 +133,5 @@ def _split(spec: str) -> tuple[str, list[str]]:
 
 
 def _number(name: str, value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError(f"{name} is {value!r}, expected a number.") from None
+    number = number_in(name, value)
     return int(number) if name.startswith("start_epoch") and number.is_integer() else number
