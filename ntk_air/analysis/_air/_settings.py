@@ -13,7 +13,7 @@ _OF_TRAINING = ("learning_rate", "momentum", "time_constant", "steps")
 _OF_NETWORK = ("depth", "width", "weight_std", "bias_std")
 # Steps and momentum of the fully connected network that is taken where none is named, and of
 # others, a step of which costs a hundred times as much: momentum takes them as far in fewer.
-_STEPS, _MOMENTUM = (1000, 100), (0.0, 0.9)
+_STEPS, _MOMENTUM = (1000, 60), (0.0, 0.9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Settings:
         weight_std: standard deviation of the weights in NTK parameterisation.
         bias_std: standard deviation of the biases.
         rank: eigenpairs to compute; None is all of them.
-        steps: training steps of each network; 0 trains none. None is 1000, or 100 where
+        steps: training steps of each network; 0 trains none. None is 1000, or 60 where
             a network is given.
         learning_rate: for the loss summed over points; None is 1/λ_1 of the kernel.
         momentum: β of heavy-ball gradient descent in [0, 1); one step then advances the time by
