@@ -32,6 +32,7 @@ def targets_of_one(
 
 
 def check_params(params: PyTree) -> None:
+    """Raises ValueError unless all parameters are finite."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         # Counters and random keys are as they are.
         if isinstance(leaf, np.ndarray) or (
@@ -41,6 +42,7 @@ def check_params(params: PyTree) -> None:
 
 
 def check_padding(network: TrainableNetwork, batch_size: int | None, count: int) -> None:
+    """Raises ValueError if the padding of a last batch would change the network."""
     if batch_size is not None and count % batch_size and network.mixes_batch:
         raise ValueError(
             f"batch_size {batch_size} leaves {count % batch_size} of {count} points for the last "
@@ -51,6 +53,7 @@ def check_padding(network: TrainableNetwork, batch_size: int | None, count: int)
 
 
 def check_key(key: Any, batch_size: int | None, augment: Any, method: Method) -> None:
+    """Raises ValueError if there is no key, and something draws random numbers."""
     if key is None and batch_size is not None:
         raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
     if key is None and (augment is not None or method.needs_key):
@@ -131,6 +134,7 @@ def _evaluation(network: TrainableNetwork) -> Any:
 def test_part(
     network: TrainableNetwork, variables: tuple[PyTree, PyTree], test: Any, num_outputs: int
 ) -> tuple[Array | None, Array | None]:
+    """Inputs and classes of the test points, None where there are none."""
     if test is None:
         return None, None
     inputs, labels = check_test(test)
