@@ -12,12 +12,18 @@ from jax.sharding import Mesh
 
 from ..._checks import check_bool, check_finite
 from ..._classes import classes_given
+from ..._modules import refusing_collections
 from ..._typing import Array, ArrayLike, PyTree
 from ._batches import wide
 from ._method import Method
 from ._network import TrainableNetwork
 from ._problem import NETWORKS, POINTS
 from ._records import check_pair, check_same_coding, check_test, shape_of_outputs
+
+_ADVICE = (
+    "and training would change them as if they were parameters; pass the module itself in place of "
+    "the function, then only parameters are trained and the others updated as the module says."
+)
 
 
 def targets_of_one(
@@ -127,8 +133,8 @@ def output_dtype(
 
 @functools.lru_cache(maxsize=128)
 def _evaluation(network: TrainableNetwork) -> Any:
-    """The same bound method for equal networks, so that JAX finds the trace it has of it."""
-    return network.evaluate
+    """The same function for equal networks, so that JAX finds the trace it has of it."""
+    return refusing_collections(network.evaluate, _ADVICE)
 
 
 def test_part(
