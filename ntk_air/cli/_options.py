@@ -14,6 +14,7 @@ from ._parser import Parser, checked_setting
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
+    from ..noise import NoisyLabels
 
 DATASET_DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
@@ -185,6 +186,22 @@ def load_dataset(
                 file=sys.stderr,
             )
     return dataset
+
+
+def noisy_labels(spec: str, dataset: Dataset, seed: int) -> NoisyLabels:
+    """The observed labels of the training points, by the noise that was said."""
+    from .. import noise
+
+    # Of the inputs, only that noise makes use.
+    depends = spec.strip().startswith("instance")
+    return noise.apply(
+        spec,
+        dataset.train_labels,
+        num_classes=dataset.num_classes,
+        seed=seed,
+        inputs=dataset.standardized().train_inputs if depends else None,
+        extra_labels=dataset.extra_labels,
+    )
 
 
 def _classes(value: Any) -> tuple[str | int, ...] | None:

@@ -18,8 +18,8 @@ import optax
 from .._typing import ApplyFn, Array
 from ._label_fn import LabelFn, bind, coding_of, softmax
 from .training import _objective
-from .training._batches import epoch_order, in_batches
-from .training._engine import distance, wide
+from .training._batches import epoch_order, outputs_at
+from .training._engine import distance
 from .training._history import Reference, measure
 from .training._optimizer import made, stepped
 
@@ -207,14 +207,15 @@ def _objective_of(
     return lesson.alpha * given + (1 - lesson.alpha) * soft
 
 
-def _evaluate(settings: StudentSettings, params: Any, inputs: Array) -> Array:
-    """Outputs at all inputs, in batches if training is: no more memory than a step takes."""
+def _evaluate(
+    settings: StudentSettings, params: Any, inputs: Array, initial: Array | None = None
+) -> Array:
+    """Outputs at all inputs (n, C), less the initial ones if they are given."""
 
     def outputs(batch: Array) -> Array:
-        found = settings.apply_fn(params, batch)
-        return found.astype(wide(found.dtype))
+        return settings.apply_fn(params, batch)
 
-    return in_batches(outputs, inputs, settings.batch_size)
+    return outputs_at(outputs, inputs, settings.batch_size, initial)
 
 
 def _record(
@@ -227,12 +228,10 @@ def _record(
 ) -> dict[str, Any]:
     """One record of the history, but for its time."""
     offset, test_offset = offsets
-    outputs = _evaluate(settings, state.params, data.inputs)
-    outputs = outputs if offset is None else outputs - offset
+    outputs = _evaluate(settings, state.params, data.inputs, offset)
     test_outputs = None
     if data.test_inputs is not None:
-        test_outputs = _evaluate(settings, state.params, data.test_inputs)
-        test_outputs = test_outputs if test_offset is None else test_outputs - test_offset
+        test_outputs = _evaluate(settings, state.params, data.test_inputs, test_offset)
     row = measure(
         Reference(data.clean, data.test_classes),
         seed.observed,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ..._typing import Array
-from ._batches import epoch_order, in_batches
+from ._batches import epoch_order, outputs_at, wide
 from ._history import measure
 from ._method import Batch
 from ._optimizer import stepped
@@ -129,19 +129,42 @@ def _initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     )
 
 
-def evaluate(settings: LoopSettings, params: Any, network_state: Any, inputs: Array) -> Array:
-    """Outputs at all inputs (n, C), in batches if training is: no more memory than a step takes."""
+def evaluate(
+    settings: LoopSettings,
+    params: Any,
+    network_state: Any,
+    inputs: Array,
+    initial: Array | None = None,
+) -> Array:
+    """Outputs at all inputs (n, C), less the initial ones if they are given."""
 
     def outputs(batch: Array) -> Array:
-        found = settings.network.evaluate(params, network_state, _spread(settings, batch))
-        return found.astype(wide(found.dtype))
+        return settings.network.evaluate(params, network_state, _spread(settings, batch))
 
-    return in_batches(outputs, inputs, settings.batch_size)
+    return outputs_at(outputs, inputs, settings.batch_size, initial)
 
 
-def wide(dtype: Any) -> Any:
-    """The dtype of losses and of all that is measured: at least single precision."""
-    return jnp.promote_types(dtype, jnp.float32)
+@functools.partial(jax.jit, static_argnums=0)
+def with_initial_outputs(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
+    """The problem with the outputs that are to be subtracted from those of the trained network."""
+    train, test = _mapped(settings, _initial_outputs, out_axes=0)(problem)
+    return problem._replace(initial_outputs=train, test_initial_outputs=test)
+
+
+def _initial_outputs(
+    settings: LoopSettings, problem: TrainingProblem
+) -> tuple[Array, Array | None]:
+    def at(inputs: Array) -> Array:
+        return _untrained(settings, problem, _spread(settings, inputs))
+
+    train = outputs_at(at, problem.inputs, settings.batch_size)
+    if problem.test_inputs is None:
+        return train, None
+    return train, outputs_at(at, problem.test_inputs, settings.batch_size)
+
+
+def _untrained(settings: LoopSettings, problem: TrainingProblem, inputs: Array) -> Array:
+    return settings.network.initial(problem.initial_params, problem.initial_state, inputs)
 
 
 def _advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
@@ -179,7 +202,9 @@ def _start_epoch(
     order = epoch_order(problem.key, epoch, len(problem.inputs), len(state.order))
     if not problem.method.needs_outputs:
         return order, state.memory
-    outputs = evaluate(settings, state.params, state.network, problem.inputs)
+    outputs = evaluate(
+        settings, state.params, state.network, problem.inputs, problem.initial_outputs
+    )
     return order, problem.method.refresh(state.memory, outputs)
 
 
@@ -194,6 +219,9 @@ def _update(
     """One optimiser step on a batch: the points of ``rows``, None for all of them."""
     batch = _batch(settings, problem, state, rows, weights, epoch)
     memory = state.memory if rows is None else jax.tree.map(lambda m: m[rows], state.memory)
+    initial = problem.initial_outputs if settings.augment is None else None
+    if initial is not None and rows is not None:
+        initial = initial[rows]
 
     def objective(params: Any) -> tuple[Array, Any]:
         states = [state.network]
@@ -203,7 +231,12 @@ def _update(
                 params, states[-1], inputs, batch.key, weights > 0
             )
             states.append(new)
-            return outputs.astype(wide(outputs.dtype))
+            outputs = outputs.astype(wide(outputs.dtype))
+            if not settings.subtract_initial:
+                return outputs
+            if initial is None or inputs is not batch.inputs:  # augmented, or mixed by the method
+                return outputs - jnp.moveaxis(_untrained(settings, problem, inputs), 0, -2)
+            return outputs - jnp.moveaxis(initial, 0, -2)
 
         loss, kept = problem.method.objective(forward, params, batch, memory)
         return loss, (states[-1], kept)
@@ -264,10 +297,13 @@ def _spread(settings: LoopSettings, inputs: Array) -> Array:
 
 
 def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
-    outputs = evaluate(settings, state.params, state.network, problem.inputs)
+    variables = state.params, state.network
+    outputs = evaluate(settings, *variables, problem.inputs, problem.initial_outputs)
     test_outputs = None
     if problem.test_inputs is not None:
-        test_outputs = evaluate(settings, state.params, state.network, problem.test_inputs)
+        test_outputs = evaluate(
+            settings, *variables, problem.test_inputs, problem.test_initial_outputs
+        )
     memory = state.memory
     if problem.method.needs_outputs:
         # At the start of an epoch the memory is about to be replaced.

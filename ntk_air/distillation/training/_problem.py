@@ -29,6 +29,7 @@ class LoopSettings(NamedTuple):
     mesh: Mesh | None  # one axis, named after what is spread: points of a batch, or networks
     # Fields of `TrainingProblem` with a leading axis over networks; None: one network.
     replicated: tuple[str, ...] | None
+    subtract_initial: bool = False
     from_host: bool = False  # one call a step: gradients of convolutions on CPUs are slow in loops
 
     def transformation(self, learning_rate: Array | None) -> optax.GradientTransformation:
@@ -52,6 +53,10 @@ class TrainingProblem(NamedTuple):
     learning_rate: Array | None
     method: Method
     key: Array | None
+    # Outputs before training to be subtracted, at training and at test points: (n, C), of a pair
+    # of networks (n, 2, C).
+    initial_outputs: Array | None = None
+    test_initial_outputs: Array | None = None
 
 
 class State(NamedTuple):
