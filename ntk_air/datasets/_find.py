@@ -18,6 +18,7 @@ from . import _idx as _idx
 from ._cifar_binary import find_pickles
 from . import _image_folder as _image_folder
 from . import _npz as _npz
+from .tables import _files as _files
 
 # isort: on
 

@@ -158,6 +158,12 @@ def _part(paths: list[Path], known: Known | None, image: str | None, label: str 
         # The only one that can be meant, whatever it is called.
         sole = own if not image and len(own) == 1 and not set(usual) & set(names) else []
         image_column = _one_of((*sole, *usual), names, path)
+        with naming(path):
+            kind = str(file.schema_arrow.field(image_column).type)
+        if not kind.startswith(("struct<", "binary", "large_binary", "null")):
+            raise ValueError(
+                f"{path}: column {image_column!r} holds {kind}, expected images, as bytes."
+            )
         label_column = _label_column(path, names, known, label)
         for name in (label_column, *(c for c in HUMAN_COLUMNS if c in names)):
             values = _column(path, file, name, words=known is None and name == label_column)

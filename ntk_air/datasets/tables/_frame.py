@@ -105,6 +105,8 @@ def _of_object(source: Any, what: str) -> Any:
 
 
 def _plain(values: Any) -> Any:
+    if isinstance(values, list | tuple):  # NumPy would make one text of what is mixed
+        return list(values)
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(f"a column has shape {array.shape}, expected (n,).")
