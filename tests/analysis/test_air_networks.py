@@ -98,7 +98,7 @@ def test_signal_and_noise_at_test_points(own):
 
 
 def test_classes_share_out_the_whole(own):
-    clean, _, _, noise, _ = targets()
+    clean = targets()[0]
     kernel = rbf(POINTS[:N], POINTS[:N])
     classes = own.by_class
     np.testing.assert_array_equal(classes.count, np.bincount(LABELS[:N]))
@@ -342,3 +342,49 @@ def test_figures_say_what_is_missing(own):
     ax = na.plots.standalone(na.plots.by_class, classes).axes[0]
     named = [text.get_text() for text in ax.get_legend().get_texts()]
     assert named == [str(c) for c in (*range(6), *range(9, 15))]
+
+
+def test_numbers_instead_of_classes():
+    """Regression: observed targets are an array, and R² stands where accuracies do."""
+    clean = np.stack([POINTS[:, 0], np.sin(POINTS[:, 1])], axis=1)
+    data = na.datasets.Dataset(
+        train_inputs=jnp.asarray(POINTS[:N]),
+        train_labels=jnp.full(N, -1),
+        test_inputs=jnp.asarray(POINTS[N:]),
+        test_labels=jnp.full(M, -1),
+        extra_labels={},
+        train_rows=jnp.arange(N),
+        test_rows=jnp.arange(M),
+        num_classes=0,
+        class_names=(),
+        name="numbers",
+        train_targets=jnp.asarray(clean[:N]),
+        test_targets=jnp.asarray(clean[N:]),
+    )
+    observed = (clean[:N] + RNG.normal(size=(N, 2))).astype(np.float32)
+    weights = jnp.asarray(RNG.normal(size=(D, 2)), jnp.float32)
+    result = na.analysis.air(data, observed, network=lambda p, x: x @ p, params=weights, steps=9)
+    kernel = POINTS[:N].astype(np.float64) @ POINTS[:N].T
+    noise = observed - clean[:N]
+    assert result.self_distilled is None
+    assert result.by_class is None
+    assert np.isnan(result.noise_rate)
+    values, vectors = np.linalg.eigh(kernel)
+    share = np.square(vectors[:, -1] @ (noise - (observed - clean[:N]).mean(0) * 0))
+    centred = observed - observed.mean(0) - (clean[:N] - observed.mean(0))
+    energy = np.sum(np.square(vectors[:, -1] @ centred)) / np.sum(centred**2)
+    assert share.sum() / np.sum(noise**2) == pytest.approx(energy)
+    assert result.profile.noise_energy[0] == pytest.approx(energy, rel=1e-3)
+    time = float(result.times[-1])
+    fitted = vectors * -np.expm1(-values * time) @ (vectors.T @ (observed - observed.mean(0)))
+    centred = clean[:N] - observed.mean(0)
+    r2 = 1 - np.sum((fitted - centred) ** 2) / np.sum((centred - centred.mean(0)) ** 2)
+    assert result.train_accuracy[-1] == pytest.approx(r2, abs=1e-3)
+    np.testing.assert_allclose(result.measured.signal, result.predicted.draw_signal, atol=1e-3)
+    assert result.plain.test_accuracy[-1] > result.plain.test_accuracy[0]
+    na.analysis.summary(result)
+    na.plots.standalone(na.plots.retrieval, result.test)
+    with pytest.raises(ValueError, match="noisy has shape"):
+        na.analysis.air(data, observed[:, :1], steps=0)
+    with pytest.raises(ValueError, match=r"has 3 output\(s\), the dataset 2 target"):
+        na.analysis.air(data, observed, network=two_layers, params=PARAMS, steps=0)
