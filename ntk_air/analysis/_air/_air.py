@@ -20,6 +20,7 @@ from .._network._given import GivenNetwork, count_outputs, given_network
 from .._network._kernel import GivenKernel, StudiedKernel, given_kernel
 from .._network._prepare import prepared
 from ._by_layer import layer_shares
+from ._cross_entropy import check_cross_entropy
 from ._of_kernel import of_kernel
 from ._of_network import of_network
 from ._result import AIRAnalysis
@@ -142,6 +143,8 @@ def _air(
             started = studied.start(inputs, settings.seed)
             num_outputs = count_outputs(started, inputs, name)
     targets = targets_of(dataset, noisy, num_outputs, name)
+    if settings.cross_entropy:
+        check_cross_entropy(targets, dataset.num_classes)
     kernel = StudiedKernel(
         which,
         studied,
