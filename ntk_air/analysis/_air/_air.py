@@ -136,12 +136,11 @@ def _air(
     progress: bool,
 ) -> AIRAnalysis:
     inputs, n = dataset.train_inputs, len(dataset.train_labels)
-    name, started, num_outputs = "a kernel of one's own", None, None
-    if studied is not None:
-        name = studied.name
-        if settings.steps or which.kind == "finite":
-            started = studied.start(inputs, settings.seed)
-            num_outputs = count_outputs(started, inputs, name)
+    name = "a kernel of one's own" if studied is None else studied.name
+    started, num_outputs = None, None
+    if studied is not None and (settings.steps or which.kind == "finite"):
+        started = studied.start(inputs, settings.seed)
+        num_outputs = count_outputs(started, inputs, name)
     targets = targets_of(dataset, noisy, num_outputs, name)
     if settings.cross_entropy:
         check_cross_entropy(targets, dataset.num_classes)
@@ -172,9 +171,7 @@ def _air(
     found |= of_kernel(es, cross, dataset, targets)
     if which.kind == "finite":
         assert started is not None
-        signals = (targets.clean, targets.noise)
-        shares = layer_shares(*started, inputs, es, signals, memory_budget=budget)
-        found["by_layer"] = shares
+        found["by_layer"] = layer_shares(started, inputs, es, targets, memory_budget=budget)
     pace = settings.paced(float(es.eigenvalues[0]), float(found["stopping"].time))
     if problem is not None:
         trained, pace = of_network(problem, (es, cross), found, settings, which.kind)
