@@ -151,7 +151,7 @@ def test_refusals():
         ),
         "apply_fn does not take inputs of dtype uint8: .*pass x.astype": lambda: (
             na.kernels.empirical_ntk(
-                lambda w, x: jax.lax.dot(x, w), np.ones((4, 1), np.float32), images
+                lambda w, x: jax.lax.mul(x, w), np.ones((2, 4), np.float32), images
             )
         ),
     }
