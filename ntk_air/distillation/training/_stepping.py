@@ -112,7 +112,12 @@ def _states(state: Any, kind: Any) -> list[Any]:
 
 
 def check_steps(transformation: Any, params: PyTree) -> None:
-    """Raises ValueError, with the name of what it is, if an optimiser cannot take a step here."""
+    """Raises ValueError, with the name of what it is, if an optimiser cannot take a step here.
+
+    Functions of a learning rate, which only the loop knows, pass.
+    """
+    if not hasattr(transformation, "update"):
+        return
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     _check_steps(transformation, structure, shapes)

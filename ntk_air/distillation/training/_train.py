@@ -140,8 +140,7 @@ def train(
     check_subtraction(subtract_initial, adapted)
     check_augment(augment, inputs, batch_size)
     sample = (params, state) if replicas is None else first((params, state))
-    if hasattr(make, "update"):
-        check_steps(make, sample[0])
+    check_steps(make, sample[0])
     dtype = output_dtype(adapted, sample, inputs, np.shape(targets))
     test_inputs, wanted = test_part(adapted, sample, test, np.shape(targets)[1])
     traced = None
@@ -177,9 +176,7 @@ def train(
         digest = _checkpoint.fingerprint(settings, problem, steps)
         store = _checkpoint.Checkpoint(checkpoint, digest, int(num_steps))
     shares = Shares(settings, problem, share_count(settings, problem))
-    told = None
-    if listener is not None:
-        told = functools.partial(_tell, listener, settings, shares, rate, int(num_steps))
+    told = _telling(listener, settings, shares, rate, int(num_steps))
     rows = run(shares, steps, progress, store, told)
     return _outcome(settings, shares.state, rows, jax.device_put(rate.times(steps).astype(dtype)))
 
@@ -197,19 +194,20 @@ def _outcome(
     return DistillationResult(params, history)
 
 
-def _tell(
-    listener: Listener,
-    settings: LoopSettings,
-    shares: Shares,
-    rate: Rate,
-    num_steps: int,
-    row: dict[str, Any],
-) -> None:
-    """Calls a listener; its parameters are copies, since the next steps use up the state's own."""
-    state = shares.state
-    epoch = 1 if state.order is None else state.order.shape[-1] // (settings.batch_size or 1)
-    params = settings.network.join(*_engine.variables(settings, state))
-    listener(int(row["step"]), params, numbers_of(row, rate, epoch, num_steps))
+def _telling(
+    listener: Listener | None, settings: LoopSettings, shares: Shares, rate: Rate, num_steps: int
+) -> Callable[[dict[str, Any]], Any] | None:
+    """Calls a listener with a record, and parameters as they are then."""
+    if listener is None:
+        return None
+
+    def tell(row: dict[str, Any]) -> None:
+        state = shares.state
+        epoch = 1 if state.order is None else state.order.shape[-1] // (settings.batch_size or 1)
+        params = settings.network.join(*_engine.variables(settings, state))
+        listener(int(row["step"]), params, numbers_of(row, rate, epoch, num_steps))
+
+    return tell
 
 
 def _widened(precision: Any, inputs: Array, test: Any) -> tuple[Array, Any]:

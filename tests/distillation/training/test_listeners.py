@@ -96,5 +96,5 @@ def test_of_several_networks_the_numbers_are_arrays():
 
 @pytest.mark.parametrize("wrong", ["print", lambda step: None, lambda a, b, c, d: None])
 def test_refusals(wrong):
-    with pytest.raises(ValueError, match="on_record is .*expected a function"):
+    with pytest.raises(ValueError, match=r"on_record is .*expected a function"):
         train(on_record=wrong)
