@@ -21,7 +21,8 @@ from .training import _objective
 from .training._batches import epoch_order, outputs_at
 from .training._engine import distance
 from .training._history import Reference, measure
-from .training._optimizer import made, stepped
+from .training._optimizer import made
+from .training._stepping import begun, stepped, used
 
 
 class StudentSettings(NamedTuple):
@@ -113,7 +114,7 @@ def _train_one(
         return state, _record(settings, data, seed, lesson, (offset, test_offset), state)
 
     state, columns = jax.lax.scan(to_record, _initial(settings, data, seed), data.steps)
-    return state.params, columns
+    return used(state.optimizer, state.params), columns
 
 
 def _initial(settings: StudentSettings, data: Data, seed: Seed) -> _State:
@@ -121,7 +122,7 @@ def _initial(settings: StudentSettings, data: Data, seed: Seed) -> _State:
     if settings.batch_size is not None:
         batches = -(-len(data.inputs) // settings.batch_size)
         order = jnp.zeros(batches * settings.batch_size, jnp.int32)
-    optimizer = settings.transformation(data.learning_rate).init(seed.params)
+    optimizer = begun(settings.transformation(data.learning_rate), seed.params)
     return _State(jnp.int32(0), seed.params, optimizer, order)
 
 
@@ -228,10 +229,11 @@ def _record(
 ) -> dict[str, Any]:
     """One record of the history, but for its time."""
     offset, test_offset = offsets
-    outputs = _evaluate(settings, state.params, data.inputs, offset)
+    params = used(state.optimizer, state.params)
+    outputs = _evaluate(settings, params, data.inputs, offset)
     test_outputs = None
     if data.test_inputs is not None:
-        test_outputs = _evaluate(settings, state.params, data.test_inputs, test_offset)
+        test_outputs = _evaluate(settings, params, data.test_inputs, test_offset)
     row = measure(
         Reference(data.clean, data.test_classes),
         seed.observed,
@@ -244,7 +246,7 @@ def _record(
     weights = jnp.ones(len(outputs), outputs.dtype)
     row["loss"] = _objective_of(settings, lesson, outputs, lesson.target, seed.observed, weights)
     row["alpha"] = lesson.alpha
-    row["distance_from_init"] = distance(state.params, seed.params, outputs.dtype)
+    row["distance_from_init"] = distance(params, seed.params, outputs.dtype)
     row["outputs"] = outputs if settings.keep_outputs else None
     row["test_outputs"] = test_outputs if settings.keep_outputs else None
     return row
