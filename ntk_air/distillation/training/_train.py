@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -178,7 +179,10 @@ def train(
     shares = Shares(settings, problem, share_count(settings, problem))
     told = _telling(listener, settings, shares, rate, int(num_steps))
     rows = run(shares, steps, progress, store, told)
-    return _outcome(settings, shares.state, rows, jax.device_put(rate.times(steps).astype(dtype)))
+    outcome = _outcome(
+        settings, shares.state, rows, jax.device_put(rate.times(steps).astype(dtype))
+    )
+    return _with_labels(outcome, settings, problem, shares.state.memory)
 
 
 def _outcome(
@@ -192,6 +196,16 @@ def _outcome(
     history = history_of({"time": time, **columns})
     params = settings.network.join(*_engine.variables(settings, state))
     return DistillationResult(params, history)
+
+
+def _with_labels(
+    outcome: DistillationResult, settings: LoopSettings, problem: TrainingProblem, memory: Any
+) -> DistillationResult:
+    """The outcome with what the method found out about the labels, if it does."""
+    found = None if memory is None else _engine.refined(settings, problem, memory)
+    if found is None:
+        return outcome
+    return dataclasses.replace(outcome, label_weights=found[0], refined=found[1])
 
 
 def _telling(
