@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -179,33 +178,26 @@ def train(
     shares = Shares(settings, problem, share_count(settings, problem))
     told = _telling(listener, settings, shares, rate, int(num_steps))
     rows = run(shares, steps, progress, store, told)
-    outcome = _outcome(
-        settings, shares.state, rows, jax.device_put(rate.times(steps).astype(dtype))
-    )
-    return _with_labels(outcome, settings, problem, shares.state.memory)
+    return _outcome(settings, problem, shares.state, rows, rate.times(steps).astype(dtype))
 
 
 def _outcome(
-    settings: LoopSettings, state: State, rows: list[dict[str, Any]], time: Array
+    settings: LoopSettings,
+    problem: TrainingProblem,
+    state: State,
+    rows: list[dict[str, Any]],
+    time: np.ndarray,
 ) -> DistillationResult:
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
     if settings.replicated is not None:
         step = columns.pop("step")
         columns = jax.tree.map(lambda column: jnp.moveaxis(column, 1, 0), columns)
         columns["step"] = step
-    history = history_of({"time": time, **columns})
+    history = history_of({"time": jax.device_put(time), **columns})
     params = settings.network.join(*_engine.variables(settings, state))
-    return DistillationResult(params, history)
-
-
-def _with_labels(
-    outcome: DistillationResult, settings: LoopSettings, problem: TrainingProblem, memory: Any
-) -> DistillationResult:
-    """The outcome with what the method found out about the labels, if it does."""
-    found = None if memory is None else _engine.refined(settings, problem, memory)
-    if found is None:
-        return outcome
-    return dataclasses.replace(outcome, label_weights=found[0], refined=found[1])
+    found = None if state.memory is None else _engine.refined(settings, problem, state.memory)
+    weights, refined = (None, None) if found is None else found
+    return DistillationResult(params, history, label_weights=weights, refined=refined)
 
 
 def _telling(
