@@ -51,7 +51,7 @@ def evaluate(
     batch = None
     if batch_size is not None:
         batch = min(check_size("batch_size", batch_size, 1), max(len(inputs), 1))
-    settings = _engine.LoopSettings(adapted, None, batch, None, False, None, None)
+    settings = _engine.LoopSettings(adapted, None, batch, None, False, None, ())
     return _compiled(settings, params, state, inputs)
 
 

@@ -1,8 +1,8 @@
 """The compiled training loop: advance to a step, measure there.
 
 Both functions are compiled once for a network, an optimiser family and a set of switches. Numbers
-(data, parameters, learning rate, schedule, seed, step to stop at) are traced. With replicas both
-are mapped over a leading axis of what differs between the networks trained together.
+(data, parameters, learning rate, schedule, seed, step to stop at) are traced. Of networks trained
+together both are mapped over the leading axes of what differs between them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._batches import epoch_order, in_batches
 from ._history import measure
 from ._method import Batch
 from ._optimizer import stepped
-from ._problem import NETWORKS, POINTS, STATE_AXES, LoopSettings, State, TrainingProblem
+from ._problem import NETWORKS, POINTS, LoopSettings, State, TrainingProblem, state_axes
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
@@ -28,7 +28,7 @@ _STEP_STREAM = 2**31
 @functools.partial(jax.jit, static_argnums=0)
 def initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     """The state before the first step."""
-    return _mapped(settings, _initial_state, out_axes=STATE_AXES)(problem)
+    return _mapped(settings, _initial_state, out_axes=state_axes)(problem)
 
 
 def advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: int) -> State:
@@ -42,13 +42,13 @@ def advance(settings: LoopSettings, problem: TrainingProblem, state: State, unti
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _loop(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
-    run = _mapped(settings, _advance, STATE_AXES, None, out_axes=STATE_AXES)
+    run = _mapped(settings, _advance, state_axes, None, out_axes=state_axes)
     return run(problem, state, until)
 
 
 def step(settings: LoopSettings, problem: TrainingProblem, state: State) -> State:
     """One step."""
-    return _mapped(settings, _one_step, STATE_AXES, out_axes=STATE_AXES)(problem, state)
+    return _mapped(settings, _one_step, state_axes, out_axes=state_axes)(problem, state)
 
 
 _step = jax.jit(step, static_argnums=0, donate_argnums=2)
@@ -57,17 +57,25 @@ _step = jax.jit(step, static_argnums=0, donate_argnums=2)
 @functools.partial(jax.jit, static_argnums=0)
 def record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
     """One record of the history at the current step."""
-    row = _mapped(settings, _record, STATE_AXES, out_axes=0)(problem, state)
+    row = _mapped(settings, _record, state_axes, out_axes=0)(problem, state)
     return row | {"step": state.step}
 
 
 def _mapped(settings: LoopSettings, function: Any, *axes: Any, out_axes: Any) -> Any:
-    """``function(settings, problem, ...)`` of one network, or mapped over all replicas."""
-    one = functools.partial(function, settings)
-    if settings.replicated is None:
-        return one
-    in_axes = (_problem_axes(settings.replicated), *axes)
-    run = jax.vmap(one, in_axes=in_axes, out_axes=out_axes)
+    """``function(settings, problem, ...)`` of one network, or mapped over all that are replicated.
+
+    Axes are those of `jax.vmap`, or functions to them from the fields that are replicated.
+    """
+    run = functools.partial(function, settings)
+
+    def at(axis: Any, fields: tuple[str, ...]) -> Any:
+        return axis(fields) if callable(axis) else axis
+
+    in_axes, found_axes = (), None
+    for fields in reversed(settings.replicated):
+        in_axes = tuple(at(axis, fields) for axis in (_problem_axes, *axes))
+        found_axes = at(out_axes, fields)
+        run = jax.vmap(run, in_axes=in_axes, out_axes=found_axes)
     if not spreads_networks(settings):
         return run
     # Networks do not meet: every device runs the loop of its own, without communication.
@@ -75,7 +83,7 @@ def _mapped(settings: LoopSettings, function: Any, *axes: Any, out_axes: Any) ->
         run,
         mesh=settings.mesh,
         in_specs=_specs(in_axes),
-        out_specs=_specs(out_axes),
+        out_specs=_specs(found_axes),
         check_vma=False,
     )
 
@@ -90,10 +98,10 @@ def placed(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
     mesh = settings.mesh
     if mesh is None:
         return problem
-    apart = settings.replicated if spreads_networks(settings) else None
+    apart = settings.replicated[0] if spreads_networks(settings) else ()
 
     def place(name: str) -> Any:
-        spec = PartitionSpec(NETWORKS) if name in (apart or ()) else PartitionSpec()
+        spec = PartitionSpec(NETWORKS) if name in apart else PartitionSpec()
         return jax.device_put(getattr(problem, name), NamedSharding(mesh, spec))
 
     return TrainingProblem(**{name: place(name) for name in TrainingProblem._fields})
@@ -157,12 +165,13 @@ def _one_step(settings: LoopSettings, problem: TrainingProblem, state: State) ->
     assert order is not None
     epoch, position = jnp.divmod(state.step, len(order) // size)
     # Only what a new epoch changes goes through the condition: XLA copies what does.
+    refreshed = problem.method.needs_outputs
     order, memory = jax.lax.cond(
         position == 0,
         lambda: _start_epoch(settings, problem, epoch, state),
-        lambda: (state.order, state.memory),
+        lambda: (state.order, state.memory if refreshed else None),
     )
-    state = state._replace(order=order, memory=memory)
+    state = state._replace(order=order, memory=memory if refreshed else state.memory)
     assert state.order is not None
     rows = jax.lax.dynamic_slice_in_dim(state.order, position * size, size)
     present = position * size + jnp.arange(size) < len(problem.inputs)
@@ -173,13 +182,13 @@ def _one_step(settings: LoopSettings, problem: TrainingProblem, state: State) ->
 def _start_epoch(
     settings: LoopSettings, problem: TrainingProblem, epoch: Array, state: State
 ) -> tuple[Array, Any]:
-    """A fresh order of all points, and the method's memory."""
+    """A fresh order of all points, and the method's memory if it follows the outputs."""
     assert state.order is not None
     assert problem.key is not None
     order = epoch_order(problem.key, epoch, len(problem.inputs), len(state.order))
     if not problem.method.needs_outputs:
-        return order, state.memory
-    outputs = evaluate(settings, state.params, state.network, problem.inputs)
+        return order, None
+    outputs = _outputs(settings, problem, state)
     return order, problem.method.refresh(state.memory, outputs)
 
 
@@ -193,7 +202,9 @@ def _update(
 ) -> State:
     """One optimiser step on a batch: the points of ``rows``, None for all of them."""
     batch = _batch(settings, problem, state, rows, weights, epoch)
-    memory = state.memory if rows is None else jax.tree.map(lambda m: m[rows], state.memory)
+    memory, offset = state.memory, problem.offset
+    if rows is not None:
+        memory, offset = jax.tree.map(lambda array: array[rows], (memory, offset))
 
     def objective(params: Any) -> tuple[Array, Any]:
         states = [state.network]
@@ -203,10 +214,12 @@ def _update(
                 params, states[-1], inputs, batch.key, weights > 0
             )
             states.append(new)
-            return outputs.astype(wide(outputs.dtype))
+            outputs = outputs.astype(wide(outputs.dtype))
+            return outputs if offset is None else outputs - offset
 
         loss, kept = problem.method.objective(forward, params, batch, memory)
-        return loss, (states[-1], kept)
+        # A memory that comes back as it was is not written: rows of it are slow to write.
+        return loss, (states[-1], None if kept is memory else kept)
 
     (loss, (network, kept)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     params, optimizer = stepped(
@@ -217,7 +230,9 @@ def _update(
         loss,
         lambda params: objective(params)[0],
     )
-    if rows is not None:
+    if kept is None:
+        kept = state.memory
+    elif rows is not None:
         # The padding repeats a point: it writes nothing.
         targets = jnp.where(weights > 0, rows, len(problem.inputs))
         kept = jax.tree.map(lambda m, new: m.at[targets].set(new, mode="drop"), state.memory, kept)
@@ -263,11 +278,19 @@ def _spread(settings: LoopSettings, inputs: Array) -> Array:
     return jax.lax.with_sharding_constraint(inputs, NamedSharding(mesh, spec))
 
 
-def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
+def _outputs(settings: LoopSettings, problem: TrainingProblem, state: State) -> Array:
+    """Outputs at all training points."""
     outputs = evaluate(settings, state.params, state.network, problem.inputs)
+    return outputs if problem.offset is None else outputs - problem.offset
+
+
+def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
+    outputs = _outputs(settings, problem, state)
     test_outputs = None
     if problem.test_inputs is not None:
         test_outputs = evaluate(settings, state.params, state.network, problem.test_inputs)
+        if problem.test_offset is not None:
+            test_outputs = test_outputs - problem.test_offset
     memory = state.memory
     if problem.method.needs_outputs:
         # At the start of an epoch the memory is about to be replaced.

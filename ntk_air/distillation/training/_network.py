@@ -158,6 +158,28 @@ class InPrecision:
         return jax.tree.map(cast, tree)
 
 
+def is_slow_in_loops(
+    network: TrainableNetwork, variables: tuple[PyTree, PyTree], inputs: Array
+) -> bool:
+    """Whether the gradient holds convolutions and runs on a CPU.
+
+    XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
+    a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
+    of `ntk_air.networks` have other forms for CPUs.
+    """
+    if any(device.platform != "cpu" for device in inputs.devices()):
+        return False
+    traced = jax.jit(_gradient(network)).trace(*variables, inputs)
+    if "conv_general_dilated" not in str(traced.jaxpr):
+        return False
+    return "stablehlo.convolution" in traced.lower().as_text()
+
+
+@functools.lru_cache(maxsize=128)
+def _gradient(network: TrainableNetwork) -> Any:
+    return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))
+
+
 def in_double(function: Callable[P, R]) -> Callable[P, R]:
     """Runs a function in float64, whatever JAX's default is, where its ``precision`` says so."""
 

@@ -35,7 +35,8 @@ def run(
             _check_diverged(shares.diverged)
             # Records wait on the host: the device holds one at a time, however many there are.
             rows.append(shares.record())
-            check_finite_losses([until], [rows[-1]["loss"]])
+            losses = np.ravel(rows[-1]["loss"])
+            check_finite_losses([until], [losses if len(losses) > 1 else losses[0]])
             if on_record is not None:
                 state = shares.state
                 # Copies, since the next steps use up the state's own.

@@ -24,7 +24,14 @@ from ._history import (
     history_of,
 )
 from ._method import Method
-from ._network import TrainableNetwork, adapted_to, as_network, computing_dtype, in_double
+from ._network import (
+    TrainableNetwork,
+    adapted_to,
+    as_network,
+    computing_dtype,
+    in_double,
+    is_slow_in_loops,
+)
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer, training_call
 from ._records import (
@@ -163,8 +170,8 @@ def train(
         augment,
         check_bool("record_outputs", record_outputs),
         None if mesh is None else _spread_over(mesh, replicas, batch_size or len(inputs)),
-        None if replicas is None else _replicated(problem, method, rate),
-        _is_slow_in_loops(adapted, sample, inputs),
+        () if replicas is None else (_replicated(problem, method, rate),),
+        is_slow_in_loops(adapted, sample, inputs),
     )
     problem = _engine.placed(settings, problem)
     store = None
@@ -180,7 +187,7 @@ def _outcome(
     settings: _engine.LoopSettings, state: _engine.State, rows: list[dict[str, Any]], time: Array
 ) -> DistillationResult:
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
-    if settings.replicated is not None:
+    if settings.replicated:
         step = columns.pop("step")
         columns = jax.tree.map(lambda column: jnp.moveaxis(column, 1, 0), columns)
         columns["step"] = step
@@ -289,32 +296,10 @@ def _output_dtype(
     return _engine.wide(outputs.dtype)
 
 
-def _is_slow_in_loops(
-    network: TrainableNetwork, variables: tuple[PyTree, PyTree], inputs: Array
-) -> bool:
-    """Whether the gradient holds convolutions and runs on a CPU.
-
-    XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
-    a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
-    of `ntk_air.networks` have other forms for CPUs.
-    """
-    if any(device.platform != "cpu" for device in inputs.devices()):
-        return False
-    traced = jax.jit(_gradient(network)).trace(*variables, inputs)
-    if "conv_general_dilated" not in str(traced.jaxpr):
-        return False
-    return "stablehlo.convolution" in traced.lower().as_text()
-
-
 @functools.lru_cache(maxsize=128)
 def _evaluation(network: TrainableNetwork) -> Any:
     """The same bound method for equal networks, so that JAX finds the trace it has of it."""
     return network.evaluate
-
-
-@functools.lru_cache(maxsize=128)
-def _gradient(network: TrainableNetwork) -> Any:
-    return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))
 
 
 def _test_part(
