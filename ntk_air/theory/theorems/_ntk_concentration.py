@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from ..._power_laws import student
 from ..._seeds import seed_list
 from ..model._activations import Activation, find_activation
 from ..model._cluster_kernel import cluster_kernel
@@ -159,7 +159,7 @@ def _cases(
 def _variance_check(cases: Sequence[ConcentrationCase]) -> Check:
     ratios = np.asarray([c.relative for c in cases])
     mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / len(ratios) ** 0.5)
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(ratios) - 1)) * error
+    reach = student(CONFIDENCE, len(ratios) - 1) * error
     return Check(
         name="constant",
         statement="mean of width |K_W - Sigma|_F^2 / its expectation, with 95 % interval, is 1",

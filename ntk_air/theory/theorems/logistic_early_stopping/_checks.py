@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from ...._power_laws import student
 from ...reporting._exponents import decay_check
 from ...reporting._records import record
 from ...reporting._report import Check
@@ -263,7 +263,7 @@ def _error_gap(paths: Sequence[LogisticPath]) -> tuple[float, float]:
     gaps = np.array([p.risks[p.stop].error - p.risks[-1].error for p in paths])
     if len(gaps) < 2:
         return float(gaps.mean()), float("inf")
-    reach = stats.t.ppf(0.5 + CONFIDENCE / 2, len(gaps) - 1) * gaps.std(ddof=1)
+    reach = student(CONFIDENCE, len(gaps) - 1) * gaps.std(ddof=1)
     return float(gaps.mean()), float(reach / len(gaps) ** 0.5)
 
 
