@@ -106,8 +106,8 @@ def check_ntk_concentration(
         source=SOURCE,
         assumptions=(
             Check(
-                name="bounded slope",
-                statement=f"sup|phi'| < infinity for {phi.name}",
+                "bounded slope",
+                f"sup|phi'| < infinity for {phi.name}",
                 required="finite",
                 measured="unknown" if np.isnan(phi.max_slope) else phi.max_slope,
                 holds=bool(np.isfinite(phi.max_slope)),
@@ -161,8 +161,8 @@ def _variance_check(cases: Sequence[ConcentrationCase]) -> Check:
     mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / len(ratios) ** 0.5)
     reach = student(CONFIDENCE, len(ratios) - 1) * error
     return Check(
-        name="constant",
-        statement="mean of width |K_W - Sigma|_F^2 / its expectation, with 95 % interval, is 1",
+        "constant",
+        "mean of width |K_W - Sigma|_F^2 / its expectation, with 95 % interval, is 1",
         required=1.0,
         measured=f"{mean:.3f} in [{mean - reach:.3f}, {mean + reach:.3f}]",
         holds=bool(abs(mean - 1) <= reach),
