@@ -85,7 +85,7 @@ def bootstrapping(
         ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
         ...     kind="hard")
         >>> print(result.history.loss.round(3))
-        [0.693 0.682 0.671 0.66 ]
+        [0.693 0.683 0.671 0.659]
     """
     check_choice("kind", kind, tuple(WEIGHTS))
 

@@ -105,7 +105,7 @@ def elr(
         ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
         ...     strength=1.0)
         >>> print(result.history.loss.round(3))
-        [ 0.693 0.193 -0.215 -0.539]
+        [0.693 0.518 0.374 0.258]
     """
 
     def make(momentum: float, strength: float) -> EarlyLearningRegularization:

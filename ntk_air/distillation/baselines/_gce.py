@@ -100,7 +100,7 @@ def gce(
         ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
         ...     q=0.5)
         >>> print(result.history.loss.round(3))
-        [0.549 0.544 0.54 0.535]
+        [0.586 0.58 0.573 0.567]
     """
     begin = check_size("start_epoch", start_epoch, 0)
 

@@ -63,7 +63,7 @@ def label_smoothing(
         ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
         ...     smoothing=0.2)
         >>> print(result.history.loss.round(3))
-        [0.693 0.683 0.673 0.664]
+        [0.693 0.685 0.677 0.67 ]
     """
 
     def make(smoothing: float) -> LabelSmoothing:

@@ -103,7 +103,7 @@ def self_adaptive_training(
         ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
         ...     start_epoch=1)
         >>> print(result.history.loss.round(3))
-        [0.693 0.681 0.669 0.657 ]
+        [0.693 0.681 0.672 0.666]
     """
     begin = check_size("start_epoch", start_epoch, 0)
 
