@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import dump_svmlight_file
 
 from benchmarks import _mutants
 
@@ -26,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # line that lists it.
 RECIPES = re.findall(r"```python\n# (file|within|line): (\S+)\n(.*?)```", PAGE, re.DOTALL)
 NAMES = {
-    "mean_absolute_error", "rice", "interlacing", "deep_linear", ".csv", "step",
+    "mean_absolute_error", "rice", "interlacing", "deep_linear", ".libsvm", "step",
     "clip",
 }  # fmt: skip
 # Asked in the copy: what each list says, what the commands do, and whether the examples are right.
@@ -53,16 +54,16 @@ for function in new:
 small = "--train-size 40 --test-size 20 --epochs 1 --batch-size 8".split()
 commands = [
     ["check", "interlacing", "--quick"],
-    ["kernel", "--dataset", "points.csv", "--architecture", "linear", "--store", "store"],
+    ["kernel", "--dataset", "points.libsvm", "--architecture", "linear", "--store", "store"],
     ["distill", "--dataset", "digits", *small, "--method", "mean_absolute_error"],
     ["distill", "--dataset", "digits", *small, "--alpha", "step:3", "--label-fn", "clip:0.5",
      "--loss", "mse"],
 ]
 codes = [main(command) for command in commands]
-x = na.datasets.load("points.csv", test_size=0).train_inputs
+x = na.datasets.load("points.libsvm", test_size=0).train_inputs
 system = na.spectral.eigendecompose(x @ x.T + 1e-2 * na.datasets.encode(range(len(x)), len(x)))
 answer = {
-    "name of the data": na.datasets.load("points.csv", test_size=0).name,
+    "name of the data": na.datasets.load("points.libsvm", test_size=0).name,
     "examples": examples,
     "codes": codes,
     "stop": na.dynamics.stopping_time(system, x[:, :1], rule="rice").rule,
@@ -82,7 +83,7 @@ answer = {
             *(n.removeprefix("kernels.") for names in _precision_table.NO_ROW.values()
               for n in names if n == "kernels.deep_linear"),
         ],
-        ".csv": [READERS[-1].suffix],
+        ".libsvm": [READERS[-1].suffix],
         "step": [d.alpha.__all__[-1], d.alpha.parse("step:3", 9).kind],
         "clip": [d.label_fn.__all__[-1], d.label_fn.parse("clip:3").kind],
     },
@@ -119,8 +120,9 @@ def answer(tmp_path_factory):
         shutil.copytree(ROOT / folder, root / folder, ignore=leave)
     apply(root)
     rng = np.random.default_rng(0)
-    table = np.c_[rng.normal(size=(12, 3)), np.arange(12) % 2]
-    np.savetxt(root / "points.csv", table, delimiter=",")
+    dump_svmlight_file(
+        rng.normal(size=(12, 3)), np.arange(12) % 2, str(root / "points.libsvm"), zero_based=False
+    )
     run = subprocess.run(
         [sys.executable, "-c", ASKED], cwd=root, capture_output=True, text=True, check=False
     )

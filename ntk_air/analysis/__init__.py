@@ -1,6 +1,9 @@
 """The main job, and the same quantities over the training of any network: a recorder."""
 
 from ._air._air import air, versions
+from ._air._by_class import ClassRetrieval
+from ._air._by_layer import LayerShares
+from ._air._held_out import HeldOutRetrieval
 from ._air._result import AIRAnalysis
 from ._air._settings import Settings
 from ._air._summary import headline_rank, summary
@@ -22,6 +25,9 @@ __all__ = [
     # the main job
     "air",
     "AIRAnalysis",
+    "HeldOutRetrieval",
+    "ClassRetrieval",
+    "LayerShares",
     "Settings",
     "summary",
     "headline_rank",

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._text import one_line, plain
+from ._network import NETWORK_DEFAULTS, add_network_options, network_of
 from ._options import (
     DATASET_DEFAULTS,
+    Options,
     add_dataset_options,
     add_numbers,
     add_precision_option,
     load_dataset,
+    noisy_labels,
     options_of,
     refuse_idle,
 )
@@ -28,12 +31,10 @@ _DEFAULTS: dict[str, Any] = {
     **DATASET_DEFAULTS,
     "test_size": None,
     "noise": "symmetric:0.4",
-    "architecture": "fc",
+    **NETWORK_DEFAULTS,
     "out": None,
 }
-# --width belongs to the name of the network, whose limit the kernel is.
 _OF_TRAINING = ("learning_rate", "momentum", "time_constant")
-_ALIASES = {"fc": "fully connected, --depth hidden ReLU layers of --width units"}
 
 
 def add_parser(commands: Any) -> None:
@@ -53,20 +54,14 @@ def add_parser(commands: Any) -> None:
         help="none, symmetric:RATE (default 0.4), asymmetric:RATE, "
         "pair_flip:RATE, instance:RATE, human:worst, human_transition:worst",
     )
-    one.add_argument("--architecture", choices=sorted(_ALIASES), help=_ALIASES["fc"])
+    add_network_options(one, "of the draw of points, the noise and the network (default 0)")
+    one.add_argument("--architecture", help=argparse.SUPPRESS)  # the name of --network once
     add_numbers(
         one,
-        ("--depth", int, "hidden layers (default 1)"),
-        ("--width", int, "units of each hidden layer of the trained network (default 2048)"),
-        ("--weight-std", float, "standard deviation of weights (default 1.4)"),
-        ("--bias-std", float, "standard deviation of biases (default 0.1)"),
-        ("--rank", int, "eigenpairs (default all)"),
-        ("--steps", int, "training steps of each network (default 1000; 0 trains none)"),
+        ("--steps", int, "training steps of each network (default 1000 of fc, else 60; 0: none)"),
         ("--learning-rate", float, "for the summed loss (default 1 / largest eigenvalue)"),
-        ("--momentum", float, "heavy-ball momentum (default 0)"),
+        ("--momentum", float, "heavy-ball momentum (default 0 of fc, else 0.9)"),
         ("--time-constant", float, "of the self-distillation schedule, in steps (default: GCV)"),
-        ("--memory-budget", float, "bytes (default half of what is free)"),
-        ("--seed", int, "of the draw of points, the noise and the network (default 0)"),
     )
     add_precision_option(one)
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
@@ -92,23 +87,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _analyse(options: dict[str, Any]) -> AIRAnalysis:
-    from .. import analysis, noise
+def _analyse(options: Options) -> AIRAnalysis:
+    from .. import analysis
 
     names = {field.name for field in dataclasses.fields(analysis.Settings)}
     settings = analysis.Settings(**{k: v for k, v in options.items() if k in names})
+    if options.get("architecture") is not None:
+        print("--architecture is called --network now", file=sys.stderr)
+        options["network"] = options["network"] or options["architecture"]
     dataset = load_dataset(
         options, test_size=options["test_size"], seed=settings.seed, noise=str(options["noise"])
     )
-    noisy = noise.apply(
-        options["noise"],
-        dataset.train_labels,
-        num_classes=dataset.num_classes,
-        seed=settings.seed,
-        inputs=dataset.standardized().train_inputs,
-        extra_labels=dataset.extra_labels,
-    )
-    return analysis.air(dataset, noisy, settings, progress=True)
+    noisy = noisy_labels(str(options["noise"]), dataset, settings.seed)
+    how = network_of(options, dataset)
+    return analysis.air(dataset, noisy, settings, progress=True, **how)
 
 
 def _tell(numbers: dict[str, Any], out: Path, seconds: float) -> None:

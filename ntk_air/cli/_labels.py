@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._text import one_line
 from ._noisy_labels import DEFAULTS, add_options, report_of, truth_known
-from ._options import computing, options_of
+from ._options import Options, computing, options_of
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _run(options, out)
 
 
-def _run(options: dict[str, Any], out: Path | None) -> int:
+def _run(options: Options, out: Path | None) -> int:
     from .. import reports
 
     began = time.perf_counter()

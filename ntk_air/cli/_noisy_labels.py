@@ -6,12 +6,14 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from .._checks import check_size
+from ._network import NETWORK_DEFAULTS, add_network_options, network_of
 from ._options import (
     DATASET_DEFAULTS,
+    Options,
     add_dataset_options,
-    add_numbers,
     add_precision_option,
     load_dataset,
+    noisy_labels,
 )
 
 if TYPE_CHECKING:
@@ -23,13 +25,7 @@ DEFAULTS: dict[str, Any] = {
     **DATASET_DEFAULTS,
     "noise": "none",
     "labels": None,
-    "depth": 1,
-    "weight_std": 1.4,
-    "bias_std": 0.1,
-    "rank": None,
-    "memory_budget": None,
-    "seed": 0,
-    "precision": None,
+    **NETWORK_DEFAULTS,
     "out": None,
 }
 
@@ -51,21 +47,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="observed labels are this further column of the data, e.g. worst of CIFAR-10N; the "
         "data's own labels are then the truth",
     )
-    add_numbers(
-        parser,
-        ("--depth", int, "hidden layers of the network whose kernel is used (default 1)"),
-        ("--weight-std", float, "standard deviation of weights (default 1.4)"),
-        ("--bias-std", float, "standard deviation of biases (default 0.1)"),
-        ("--rank", int, "eigenpairs (default all)"),
-        ("--memory-budget", float, "bytes (default half of what is free)"),
-        ("--seed", int, "of the draw of points and the noise (default 0)"),
-    )
+    add_network_options(parser, "of the draw of points, the noise and the network (default 0)")
     add_precision_option(parser)
     parser.add_argument("--config", help="TOML file with any of these settings; flags win")
 
 
 def report_of(
-    options: dict[str, Any], *, test_size: int | None, **how: Any
+    options: Options, *, test_size: int | None, **how: Any
 ) -> tuple[Dataset, NoisyLabels, LabelReport]:
     """Loads the data, takes the observed labels, and has them judged; ``how`` is for the report.
 
@@ -80,19 +68,23 @@ def report_of(
     n, rank = len(noisy.labels), options["rank"]
     if rank is not None:
         check_size("rank", rank, 1, n)
-    # As `label_report` does, with advice that names flags.
-    budget = eigensystem_budget(
-        f"the kernel of {n} points",
-        n,
-        jnp.dtype(jnp.result_type(float)).itemsize,
-        options["memory_budget"],
-        rank=rank,
-        advice="use fewer points (--train-size), fewer eigenpairs (--rank, e.g. "
-        f"{max(1, n // 20)}) or a larger --memory-budget",
-    )
-    passed = {k: options[k] for k in ("depth", "weight_std", "bias_std", "rank", "precision")}
+    given = network_of(options, dataset)
+    budget = options["memory_budget"]
+    if isinstance(given["kernel"], str):
+        # As `label_report` does, with advice that names flags.
+        budget = eigensystem_budget(
+            f"the kernel of {n} points",
+            n,
+            jnp.dtype(jnp.result_type(float)).itemsize,
+            budget,
+            rank=rank,
+            advice="use fewer points (--train-size), fewer eigenpairs (--rank, e.g. "
+            f"{max(1, n // 20)}) or a larger --memory-budget",
+        )
+    names = ("depth", "width", "weight_std", "bias_std", "rank", "precision", "seed")
+    passed = {k: options[k] for k in names}
     report = analysis.label_report(
-        dataset, noisy, memory_budget=budget, progress=True, **passed, **how
+        dataset, noisy, memory_budget=budget, progress=True, **given, **passed, **how
     )
     return dataset, noisy, report
 
@@ -102,9 +94,7 @@ def truth_known(noisy: NoisyLabels) -> bool:
     return noisy.model != "none"
 
 
-def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, NoisyLabels]:
-    from .. import noise
-
+def _observed(options: Options, test_size: int | None) -> tuple[Dataset, NoisyLabels]:
     column, spec = options["labels"], options["noise"]
     if column is not None and spec != "none":
         raise ValueError(f"--labels {column} and --noise {spec} both say what was observed.")
@@ -117,12 +107,4 @@ def _observed(options: dict[str, Any], test_size: int | None) -> tuple[Dataset, 
             f"--labels is {column!r} and {dataset.name} has the further labels "
             f"{', '.join(dataset.extra_labels) or 'none'}."
         )
-    noisy = noise.apply(
-        spec,
-        dataset.train_labels,
-        num_classes=dataset.num_classes,
-        seed=options["seed"],
-        inputs=dataset.standardized().train_inputs,
-        extra_labels=dataset.extra_labels,
-    )
-    return dataset, noisy
+    return dataset, noisy_labels(spec, dataset, options["seed"])

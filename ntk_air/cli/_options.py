@@ -14,6 +14,7 @@ from ._parser import Parser, checked_setting
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
+    from ..noise import NoisyLabels
 
 DATASET_DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
@@ -21,7 +22,10 @@ DATASET_DEFAULTS: dict[str, Any] = {
     "classes": None,
     "train_size": None,
     "purpose": None,
+    **dict.fromkeys(("label", "test", "group", "identifier", "drop", "image_size", "channels")),
 }
+# Of these, further labels are columns by name, which have to be asked for.
+_TABLES = (".csv", ".tsv", ".parquet")
 
 
 class Options(dict[str, Any]):
@@ -42,11 +46,28 @@ _PURPOSE = (
 
 def add_dataset_options(parser: argparse.ArgumentParser, purpose: str = _PURPOSE) -> None:
     """Which data set, and how much of it; ``purpose`` says what --purpose does."""
-    parser.add_argument("--dataset", help="digits (default), mnist, cifar10, cifar100, or a path")
+    parser.add_argument(
+        "--dataset",
+        help="digits (default), mnist, cifar10, cifar100, or a path: a folder of images, an .npz "
+        "archive, a table (.csv, .tsv, .parquet) with --label",
+    )
     parser.add_argument("--root", help="folder of the data files; default $NTK_AIR_DATA")
     parser.add_argument("--classes", help="comma-separated subset, e.g. cat,dog")
     parser.add_argument("--train-size", type=int, help="training points, class-balanced")
     parser.add_argument("--purpose", help=purpose)
+    parser.add_argument("--label", help="column of a table that holds the classes")
+    parser.add_argument(
+        "--test",
+        help="test points of a table: a fraction, a column that says which, or a second file; of a "
+        "folder of images without a test set: a fraction (default 0.2)",
+    )
+    parser.add_argument("--group", help="column of a table that must not be cut apart, as patients")
+    parser.add_argument("--identifier", help="column of a table that names its rows")
+    parser.add_argument("--drop", help="comma-separated columns of a table to leave out")
+    parser.add_argument("--image-size", type=int, help="pixels that all images are resized to")
+    parser.add_argument(
+        "--channels", type=int, choices=(1, 3), help="1: all images grey; 3: all coloured"
+    )
 
 
 def add_precision_option(parser: argparse.ArgumentParser) -> None:
@@ -136,6 +157,8 @@ def load_dataset(
     """
     from .. import datasets
 
+    kind, _, column = noise.partition(":")
+    further = (column,) if kind == "human" and str(options["dataset"]).endswith(_TABLES) else None
     dataset = datasets.load(
         options["dataset"],
         root=options["root"],
@@ -145,8 +168,15 @@ def load_dataset(
         seed=seed,
         purpose=options["purpose"],
         judged=judged,
+        label=options["label"],
+        test=_test_of(options["test"]),
+        group=options["group"],
+        identifier=options["identifier"],
+        drop=_words("drop", options["drop"]),
+        extra_labels=further,
+        image_size=options["image_size"],
+        channels=options["channels"],
     )
-    kind, _, column = noise.partition(":")
     if kind == "human" and column in dataset.extra_labels:
         everyone, dataset = len(dataset.train_labels), dataset.labelled_by(column)
         if left := everyone - len(dataset.train_labels):
@@ -156,6 +186,22 @@ def load_dataset(
                 file=sys.stderr,
             )
     return dataset
+
+
+def noisy_labels(spec: str, dataset: Dataset, seed: int) -> NoisyLabels:
+    """The observed labels of the training points, by the noise that was said."""
+    from .. import noise
+
+    # Of the inputs, only that noise makes use.
+    depends = spec.strip().startswith("instance")
+    return noise.apply(
+        spec,
+        dataset.train_labels,
+        num_classes=dataset.num_classes,
+        seed=seed,
+        inputs=dataset.standardized().train_inputs if depends else None,
+        extra_labels=dataset.extra_labels,
+    )
 
 
 def _classes(value: Any) -> tuple[str | int, ...] | None:
@@ -168,3 +214,20 @@ def _classes(value: Any) -> tuple[str | int, ...] | None:
     if not isinstance(value, list) or not all(type(v) in (str, int) for v in value):
         raise ValueError(f"classes is {value!r}, expected names, as in cat,dog, or a list of them.")
     return tuple(value)
+
+
+def _words(name: str, value: Any) -> tuple[str, ...] | None:
+    """``a,b`` or a list from a file."""
+    if value is None:
+        return None
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"{name} is {value!r}, expected names, as in a,b, or a list of them.")
+    return tuple(word.strip() for word in words if word.strip())
+
+
+def _test_of(value: str | None) -> float | str | None:
+    """A fraction, or the name of a column or file."""
+    with contextlib.suppress(TypeError, ValueError):
+        return float(value)  # pyright: ignore[reportArgumentType]
+    return value

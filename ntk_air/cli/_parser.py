@@ -14,7 +14,7 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 }
 _TEXT = ((str,), "text in quotes")
 # What a file may also set to a number, and to a list, which is judged where it is read.
-_ALSO_NUMBERS, _JUDGED_ELSEWHERE = {"alpha"}, {"classes"}
+_ALSO_NUMBERS, _JUDGED_ELSEWHERE = {"alpha", "test"}, {"classes", "drop"}
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._text import one_line, plain
 from ._noisy_labels import DEFAULTS, add_options, report_of, truth_known
-from ._options import computing, options_of
+from ._options import Options, computing, options_of
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _run(options)
 
 
-def _run(options: dict[str, Any]) -> int:
+def _run(options: Options) -> int:
     from .. import reports
 
     if options["out"] is None:
@@ -73,7 +73,7 @@ def _run(options: dict[str, Any]) -> int:
     return 0
 
 
-def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], LabelReport]:
+def _measure(options: Options) -> tuple[dict[str, Any], LabelReport]:
     """The numbers that are printed, and the report that they are from."""
     dataset, noisy, report = report_of(options, test_size=options["test_size"], test=True)
     accuracy = report.test_accuracy

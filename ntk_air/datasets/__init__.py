@@ -6,12 +6,14 @@ from ._encode import decode, encode
 from ._from_arrays import from_arrays
 from ._load import load
 from ._purpose import selection_rows
+from .tables._from_table import from_table
 
 __all__ = [
     "Dataset",
     "load",
     "selection_rows",
     "from_arrays",
+    "from_table",
     "encode",
     "decode",
     "ClusterableDataset",

@@ -15,8 +15,9 @@ from .._checks import (
 )
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
+from ._standardize import standardized_columns, standardized_images
 
-_MODERATE = 2.0**40
+KINDS = ("images", "table", "vectors", "tokens")
 
 
 @result
@@ -24,8 +25,9 @@ class Dataset:
     """Labelled training and test points.
 
     Attributes:
-        train_inputs: (n, H, W, ch) float32 images in [0, 1] as loaded; (n, d) once flattened.
-        train_labels: (n,) int32 in 0..num_classes - 1.
+        train_inputs: (n, H, W, ch) float32 images in [0, 1] as loaded, (n, d) once flattened;
+            (n, d) float32 of a table or of vectors; (n, T) int32 tokens.
+        train_labels: (n,) int32 in 0..num_classes - 1; all -1 where there are targets instead.
         test_inputs: (m, H, W, ch) float32; m may be 0.
         test_labels: (m,) int32.
         extra_labels: further int32 labels (n,) of the training points by name, such as the
@@ -34,9 +36,17 @@ class Dataset:
         train_rows: (n,) int32, the row of each training point in the source (files in order), to
             join per-image data kept elsewhere.
         test_rows: (m,) int32, likewise, in the test set; loaded for selection, in the training set.
-        num_classes: number of classes C.
+        num_classes: number of classes C; 0 where there are targets instead.
         class_names: their C names.
         name: name of the dataset.
+        train_targets: (n, k) float32, numbers to be predicted instead of classes; None: classes.
+        test_targets: (m, k) float32, likewise.
+        kind: what a point is: "images" (flattened or not), "table" (a row of columns that have
+            been made numbers), "vectors" (rows of numbers) or "tokens" (whole numbers that name
+            words and have no size). By default, images have more axes than (n, d), and vectors not.
+        train_identifiers: what each training point is called where it comes from: a path, the
+            entry of a column, or the number of its row; None where the source has no such names.
+        test_identifiers: likewise of the test points.
     """
 
     train_inputs: Float[Array, "n ..."]
@@ -49,13 +59,26 @@ class Dataset:
     num_classes: int = static()
     class_names: tuple[str, ...] = static()
     name: str = static()
+    train_targets: Float[Array, "n k"] | None = None
+    test_targets: Float[Array, "m k"] | None = None
+    kind: str = static(default="")
+    train_identifiers: tuple[str, ...] | None = static(default=None)
+    test_identifiers: tuple[str, ...] | None = static(default=None)
+
+    def __post_init__(self) -> None:
+        # Files written before there were kinds say none; placeholders in a tree have no axes.
+        if not self.kind:
+            axes = getattr(self.train_inputs, "ndim", 2)
+            object.__setattr__(self, "kind", "images" if axes > 2 else "vectors")
 
     def standardized(self, *, per_image: bool = False) -> Dataset:
-        """Centres each pixel on the training set and divides by one overall deviation.
+        """Centres the inputs on the training set and divides by deviations of the training set.
 
-        The mean is taken over training images, separately at each pixel and channel; the standard
-        deviation is one number, over all entries of the centred training images. The same two are
-        applied to the test images.
+        Of images, the mean is taken separately at each pixel and channel, and the deviation is one
+        number, over all entries of the centred training images. Of a table or of vectors, each
+        column has its own mean and its own deviation, since columns have units of their own; a
+        column that is constant in the training set is only centred. The same numbers are applied
+        to the test points. Tokens have no mean: they stay as they are.
 
         Args:
             per_image: first subtract from each image its own mean over pixels and channels, so
@@ -65,27 +88,36 @@ class Dataset:
             A new dataset.
 
         Raises:
-            ValueError: if all training images are equal, so that nothing is left to scale.
+            ValueError: if all training inputs are equal, so that nothing is left to scale, or for
+                ``per_image`` where the inputs are no images.
+
+        Example:
+            >>> import numpy as np, ntk_air as na
+            >>> columns = np.array([[0.0, 1000.0], [1.0, 3000.0]])  # one in metres, one in euros
+            >>> data = na.datasets.from_arrays(columns, [0, 1], name="mine")
+            >>> print(data.standardized().train_inputs)
+            [[-1. -1.]
+             [ 1.  1.]]
         """
-        train, test = _of_moderate_size(self.train_inputs, self.test_inputs)
-        if per_image:
-            train, test = _without_own_mean(train), _without_own_mean(test)
-        # Sums over 1e8 float32 pixels lose digits: accumulate in float64, keep float32.
-        mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = train - mean
-        rows = centred.reshape(len(centred), -1)
-        energy = np.einsum("nd,nd->n", rows, rows).sum(dtype=np.float64)
-        if not energy > 0:
+        if per_image and self.kind != "images":
+            raise ValueError(
+                f"per_image is True and the inputs of {self.name} are of kind {self.kind!r}, "
+                "expected images: a row has no brightness; leave per_image out."
+            )
+        if self.kind == "tokens":
+            return self
+        train, test = np.asarray(self.train_inputs), np.asarray(self.test_inputs)
+        if train.size and not (train != train[:1]).any():
             raise ValueError(
                 f"all {len(train)} training inputs of {self.name} are equal, expected inputs that "
                 "differ; load more points."
             )
-        deviation = np.float32(np.sqrt(energy / centred.size))
-        centred /= deviation
+        if self.kind == "images":
+            train, test = standardized_images(train, test, per_image, self.name)
+        else:
+            train, test = standardized_columns(train, test)
         return dataclasses.replace(
-            self,
-            train_inputs=jnp.asarray(centred),
-            test_inputs=jnp.asarray((test - mean) / deviation),
+            self, train_inputs=jnp.asarray(train), test_inputs=jnp.asarray(test)
         )
 
     def flattened(self, unit_norm: bool | Literal["sqrt_d"] = False) -> Dataset:
@@ -100,9 +132,15 @@ class Dataset:
             A new dataset with inputs (n, d).
 
         Raises:
-            ValueError: for another value of ``unit_norm``.
+            ValueError: for another value of ``unit_norm``, or one but False where the inputs are
+                tokens, whose numbers are names.
         """
         check_choice("unit_norm", unit_norm, (False, True, "sqrt_d"))
+        if self.kind == "tokens" and unit_norm is not False:
+            raise ValueError(
+                f"unit_norm is {unit_norm!r} and the inputs of {self.name} are tokens, which are "
+                "names and have no norm; leave it out."
+            )
         return dataclasses.replace(
             self,
             train_inputs=jnp.asarray(_flatten(self.train_inputs, unit_norm, "training")),
@@ -128,12 +166,17 @@ class Dataset:
             "train_labels": self.train_labels[train],
             "train_rows": self.train_rows[train],
             "extra_labels": {k: v[train] for k, v in self.extra_labels.items()},
+            "train_targets": None if self.train_targets is None else self.train_targets[train],
+            "train_identifiers": _chosen(self.train_identifiers, train),
         }
         if test_index is not None:
             test = _positions("test_index", test_index, len(self.test_labels))
             changes["test_inputs"] = self.test_inputs[test]
             changes["test_labels"] = self.test_labels[test]
             changes["test_rows"] = self.test_rows[test]
+            if self.test_targets is not None:
+                changes["test_targets"] = self.test_targets[test]
+            changes["test_identifiers"] = _chosen(self.test_identifiers, test)
         return dataclasses.replace(self, **changes)
 
     def labelled_by(self, column: str) -> Dataset:
@@ -183,14 +226,8 @@ def _flatten(inputs: ArrayLike, unit_norm: bool | str, split: str) -> np.ndarray
     return scaled
 
 
-def _of_moderate_size(train: ArrayLike, test: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both over one power of two, where squares of the training inputs leave float32's range."""
-    train, test = np.asarray(train), np.asarray(test)
-    largest = max(float(train.max(initial=0.0)), -float(train.min(initial=0.0)))
-    if largest == 0 or 1 / _MODERATE <= largest <= _MODERATE:
-        return train, test
-    exponent = -int(np.frexp(largest)[1])
-    return np.ldexp(train, exponent), np.ldexp(test, exponent)
+def _chosen(names: tuple[str, ...] | None, places: np.ndarray) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names[place] for place in places)
 
 
 def _positions(name: str, index: ArrayLike, length: int) -> np.ndarray:
@@ -206,8 +243,3 @@ def _positions(name: str, index: ArrayLike, length: int) -> np.ndarray:
             f"{name} spans {array.min()}..{array.max()}, expected positions in 0..{length - 1}."
         )
     return array
-
-
-def _without_own_mean(inputs: np.ndarray) -> np.ndarray:
-    axes = tuple(range(1, inputs.ndim))
-    return inputs - inputs.mean(axis=axes, keepdims=True)

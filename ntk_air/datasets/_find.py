@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ._hub import read_hub
 from ._source import READERS, Known, Source
@@ -16,6 +18,7 @@ from . import _idx as _idx
 from ._cifar_binary import find_pickles
 from . import _image_folder as _image_folder
 from . import _npz as _npz
+from .tables import _files as _files
 
 # isort: on
 
@@ -35,13 +38,14 @@ def find_known(known: Known, root: str | os.PathLike[str] | None) -> Source:
     folders = [base / known.name, base / known.name.upper(), base] if base else []
     for folder in folders:
         for inner in (*_INNER, known.name):
-            source = _read(folder / inner, known)
+            source = _read(folder / inner, known, {})
             if source is not None:
                 return source
     for reader in READERS:
         file = base / f"{known.name}{reader.suffix}" if base and reader.suffix else None
-        if file is not None and file.is_file():
-            return reader.read_file(file, known)
+        source = reader.source(file, known, {}) if file is not None and file.is_file() else None
+        if source is not None:
+            return source
     reasons = [str(f) for f in folders] or [f"${VARIABLE} (not set)"]
     for folder in folders:
         pickled = next(filter(None, (find_pickles(folder / p, known.name) for p in _PICKLED)), None)
@@ -63,15 +67,21 @@ def find_known(known: Known, root: str | os.PathLike[str] | None) -> Source:
     )
 
 
-def find_path(name: str, names: tuple[str, ...]) -> Source:
-    """The user's own data at a path: a file or a folder in one of the formats."""
+def find_path(name: str, names: tuple[str, ...], options: Mapping[str, Any]) -> Source:
+    """The user's own data at a path: a file or a folder in one of the formats.
+
+    Args:
+        name: the path.
+        names: of known data, for messages.
+        options: what `load` was given for the reader, by keyword.
+    """
     path = Path(name).expanduser()
     for reader in READERS:
-        if reader.suffix and path.suffix == reader.suffix and path.is_file():
-            return reader.read_file(path, None)
+        if reader.suffix and path.suffix.lower() == reader.suffix and path.is_file():
+            return reader.read_file(path, None, options)
     if path.is_dir():
         for inner in _INNER:
-            source = _read(path / inner, None)
+            source = _read(path / inner, None, options)
             if source is not None:
                 return source
         *some, last = (reader.files for reader in READERS if reader.files)
@@ -87,11 +97,11 @@ def find_path(name: str, names: tuple[str, ...]) -> Source:
     )
 
 
-def _read(folder: Path, known: Known | None) -> Source | None:
+def _read(folder: Path, known: Known | None, options: Mapping[str, Any]) -> Source | None:
     if not folder.is_dir():
         return None
     for reader in READERS:
-        source = None if reader.suffix else reader.read(folder, known)
+        source = None if reader.suffix else reader.source(folder, known, options)
         if source is not None:
             return source
     return None

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from ._dataset import Dataset
 from ._digits import read_digits
 from ._draw import choose_classes, draw_rows, generator
 from ._find import find_known, find_path
-from ._from_arrays import from_arrays
+from ._from_arrays import from_arrays, with_targets
 from ._purpose import cut
 from ._source import KNOWN, Source, Split
 
@@ -30,6 +31,15 @@ def load(
     seed: int = 0,
     purpose: str | None = None,
     judged: bool = False,
+    label: str | None = None,
+    image: str | None = None,
+    test: float | str | os.PathLike[str] | None = None,
+    group: str | None = None,
+    identifier: str | None = None,
+    drop: Sequence[str] | None = None,
+    extra_labels: Sequence[str] | None = None,
+    image_size: int | Sequence[int] | None = None,
+    channels: int | None = None,
 ) -> Dataset:
     """Loads a labelled dataset as arrays in memory.
 
@@ -41,13 +51,15 @@ def load(
         name: ``"digits"`` (1797 images of 8x8, embedded in scikit-learn, cut once into 1437 and
             360), ``"mnist"``, ``"cifar10"``, ``"cifar100"`` (fine labels), or the path of
             the user's own data: an .npz archive (train_inputs, train_labels, test_inputs,
-            test_labels), or a folder in one of the formats below.
+            test_labels, or the names of Keras and MedMNIST), a table (.csv, .parquet), or a folder
+            in one of the formats below.
         root: folder that holds mnist/, cifar10/ or cifar100/, or the dataset's own folder; by
             default `$NTK_AIR_DATA`. Formats: Hugging Face parquet files (train-*.parquet,
             test-*.parquet), IDX files (gzipped or not), the binary version of CIFAR, folders of
-            images (train/<class>/*.png), <name>.npz. CIFAR's pickled version is not read, since
-            unpickling runs code from the file. Without ``root``, what is not found locally is
-            downloaded through Hugging Face `datasets`, if that is installed.
+            images (train/<class>/*.png, test or val beside train; or one folder per class, of
+            which a fifth becomes a test set, with a warning), <name>.npz. CIFAR's pickled version
+            is not read, since unpickling runs code from the file. Without ``root``, what is not
+            found locally is downloaded through Hugging Face `datasets`, if that is installed.
         train_size: number of training points, drawn in equal numbers per class (up to one, and as
             far as the classes reach); None for all.
         test_size: likewise for the test set; 0 for none.
@@ -64,18 +76,39 @@ def load(
         judged: whether it is the labels of the training points that are judged, as where label
             errors are looked for. With ``purpose="selection"`` the training points are then those
             kept apart for selection, and the test points are as many of the others.
+        label: the column that holds the label, of a table (see `from_table`) or of parquet files
+            with images.
+        image: the column that holds the images of parquet files; by default img, image, or the
+            only one that holds any.
+        test: of a table, the test points: a fraction, a column that says which, or a second file.
+            Of folders of images without a test set: a fraction, by default 0.2; they are drawn
+            once, within classes, whatever the ``seed``.
+        group: of a table, the column of what must not be cut apart, such as patients.
+        identifier: of a table, the column of what points are called.
+        drop: of a table, columns to leave out.
+        extra_labels: of a table, columns of further labels.
+        image_size: of folders of images and parquet files, what all are resized to: one number or
+            (H, W). None: they must be of one size.
+        channels: of the same, 1 or 3: all images become grey or colour. None: grey if all are.
 
     Returns:
         The dataset. Images are (n, H, W, ch) float32: 8-bit values divided by 255, digits by 16.
-        Floats from an .npz archive are kept as they are.
+        Floats from an .npz archive are kept as they are. The columns of a table are made numbers
+        as `from_table` does, by numbers of the training points that were drawn.
 
     Raises:
-        ValueError: for an unknown name or class, a size that is not there, a ``root`` where it is
-            not looked at, or damaged files (the message names file and row), such as images and
-            archives that claim far more than their bytes can hold.
+        ValueError: for an unknown name or class, a size that is not there, a ``root`` or another
+            option where it is not looked at, or damaged files (the message names file and row),
+            such as images and archives that claim far more than their bytes can hold; for what
+            `from_table` refuses.
         FileNotFoundError: if no files are found; the message says where it looked.
         OSError: if a file cannot be read.
         ImportError: if pyarrow or Pillow is needed and missing.
+
+    Warns:
+        UserWarning: of what was decided for the user: files that are left out, a test set that was
+            drawn, grey images beside coloured ones, channels that were moved, classes that were
+            numbered anew.
 
     Example:
         >>> import ntk_air as na
@@ -83,7 +116,19 @@ def load(
         >>> data.train_inputs.shape, data.num_classes, data.class_names
         ((100, 8, 8, 1), 2, ('3', '8'))
     """
-    parts = cut(_source(str(name), root), purpose, judged=check_bool("judged", judged))
+    options: dict[str, Any] = {
+        "label": label,
+        "image": image,
+        "test": test,
+        "group": group,
+        "identifier": identifier,
+        "drop": drop,
+        "extra_labels": extra_labels,
+        "image_size": image_size,
+        "channels": channels,
+    }
+    given = {k: v for k, v in options.items() if v is not None}
+    parts = cut(_source(str(name), root, given), purpose, judged=check_bool("judged", judged))
     return _drawn(parts, str(name), classes, (train_size, test_size), seed)
 
 
@@ -99,7 +144,11 @@ def _drawn(
     train_size, test_size = sizes
     known = KNOWN.get(name)
     title = name if known or name == "digits" else _title(Path(name))
-    names = source.class_names or (known.class_names if known else _numbered(source))
+    if source.train.targets is not None and classes is not None:
+        raise ValueError(
+            f"classes is {classes!r} and the label of {title} is no class; leave it out."
+        )
+    names = source.class_names or (known.class_names if known else numbered(source))
     chosen = choose_classes(classes, names, title)
     train_rows = _rows(source, "train", names, chosen, train_size, seed)
     test_rows = _rows(source, "test", names, chosen, test_size, seed)
@@ -107,47 +156,102 @@ def _drawn(
         raise ValueError(
             f"{source.origin} holds no test set of {title}; add it, or pass test_size=0."
         )
+    return assembled(
+        source,
+        title,
+        (names, chosen),
+        (train_rows, test_rows),
+        (train_places[train_rows], test_places[test_rows]),
+    )
+
+
+def assembled(
+    source: Source,
+    title: str,
+    classes: tuple[tuple[str, ...], np.ndarray],
+    rows: tuple[np.ndarray, np.ndarray],
+    places: tuple[np.ndarray, np.ndarray],
+) -> Dataset:
+    """A dataset of chosen rows of a source.
+
+    Args:
+        source: where they are.
+        title: name of the dataset.
+        classes: names of all classes, and the numbers of those that are kept, in order.
+        rows: of the training and of the test points, in the source.
+        places: the same rows in the source's files, where the source does not say itself.
+    """
+    (names, chosen), (train_rows, test_rows) = classes, rows
     new_number = np.full(len(names) + 1, -1, np.int32)  # the last entry serves -1
     new_number[chosen] = np.arange(len(chosen))
-    train, test = source.train, source.test
-    inputs = _scaled(train.read(train_rows))
+    train, test = source.train, source.test if len(test_rows) else None
+    inputs, tested = _inputs(source, train_rows, test_rows)
+    called = tuple(
+        None if split is None or split.identifiers is None else split.identifiers[rows].tolist()
+        for split, rows in ((train, train_rows), (test, test_rows))
+    )
     dataset = from_arrays(
         inputs,
         new_number[train.labels[train_rows]],
-        _scaled(test.read(test_rows)) if test and len(test_rows) else None,
-        new_number[test.labels[test_rows]] if test and len(test_rows) else None,
+        tested if test else None,
+        new_number[test.labels[test_rows]] if test else None,
         name=title,
         class_names=tuple(names[i] for i in chosen),
         extra_labels={
             key: new_number[_human(key, values, source, len(names))[train_rows]]
             for key, values in train.extra_labels.items()
         },
+        kind=source.kind or None,
+        layout="NHWC" if inputs.ndim == 4 else None,
+        train_identifiers=called[0],
+        test_identifiers=called[1],
     )
-    return dataclasses.replace(
-        dataset,
-        train_rows=jnp.asarray(train_places[train_rows], jnp.int32),
-        test_rows=jnp.asarray(test_places[test_rows], jnp.int32),
+    numbers = (
+        place if split is None or split.rows is None else split.rows[rows]
+        for split, rows, place in ((train, train_rows, places[0]), (test, test_rows, places[1]))
     )
+    train_numbers, test_numbers = (jnp.asarray(one, jnp.int32) for one in numbers)
+    dataset = dataclasses.replace(dataset, train_rows=train_numbers, test_rows=test_numbers)
+    if train.targets is None:
+        return dataset
+    wanted = train.targets[train_rows]
+    tested = wanted[:0] if test is None or test.targets is None else test.targets[test_rows]
+    return with_targets(dataset, wanted, tested)
 
 
-def _source(name: str, root: str | os.PathLike[str] | None) -> Source:
+def _inputs(
+    source: Source, train_rows: np.ndarray, test_rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of the drawn points of both sets."""
+    train = _scaled(source.train.read(train_rows))
+    read = source.test is not None and len(test_rows) > 0
+    test = _scaled(source.test.read(test_rows)) if read and source.test else train[:0]
+    return (train, test) if source.prepare is None else source.prepare(train, test)
+
+
+def _source(name: str, root: str | os.PathLike[str] | None, options: dict[str, Any]) -> Source:
     if root is not None and name not in KNOWN:
         raise ValueError(
             f"root is {os.fspath(root)!r}, which is where {', '.join(KNOWN)} are looked for, and "
             f"the name is {name!r}; leave root out."
         )
+    if options and (name == "digits" or name in KNOWN):
+        raise ValueError(
+            f"{', '.join(options)} {'is' if len(options) == 1 else 'are'} for data of your own, "
+            f"and the name is {name!r}; leave {'it' if len(options) == 1 else 'them'} out."
+        )
     if name == "digits":
         return read_digits()
     if name in KNOWN:
         return find_known(KNOWN[name], root)
-    return find_path(name, ("digits", *KNOWN))
+    return find_path(name, ("digits", *KNOWN), options)
 
 
 def _title(path: Path) -> str:
     return path.stem if path.expanduser().is_file() else path.resolve().name
 
 
-def _numbered(source: Source) -> tuple[str, ...]:
+def numbered(source: Source) -> tuple[str, ...]:
     """Class names of data that brings none: the numbers up to the largest label."""
     splits = [split for split in (source.train, source.test) if split is not None]
     labels = [check_labels(f"the labels of {source.origin}", split.labels) for split in splits]

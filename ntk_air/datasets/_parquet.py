@@ -1,16 +1,20 @@
-"""Hugging Face parquet folders: train-*.parquet and test-*.parquet with compressed images."""
+"""Parquet files with compressed images, as Hugging Face's folders of train-*.parquet hold them."""
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._images import INSTALL, decode_images
+from ._images import INSTALL, Form, common_form, decode_images
+from ._labels import number_labels
 from ._source import Known, Source, Split, reader
 
 # Compressed images compress no further, numbers of classes do.
@@ -37,23 +41,83 @@ class _Group(NamedTuple):
     num_rows: int
 
 
-@reader("train-*.parquet")
-def read_parquet(folder: Path, known: Known | None) -> Source | None:
-    """Reads a folder of parquet files; see `Reader`."""
-    train, test = (sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "test"))
+class _Part(NamedTuple):
+    """The files of a split, read but for the images."""
+
+    groups: list[_Group]
+    image: str
+    labels: np.ndarray
+    human: dict[str, np.ndarray]
+
+
+@reader("train-*.parquet", takes=("image", "label", "image_size", "channels"))
+def read_parquet(
+    folder: Path,
+    known: Known | None,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    **form: Any,
+) -> Source | None:
+    """Reads a folder of parquet files; see `Reader`.
+
+    Validation files are the test set where there are no others, with a warning.
+    """
+    splits = ("train", "validation", "test")
+    train, val, test = (sorted(folder.glob(f"{split}*.parquet")) for split in splits)
     if not train:
         return None
     for paths in (train, test):
         _check_complete(paths)
-    names = None if known else _class_names(train[0])
-    return Source(folder, _split(train, known), _split(test, known) if test else None, names)
+    if val and known is None:
+        warnings.warn(
+            f"{folder}: {val[0].name} and its like are left out, since there are test files."
+            if test
+            else f"{folder} has no test files; {val[0].name} and its like are taken for them.",
+            stacklevel=2,
+        )
+        test = test or val
+    return read_image_files(folder, train, test, known, image=image, label=label, **form)
 
 
-def _class_names(path: Path) -> tuple[str, ...] | None:
+def read_image_files(
+    origin: Path,
+    train: list[Path],
+    test: list[Path],
+    known: Known | None,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    image_size: int | Sequence[int] | None = None,
+    channels: int | None = None,
+) -> Source:
+    """The source of parquet files with images; keywords as of `load`."""
+    names = known.class_names if known else _class_names(train[0], label)
+    parts = {"train": _part(train, known, image, label)}
+    if test:
+        parts["test"] = _part(test, known, image, label)
+    labels = {f"the {split} labels of {origin}": part.labels for split, part in parts.items()}
+    numbered = number_labels(labels, class_names=names)
+
+    @functools.cache
+    def form() -> Form | None:
+        if known is not None:
+            return None
+        everything = (one for part in parts.values() for one in _opened(part))
+        return common_form(everything, str(origin), image_size=image_size, channels=channels)
+
+    sets = [
+        Split(numbered.labels[name], _image_reader(part, known, form), part.human)
+        for name, part in zip(labels, parts.values(), strict=True)
+    ]
+    return Source(origin, sets[0], sets[1] if test else None, numbered.names, "images")
+
+
+def _class_names(path: Path, label: str | None) -> tuple[str, ...] | None:
     """The class names that Hugging Face's writer keeps in the file, if it wrote the file."""
-    with _naming(path):
-        schema = _pyarrow_parquet().ParquetFile(path).schema_arrow
-    label = _one_of(LABEL_COLUMNS, schema.names, path)
+    with naming(path):
+        schema = pyarrow_parquet().ParquetFile(path).schema_arrow
+    label = _label_column(path, schema.names, None, label)
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         names = features[label]["names"]
@@ -64,29 +128,46 @@ def _class_names(path: Path) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _split(paths: list[Path], known: Known | None) -> Split:
-    parquet = _pyarrow_parquet()
+def image_columns(schema: Any) -> list[str]:
+    """The columns of a parquet file that hold images as Hugging Face's writer puts them."""
+    return [
+        field.name
+        for field in schema
+        if str(field.type).startswith("struct<") and "bytes: binary" in str(field.type)
+    ]
+
+
+def _label_column(path: Path, names: list[str], known: Known | None, given: str | None) -> str:
+    return _one_of(
+        (given,) if given else known.label_columns if known else LABEL_COLUMNS, names, path
+    )
+
+
+def _part(paths: list[Path], known: Known | None, image: str | None, label: str | None) -> _Part:
+    parquet = pyarrow_parquet()
     groups: list[_Group] = []
     columns: dict[str, list[np.ndarray]] = {}
     total, image_column, label_column = 0, "", ""
     for path in paths:
-        with _naming(path):
+        with naming(path):
             file = parquet.ParquetFile(path)
             names = file.schema_arrow.names
-            _check_claims(path, file.metadata)
-        image_column = _one_of(IMAGE_COLUMNS, names, path)
-        label_column = _one_of(known.label_columns if known else LABEL_COLUMNS, names, path)
+            check_claims(path, file.metadata)
+            own = image_columns(file.schema_arrow) if known is None else []
+        usual = (image,) if image else IMAGE_COLUMNS
+        # The only one that can be meant, whatever it is called.
+        sole = own if not image and len(own) == 1 and not set(usual) & set(names) else []
+        image_column = _one_of((*sole, *usual), names, path)
+        with naming(path):
+            kind = str(file.schema_arrow.field(image_column).type)
+        if not kind.startswith(("struct<", "binary", "large_binary", "null")):
+            raise ValueError(
+                f"{path}: column {image_column!r} holds {kind}, expected images, as bytes."
+            )
+        label_column = _label_column(path, names, known, label)
         for name in (label_column, *(c for c in HUMAN_COLUMNS if c in names)):
-            with _naming(path):
-                kind = str(file.schema_arrow.field(name).type)
-                values = file.read(columns=[name]).column(0)
-            if not kind.startswith(("int", "uint")):
-                raise ValueError(
-                    f"{path} has entries of type {kind} in column {name!r}, expected whole numbers."
-                )
-            if values.null_count:
-                raise ValueError(f"{path} has empty entries in column {name!r}; fill or drop them.")
-            columns.setdefault(name, []).append(np.asarray(values))
+            values = _column(path, file, name, words=known is None and name == label_column)
+            columns.setdefault(name, []).append(values)
         row = 0
         for index in range(file.metadata.num_row_groups):
             size = file.metadata.row_group(index).num_rows
@@ -97,14 +178,28 @@ def _split(paths: list[Path], known: Known | None) -> Split:
     for name, values in merged.items():
         if len(values) != total:
             raise ValueError(f"{paths[0].parent}: column {name!r} is missing in some of the files.")
-    return Split(
-        labels=merged.pop(label_column),
-        read=_image_reader(groups, image_column, known),
-        extra_labels={HUMAN_COLUMNS[name]: values for name, values in merged.items()},
-    )
+    labels = merged.pop(label_column)
+    human = {HUMAN_COLUMNS[name]: values for name, values in merged.items()}
+    return _Part(groups, image_column, labels, human)
 
 
-def _check_claims(path: Path, metadata: Any) -> None:
+def _column(path: Path, file: Any, name: str, *, words: bool) -> np.ndarray:
+    """A column of labels: whole numbers, or ``words``."""
+    with naming(path):
+        kind = str(file.schema_arrow.field(name).type)
+        values = file.read(columns=[name]).column(0)
+    is_text = kind.startswith(("string", "large_string", "bool", "dictionary<values=string"))
+    if not kind.startswith(("int", "uint")) and not (words and is_text):
+        raise ValueError(
+            f"{path} has entries of type {kind} in column {name!r}, expected whole numbers"
+            f"{' or words' if words else ''}."
+        )
+    if values.null_count:
+        raise ValueError(f"{path} has empty entries in column {name!r}; fill or drop them.")
+    return np.array(values.to_pylist()) if is_text else np.asarray(values)
+
+
+def check_claims(path: Path, metadata: Any) -> None:
     """Before a column is read: as many different images take a byte each at least."""
     # Of row groups: pyarrow ends the process where it is asked for a damaged column's.
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
@@ -124,10 +219,28 @@ def _check_complete(paths: list[Path]) -> None:
         )
 
 
+def _opened(part: _Part) -> Iterator[tuple[str, Callable[[], io.BytesIO]]]:
+    """Name and bytes of every image, one row group in memory at a time."""
+    for group in part.groups:
+        for i, cell in enumerate(_cells(group, part.image, None)):
+            name = f"{group.path}, row {group.first_row_in_file + i},"
+            yield name, functools.partial(io.BytesIO, cell or b"")
+
+
+def _cells(group: _Group, column: str, rows: np.ndarray | None) -> list[bytes | None]:
+    """The bytes of images of a row group: of some of its rows, or of all."""
+    with naming(group.path):
+        file = pyarrow_parquet().ParquetFile(group.path)
+        cells = file.read_row_group(group.number, columns=[column]).column(0)
+        cells = (cells if rows is None else cells.take(rows)).to_pylist()
+    return [cell.get("bytes") if isinstance(cell, dict) else cell for cell in cells]
+
+
 def _image_reader(
-    groups: list[_Group], column: str, known: Known | None
+    part: _Part, known: Known | None, form: Callable[[], Form | None]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function that decodes chosen rows, one row group in memory at a time."""
+    groups = part.groups
 
     def read(rows: np.ndarray) -> np.ndarray:
         blobs: list[bytes | None] = [None] * len(rows)
@@ -137,19 +250,16 @@ def _image_reader(
             wanted = np.flatnonzero((local >= 0) & (local < group.num_rows))
             if not len(wanted):
                 continue
-            with _naming(group.path):
-                file = _pyarrow_parquet().ParquetFile(group.path)
-                cells = file.read_row_group(group.number, columns=[column]).column(0)
-                cells = cells.take(local[wanted]).to_pylist()
+            cells = _cells(group, part.image, local[wanted])
             for position, cell in zip(wanted, cells, strict=True):
-                blobs[position] = cell.get("bytes") if isinstance(cell, dict) else cell
+                blobs[position] = cell
                 places[position] = (group.path, int(local[position]) + group.first_row_in_file)
-        return decode_images(blobs, lambda i: f"{places[i][0]}, row {places[i][1]},", known)
+        return decode_images(blobs, lambda i: f"{places[i][0]}, row {places[i][1]},", known, form())
 
     return read
 
 
-def _one_of(candidates: tuple[str, ...], names: list[str], path: Path) -> str:
+def _one_of(candidates: Sequence[str], names: list[str], path: Path) -> str:
     for name in candidates:
         if name in names:
             return name
@@ -158,7 +268,7 @@ def _one_of(candidates: tuple[str, ...], names: list[str], path: Path) -> str:
     )
 
 
-class _naming:
+class naming:
     """Turns what pyarrow raises on a damaged file into a ValueError that names the file."""
 
     def __init__(self, path: Path):
@@ -176,7 +286,7 @@ class _naming:
             ) from error
 
 
-def _pyarrow_parquet() -> Any:
+def pyarrow_parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:

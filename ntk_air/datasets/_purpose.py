@@ -70,6 +70,9 @@ def cut(
         return source, everything, test_rows
     check_choice("purpose", purpose, PURPOSES)
     chosen = selection_rows(len(everything))
+    if source.train.groups is not None:  # a group goes where its first row goes
+        _, first, number = np.unique(source.train.groups, return_index=True, return_inverse=True)
+        chosen = chosen[first[number]]
     train_rows = np.flatnonzero(~chosen)
     train = _part(source.train, train_rows)
     if purpose == "reporting":
@@ -84,8 +87,15 @@ def cut(
 
 
 def _part(split: Split, rows: np.ndarray) -> Split:
+    def of(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else np.asarray(values)[rows]
+
     return Split(
         split.labels[rows],
         lambda chosen: split.read(rows[chosen]),
         {name: np.asarray(values)[rows] for name, values in split.extra_labels.items()},
+        of(split.identifiers),
+        of(split.groups),
+        of(split.targets),
+        of(split.rows),
     )

@@ -13,7 +13,7 @@ from .._checks import check_in_range, check_ndim, check_size
 from .._numerics import as_float
 from .._seeds import one_key
 from .._typing import ApplyFn, Array
-from .training._engine import wide
+from .training._batches import wide
 from .training._optimizer import Rate, resolve_optimizer
 from .training._records import check_pair, shape_of_outputs
 from .training._replicas import first

@@ -6,7 +6,6 @@ whose memory are the soft targets.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -18,13 +17,14 @@ from ._label_fn import LabelFn, bind, coding_of, softmax
 from .training import _engine
 from .training._checkpoint import stack
 from .training._method import Batch, Forward, Method, method, switch
+from .training._problem import LoopSettings, TrainingProblem
 from .training._run import run
 from .training._threads import Shares, share_count
 
 # Axes over networks, the first one first: fields of a `TrainingProblem` that have them.
 REPLICATED = (
     ("method",),
-    ("observed", "initial_params", "method", "key", "offset", "test_offset"),
+    ("observed", "initial_params", "method", "key", "initial_outputs", "test_initial_outputs"),
 )
 
 
@@ -83,11 +83,9 @@ class Student(Method):
 
 
 def train(
-    settings: _engine.LoopSettings,
-    problem: _engine.TrainingProblem,
+    settings: LoopSettings,
+    problem: TrainingProblem,
     steps: np.ndarray,
-    *,
-    subtract_initial: bool,
     at_once: int | None,
 ) -> tuple[Any, Any]:
     """Trains G x P networks.
@@ -97,7 +95,6 @@ def train(
         problem: its method is a `Student` with a lesson (G, P, ...); the rest of what is replicated
             has an axis over G.
         steps: (R,) to record at, the first is 0.
-        subtract_initial: train and measure every network minus its initial outputs.
         at_once: networks of a seed to train together; None is all of all seeds.
 
     Returns:
@@ -107,9 +104,8 @@ def train(
     Raises:
         DivergenceError: if a loss is no longer finite.
     """
-    if subtract_initial:
-        offsets = _initial_outputs(settings, problem)
-        problem = problem._replace(offset=offsets[0], test_offset=offsets[1])
+    if settings.subtract_initial:
+        problem = _with_initial_outputs(settings, problem)
     seeds, lessons = cast(Any, problem.method).lesson.alpha.shape
     if at_once is None:
         return _together(settings, problem, steps)
@@ -123,21 +119,15 @@ def train(
     return _joined([_joined(of_seed, axis=1) for of_seed in parts], axis=0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _initial_outputs(
-    settings: _engine.LoopSettings, problem: _engine.TrainingProblem
-) -> tuple[Array, Array | None]:
-    """Outputs of every seed before training, at training and at test points."""
-
-    def outputs(inputs: Array) -> Array:
-        one = functools.partial(_engine.evaluate, settings, network_state=None, inputs=inputs)
-        return jax.vmap(one)(problem.initial_params)
-
-    test_inputs = problem.test_inputs
-    return outputs(problem.inputs), None if test_inputs is None else outputs(test_inputs)
+def _with_initial_outputs(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
+    """The problem with what every network of a seed starts from."""
+    of_seeds = settings._replace(replicated=REPLICATED[1:])
+    one_lesson = problem._replace(method=jax.tree.map(lambda leaf: leaf[:, 0], problem.method))
+    found = _engine.with_initial_outputs(of_seeds, one_lesson)
+    return found._replace(method=problem.method)
 
 
-def _part(problem: _engine.TrainingProblem, seed: int, lessons: slice) -> _engine.TrainingProblem:
+def _part(problem: TrainingProblem, seed: int, lessons: slice) -> TrainingProblem:
     """The networks of some lessons of one seed."""
     rows = slice(seed, seed + 1)
     fields = set(REPLICATED[1]) - {"method"}
@@ -148,7 +138,7 @@ def _part(problem: _engine.TrainingProblem, seed: int, lessons: slice) -> _engin
 
 
 def _together(
-    settings: _engine.LoopSettings, problem: _engine.TrainingProblem, steps: np.ndarray
+    settings: LoopSettings, problem: TrainingProblem, steps: np.ndarray
 ) -> tuple[Any, Any]:
     """Trains all networks of a problem at the same time."""
     # Lessons first: the cores of a CPU have networks of any number of seeds to share.

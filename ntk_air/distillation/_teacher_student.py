@@ -190,10 +190,8 @@ def teacher_student(
         method=teach(_students.plain_lesson(jnp.asarray(drawn, dtype))),
         key=keys[0],
     )
-    train = functools.partial(
-        _students.train, subtract_initial=subtract_initial, at_once=students_at_once
-    )
-    settings = functools.partial(_settings, inputs, make, batch_size)
+    train = functools.partial(_students.train, at_once=students_at_once)
+    settings = functools.partial(_settings, inputs, make, batch_size, subtract_initial)
     _, taught = train(settings(teacher, True), problem, stops)
     lessons = _students.soft_lessons(
         taught["outputs"][:, 0], problem.observed, levels, alpha, uniform
@@ -248,6 +246,7 @@ def _settings(
     inputs: Array,
     optimizer: Any,
     batch_size: int | None,
+    subtract_initial: bool,
     function_and_params: tuple[ApplyFn, PyTree],
     keep_outputs: bool,
 ) -> LoopSettings:
@@ -262,5 +261,6 @@ def _settings(
         keep_outputs=keep_outputs,
         mesh=None,
         replicated=_students.REPLICATED,
+        subtract_initial=subtract_initial,
         from_host=is_slow_in_loops(network, (first(params), None), inputs),
     )

@@ -1,5 +1,6 @@
 """Figures: one function per result type, each takes a result and returns matplotlib axes."""
 
+from ._air_parts import before_and_after, by_class, by_layer
 from ._air_profile import air_profile
 from ._air_record import air_record
 from ._equivalent_time import equivalent_time
@@ -23,6 +24,9 @@ __all__ = [
     "stopping_rules",
     "history",
     "air_record",
+    "by_class",
+    "by_layer",
+    "before_and_after",
     "width_sweep",
     "filters",
     "equivalent_time",

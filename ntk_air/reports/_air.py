@@ -104,6 +104,14 @@ def _page(numbers: dict[str, Any], pictures: list[tuple[ReportFigure, bytes]]) -
     if numbers["networks"]["plain"] is not None:
         parts += [heading("The network itself"), _network_table(numbers)]
         parts.append(paragraph(_agreement(numbers)))
+    for title, made in (
+        ("At the test points", _test_part(numbers)),
+        ("Classes", _class_table(numbers)),
+        ("Layers", _layer_table(numbers)),
+        ("The kernel after training", _movement_part(numbers)),
+    ):
+        if made is not None:
+            parts += [heading(title), made]
     parts += [image(data, figure.caption) for figure, data in pictures[2:]]
     parts.append(_footer(numbers))
     return page(title, parts)
@@ -182,6 +190,73 @@ def _agreement(numbers: dict[str, Any]) -> str:
         f"{training['learning_rate']:.3g}, momentum "
         f"{training['momentum']:g}."
     )
+
+
+def _test_part(numbers: dict[str, Any]) -> str | None:
+    test = numbers["test"]
+    if test is None:
+        return None
+    last = max(test["cumulative_signal"], key=int)
+    text = (
+        f"All directions together bring {percent(test['cumulative_signal'][last])} of the test "
+        "points' clean signal to them, and label noise of "
+        f"{test['noise_energy']:.3g} times the energy it has at a training point."
+    )
+    if test["retrieval"] is not None:
+        text += (
+            " Predicted and measured retrieval at the test points differ by at most "
+            f"{test['retrieval']['largest_deviation']:.3f}."
+        )
+    return paragraph(text)
+
+
+def _class_table(numbers: dict[str, Any]) -> str | None:
+    classes = numbers["by_class"]
+    if classes is None:
+        return None
+    shown = classes if len(classes) <= 20 else [*classes[:10], *classes[-10:]]
+    rows = [[c["class"], c["count"], c["half_time"]] for c in shown]
+    text = "The time at which half of the signal on a class's own points is retrieved, latest first"
+    text += "." if len(shown) == len(classes) else f"; {len(classes) - 20} between are left out."
+    return paragraph(text) + table(["class", "points", "half retrieved at"], rows)
+
+
+def _layer_table(numbers: dict[str, Any]) -> str | None:
+    layers = numbers["by_layer"]
+    if layers is None:
+        return None
+    rows = [
+        [
+            one["layer"],
+            one["parameters"],
+            *map(percent, (one["trace"], one["signal"], one["noise"])),
+        ]
+        for one in layers
+    ]
+    header = ["layer", "parameters", "of the trace", "of the signal", "of the noise"]
+    text = (
+        "Shares of the layers in the kernel's trace, in yᵀΘy of the clean signal and of the noise."
+    )
+    return paragraph(text) + table(header, rows)
+
+
+def _movement_part(numbers: dict[str, Any]) -> str | None:
+    movement = numbers["kernel_movement"]
+    if movement is None:
+        return None
+    before, after = movement["before"], movement["after"]
+    names = {
+        "air_index": "AIR index",
+        "alignment_clean": "alignment with clean labels",
+        "alignment_observed": "alignment with observed labels",
+    }
+    rows = [[label, before[name], after[name]] for name, label in names.items()]
+    text = (
+        "The network's own NTK after plain training is "
+        f"{movement['distance']:.3g} of its norm away from that before training (similarity "
+        f"{movement['similarity']:.3f}). What moves is what the closed form leaves out."
+    )
+    return paragraph(text) + table(["", "before", "after"], rows)
 
 
 def _footer(numbers: dict[str, Any]) -> str:

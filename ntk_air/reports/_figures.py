@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -59,6 +60,7 @@ def air_figures(analysis: AIRAnalysis) -> list[ReportFigure]:
                 plots.standalone(plots.stopping, analysis),
             )
         )
+    figures += _of_parts(analysis)
     if analysis.plain is None:
         return figures
     histories = [
@@ -76,4 +78,44 @@ def air_figures(analysis: AIRAnalysis) -> list[ReportFigure]:
     for field, caption in histories:
         drawn = plots.standalone(plots.history, analysis, field=field)
         figures.append(ReportFigure(field, caption, drawn))
+    return figures
+
+
+def _of_parts(analysis: AIRAnalysis) -> list[ReportFigure]:
+    """Test points, classes, layers and the moved kernel, as far as the analysis has them."""
+    figures: list[ReportFigure] = []
+
+    def add(name: str, caption: str, draw: Any, *args: Any) -> None:
+        figures.append(ReportFigure(name, caption, plots.standalone(draw, *args)))
+
+    if analysis.test is not None:
+        add(
+            "test_retrieval",
+            "The same at the test points: how much of their clean signal the outputs hold, and how "
+            "much of the label noise that the kernel brings there.",
+            plots.retrieval,
+            analysis.test,
+        )
+    if analysis.by_class is not None:
+        add(
+            "by_class",
+            "How much of the signal on each class's own points is retrieved: lines predicted, "
+            "points measured on the network.",
+            plots.by_class,
+            analysis,
+        )
+    if analysis.by_layer is not None:
+        add(
+            "by_layer",
+            "Which layers' parameters each eigendirection is learned by.",
+            plots.by_layer,
+            analysis,
+        )
+    if analysis.kernel_movement is not None:
+        add(
+            "before_and_after",
+            "Where signal and noise lie in the network's own NTK before and after training.",
+            plots.before_and_after,
+            analysis,
+        )
     return figures

@@ -305,7 +305,7 @@ NETWORK = na.kernels.fully_connected(1)
         ),
         (POINTS, GIVEN, {"identifiers": [1, 2]}, r"identifiers has shape \(2,\)"),
         (POINTS, GIVEN, {"identifiers": np.ones(N)}, "identifiers has shape .* dtype float64"),
-        (POINTS, GIVEN, {"kernel": "finite"}, "kernel is 'finite', expected one of 'auto'"),
+        (POINTS, GIVEN, {"kernel": "rbf"}, "kernel is 'rbf', expected one of 'auto'"),
         (POINTS, GIVEN, {"kernel": [[1.0]]}, "kernel is a list, expected 'auto', 'infinite'"),
         (POINTS, GIVEN, {"kernel": KERNEL[:9, :9]}, r"kernel has shape \(9, 9\), expected"),
         (POINTS, GIVEN, {"kernel": KERNEL, "depth": 2}, "depth and a kernel of one's own"),

@@ -167,3 +167,23 @@ def test_bad_arrays_are_refused(args, kwargs, words):
     with pytest.raises(ValueError, match=words) as caught:
         from_arrays(*args, name="own", **kwargs)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**-100, 2.0**100])
+def test_columns_are_standardized_each_on_the_training_points(scale):
+    rng = np.random.default_rng(0)
+    units = np.array([1e-6, 1.0, 1e5, 1.0]) * scale
+    x = rng.normal([0, 5, -3, 0], size=(30, 4)) * units
+    test = rng.normal([1, 5, -3, 0], size=(10, 4)) * units
+    x[:, 3], test[:, 3] = np.float32(0.1) * scale, np.float32(0.3) * scale
+    data = from_arrays(x, np.arange(30) % 2, test, np.arange(10) % 2, name="mine")
+    assert data.kind == "vectors"
+    out, x, test = data.standardized(), x.astype(np.float32), test.astype(np.float32)
+    x, test = x.astype(np.float64), test.astype(np.float64)
+    deviation = np.where(np.arange(4) < 3, x.std(axis=0), 1)
+    mean = np.where(np.arange(4) < 3, x.mean(axis=0), x[0])
+    np.testing.assert_allclose(out.train_inputs, (x - mean) / deviation, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(out.test_inputs, (test - mean) / deviation, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(out.train_inputs[:, 3], 0)  # constant: not scaled up to noise
+    with pytest.raises(ValueError, match="a row has no brightness"):
+        data.standardized(per_image=True)

@@ -91,7 +91,7 @@ def bmp_of(width, height):
 )
 def test_sizes_that_the_bytes_cannot_hold(tmp_path, blob, words):
     refused(folder_of(tmp_path, blob, good=False), words)
-    refused(folder_of(tmp_path, blob), f"expected 4x4 like the first image|{words}")
+    refused(folder_of(tmp_path, blob), words)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_sizes_that_the_bytes_cannot_hold(tmp_path, blob, words):
         (b"P5 4 4 65535\n" + bytes(32), "16 bits"),
         (png_of(4, 4, b"".join(b"\0" + bytes(16) for _ in range(4)), colour=6), "transparent"),
         (png_of(4, 4, bytes(5)), "not a readable image"),
-        (b"GIF89a" + bytes(40), "none of PNG"),
+        (b"8BPS" + bytes(40), "none of PNG"),
         (b"", "no image bytes"),
     ],
 )
@@ -173,10 +173,7 @@ GOOD = [
         ([("train_inputs.npy", header((10**12,), "|S0")), GOOD[1]], "expected numbers or text"),
         ([("train_inputs.npy", b"text"), GOOD[1]], "not a readable .npz"),
         ([*GOOD, GOOD[0]], "a member twice"),
-        (
-            [GOOD[0], ("train_labels.npy", npy(np.array(list("abab"))))],
-            "expected (integer|numbers)",
-        ),
+        ([GOOD[0], ("train_labels.npy", npy(np.array(list("ab b"))))], "1 empty label"),
         ([("train_inputs.npy", npy(np.array([["a"]] * 4))), GOOD[1]], "expected real numbers"),
         ([("train_inputs.npy", npy(np.full((4, 2), 1j))), GOOD[1]], "expected real numbers"),
         ([*GOOD, ("class_names.npy", npy(np.ones((2, 2))))], "class_names of .*shape"),

@@ -2,53 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
-import math
 import platform
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
-from ... import distillation, dynamics, kernels, spectral
-from ..._classes import class_of
-from ..._memory import eigensystem_budget
 from ..._numerics import cast_floats
-from ..._typing import Array
+from ..._typing import ArrayLike, Float, PyTree
 from ..._version import __version__
 from ...datasets import Dataset
 from ...noise import NoisyLabels
-from ._inputs import check_dataset, check_noisy, coded_targets, described, prepared
+from .._network._given import GivenNetwork, count_outputs, given_network
+from .._network._kernel import GivenKernel, StudiedKernel, given_kernel
+from .._network._prepare import prepared
+from ._by_layer import layer_shares
+from ._of_kernel import of_kernel
+from ._of_network import of_network
 from ._result import AIRAnalysis
 from ._settings import Settings
+from ._targets import check_dataset, check_noisy, count_targets, described, targets_of
+from ._training import problem_of
 
-_NUM_RECORDS = 40
 _NETWORK_FIELDS = ("plain", "self_distilled", "measured", "predicted", "predicted_infinite")
 
 
 def air(
     dataset: Dataset,
-    noisy: NoisyLabels,
+    noisy: NoisyLabels | Float[ArrayLike, "n k"],
     settings: Settings | None = None,
     *,
+    network: Any = None,
+    params: PyTree = None,
+    kernel: Any = "auto",
+    cross: Float[ArrayLike, "m n"] | None = None,
     progress: bool = False,
     **overrides: Any,
 ) -> AIRAnalysis:
-    """Measures anisotropic information retrieval of a fully connected network on a dataset.
+    """Measures anisotropic information retrieval of a network, or of a kernel, on a dataset.
 
-    Computes the infinite-width NTK of the training points, where signal and noise lie in its
-    spectrum, when each is retrieved, and what stopping at each time would give on the test points;
-    then trains the network itself on the same labels, plainly and by self-distillation, and
-    records the same quantities on it.
+    Computes the network's NTK over the training points, where signal and noise lie in its
+    spectrum, when each is retrieved, in all, by class, by layer and at the test points, and what
+    stopping at each time would give; then trains the network itself on the same labels, plainly
+    and by self-distillation, and records the same quantities on it, and how its NTK moved.
 
     Args:
         dataset: training and test points. Images lose their own mean and the training set's mean
-            image, and are flattened and scaled to norm sqrt(d); inputs (n, d) are used as they are.
-        noisy: observed labels of the training points, from `ntk_air.noise`.
+            image, and are divided by one deviation; for networks on vectors they are then flattened
+            and scaled to norm sqrt(d). Inputs (n, d) are used as they are, unless their columns are
+            of unlike units: those are standardised, with a warning. Integer inputs are tokens. A
+            network of your own gets the inputs as they are. See ``standardize`` of `Settings`.
+        noisy: observed labels of the training points, from `ntk_air.noise`; of a dataset with
+            ``train_targets`` the observed targets (n, k), an array. Those have no classes and no
+            self-distillation; in place of accuracies the result has R².
         settings: `Settings`; fields may also be given as keywords.
+        network: None is a fully connected ReLU network; a name in `ntk_air.kernels.ARCHITECTURES`
+            or `ntk_air.networks.NETWORKS` (in NTK parameterisation, BatchNorm at its running
+            statistics); an `Architecture` or a neural-tangents triple; a flax linen or nnx module
+            or an equinox module; a function ``(params, inputs) -> outputs (n, C)`` with ``params``,
+            or the pair that `ntk_air.kernels.functional` makes. It has an output for each class, or
+            a single one for two.
+        params: of a function, or the variables of a linen module, which is initialised without.
+        kernel: ``"infinite"``, of infinite width; ``"finite"``, the network's own at
+            initialisation; ``"nngp"``, of the infinitely wide network before training; ``"auto"``,
+            infinite where one is known. Or a kernel of your own: an array (n, n), a
+            `StoredKernel`, or a function ``k(x1, x2) -> (n1, n2)``, such as an RBF on embeddings;
+            without ``network`` no network is trained beside it.
+        cross: its values (m, n) between test and training points, where it is an array or store;
+            without them nothing is said of test points.
         progress: show progress bars on a terminal.
         **overrides: fields of `Settings`.
 
@@ -56,8 +80,10 @@ def air(
         An `AIRAnalysis`.
 
     Raises:
-        ValueError: no dataset or noisy labels, labels that do not match the dataset, settings out
-            of range, or a kernel that does not fit in memory (the message says how many bytes).
+        ValueError: no dataset or noisy labels, labels that do not match the dataset, a network or
+            kernel of another form or that does not fit the data, settings out of range or that
+            nothing would read, or a kernel that does not fit in memory (the message says how many
+            bytes).
         TypeError: if ``alpha`` of the settings is no number, array or schedule.
         RuntimeError: if an eigensolver fails.
         ImportError: if neural-tangents and JAX are of versions that do not fit.
@@ -74,64 +100,98 @@ def air(
     """
     settings = dataclasses.replace(settings or Settings(), **overrides)
     check_dataset(dataset)
-    check_noisy(noisy)
-    if settings.precision is None:
-        return _air(prepared(dataset), noisy, settings, progress)
-    dataset = prepared(dataset)
-    with jax.enable_x64(settings.precision == "float64"):
-        inputs = cast_floats((dataset.train_inputs, dataset.test_inputs), settings.precision)
-        dataset = dataclasses.replace(dataset, train_inputs=inputs[0], test_inputs=inputs[1])
-        return _air(dataset, noisy, settings, progress)
+    check_noisy(noisy, dataset)
+    own_kernel = not isinstance(kernel, str)
+    if own_kernel and network is None:
+        studied = None
+    else:
+        studied = given_network(network, params, settings.of_network(), count_targets(dataset))
+    settings = settings.completed(fully_connected=network is None, trains=studied is not None)
+    which = given_kernel(kernel, cross, studied)
+    standardize = settings.standardize
+    if standardize is None:
+        standardize = studied is None or not studied.own
+    dataset = prepared(
+        dataset,
+        name="the kernel" if studied is None else studied.name,
+        flat=studied is not None and studied.flat,
+        axes=None if studied is None else studied.axes,
+        standardize=standardize and not (own_kernel and studied is None),
+    )
+    with contextlib.ExitStack() as stack:
+        if settings.precision is not None:
+            stack.enter_context(jax.enable_x64(settings.precision == "float64"))
+            inputs = cast_floats((dataset.train_inputs, dataset.test_inputs), settings.precision)
+            dataset = dataclasses.replace(dataset, train_inputs=inputs[0], test_inputs=inputs[1])
+        return _air(dataset, noisy, settings, studied, which, progress)
 
 
-def _air(dataset: Dataset, noisy: NoisyLabels, settings: Settings, progress: bool) -> AIRAnalysis:
-    clean, observed = coded_targets(dataset, noisy)
-    n = len(clean)
-    budget = _check_memory(n, settings)
-    architecture = kernels.fully_connected(
-        settings.depth,
-        settings.width,
-        num_outputs=clean.shape[1],
-        weight_std=settings.weight_std,
-        bias_std=settings.bias_std,
+def _air(
+    dataset: Dataset,
+    noisy: Any,
+    settings: Settings,
+    studied: GivenNetwork | None,
+    which: GivenKernel,
+    progress: bool,
+) -> AIRAnalysis:
+    inputs, n = dataset.train_inputs, len(dataset.train_labels)
+    name, started, num_outputs = "a kernel of one's own", None, None
+    if studied is not None:
+        name = studied.name
+        if settings.steps or which.kind == "finite":
+            started = studied.start(inputs, settings.seed)
+            num_outputs = count_outputs(started, inputs, name)
+    targets = targets_of(dataset, noisy, num_outputs, name)
+    kernel = StudiedKernel(
+        which,
+        studied,
+        started,
+        settings.rank,
+        settings.memory_budget,
+        "use fewer points (train_size), fewer eigenpairs (rank, e.g. "
+        f"{max(1, n // 20)}), or set memory_budget",
+        progress,
     )
-    kernel = kernels.infinite_ntk(
-        architecture, dataset.train_inputs, memory_budget=budget, progress=progress
-    )
-    es = spectral.eigendecompose(kernel, rank=settings.rank)
-    del kernel
-    profile = spectral.air_profile(es, clean, observed, retention=noisy.retention)
-    stopping = dynamics.stopping_time(es, observed)
-    times = stopping.times
-    curves = dynamics.retrieval(es, clean, observed, times, retention=noisy.retention)
-    accuracies = _kernel_accuracies(architecture, dataset, es, observed, times, budget)
-    rate = settings.learning_rate or float(1.0 / es.eigenvalues[0])
-    stop_step = float(stopping.time) * (1 - settings.momentum) / rate
-    time_constant = settings.time_constant or max(1.0, stop_step)
+    budget, problem = kernel.budget(n), None
     if settings.steps:
-        settings = dataclasses.replace(settings, learning_rate=rate, time_constant=time_constant)
-    networks = _networks(architecture, dataset, noisy, clean, observed, es, settings, progress)
+        assert started is not None
+        problem = problem_of(
+            started,
+            dataset,
+            targets,
+            rank=settings.rank,
+            memory_budget=budget,
+            progress=progress,
+        )
+    es = problem.meter.first if problem and which.kind == "finite" else kernel.spectrum(inputs)
+    cross = kernel.cross(dataset.test_inputs, inputs) if len(dataset.test_labels) else None
+    found: dict[str, Any] = dict.fromkeys(_NETWORK_FIELDS)
+    found |= of_kernel(es, cross, dataset, targets)
+    if which.kind == "finite":
+        assert started is not None
+        signals = (targets.clean, targets.noise)
+        shares = layer_shares(*started, inputs, es, signals, memory_budget=budget)
+        found["by_layer"] = shares
+    pace = settings.paced(float(es.eigenvalues[0]), float(found["stopping"].time))
+    if problem is not None:
+        trained, pace = of_network(problem, (es, cross), found, settings, which.kind)
+        found |= trained
     return AIRAnalysis(
-        eigenvalues=es.eigenvalues,
-        profile=profile,
-        curves=curves,
-        stopping=stopping,
-        times=times,
-        noise_rate=jnp.asarray(noisy.empirical_rate),
+        noise_rate=jnp.asarray(getattr(noisy, "empirical_rate", jnp.nan)),
         dataset=dataset.name,
         noise=described(noisy),
-        architecture=architecture.name,
+        architecture=name,
+        kernel=which.kind,
         num_points=n,
         num_test=len(dataset.test_labels),
         num_classes=dataset.num_classes,
         trusted_rank=es.trusted_rank,
         seed=settings.seed,
-        learning_rate=rate,
-        momentum=settings.momentum,
-        time_constant=time_constant,
+        learning_rate=pace.learning_rate,
+        momentum=pace.momentum,
+        time_constant=pace.time_constant,
         versions=versions(),
-        **accuracies,
-        **networks,
+        **found,
     )
 
 
@@ -152,149 +212,3 @@ def versions() -> tuple[tuple[str, str], ...]:
         *found,
         ("device", f"{device.platform}:{device.device_kind}"),
     )
-
-
-def _check_memory(n: int, settings: Settings) -> int:
-    return eigensystem_budget(
-        f"the kernel of {n} points",
-        n,
-        jnp.dtype(jnp.result_type(float)).itemsize,
-        settings.memory_budget,
-        rank=settings.rank,
-        advice="use fewer points (train_size), fewer eigenpairs (rank, e.g. "
-        f"{max(1, n // 20)}), or set memory_budget",
-    )
-
-
-def _kernel_accuracies(
-    architecture: kernels.Architecture,
-    dataset: Dataset,
-    es: spectral.Eigensystem,
-    observed: Array,
-    times: Array,
-    budget: int,
-) -> dict[str, Array]:
-    """Accuracy of kernel gradient flow at each time, on clean training and on test labels."""
-    filters = [dynamics.gradient_flow(float(t)) for t in times]
-    train = _accuracy(dynamics.fit(es, filters, observed), dataset.train_labels)
-    if not len(dataset.test_labels):
-        nothing = jnp.full(len(times), jnp.nan)
-        return {
-            "train_accuracy": train,
-            "test_accuracy": nothing,
-            "converged_accuracy": nothing[0],
-        }
-    cross = kernels.infinite_ntk(
-        architecture, dataset.test_inputs, dataset.train_inputs, memory_budget=budget
-    )
-    outputs = dynamics.predict(
-        es, [*filters, dynamics.gradient_flow(float("inf"))], observed, cross
-    )
-    test = _accuracy(outputs, dataset.test_labels)
-    return {
-        "train_accuracy": train,
-        "test_accuracy": test[:-1],
-        "converged_accuracy": test[-1],
-    }
-
-
-def _accuracy(outputs: Array, labels: Array) -> Array:
-    right = class_of(outputs) == jnp.asarray(labels)
-    return jnp.mean(right, axis=-1, dtype=outputs.dtype)
-
-
-def _record_steps(steps: int) -> list[int]:
-    """0, then about 40 log-spaced steps, then the last."""
-    spaced = np.geomspace(1, max(steps, 1), _NUM_RECORDS)
-    return sorted({0, steps, *np.unique(spaced.round().astype(int)).tolist()})
-
-
-def _networks(
-    architecture: kernels.Architecture,
-    dataset: Dataset,
-    noisy: NoisyLabels,
-    clean: Array,
-    observed: Array,
-    es: spectral.Eigensystem,
-    settings: Settings,
-    progress: bool,
-) -> dict[str, Any]:
-    """Trains the network twice, plainly and by self-distillation, and measures retrieval on it."""
-    if settings.steps == 0:
-        return dict.fromkeys(_NETWORK_FIELDS)
-    rate, beta = settings.learning_rate, settings.momentum
-    assert rate is not None
-    assert settings.time_constant is not None
-    shape = (-1, *dataset.train_inputs.shape[1:])
-    _, params = architecture.init_fn(jax.random.key(settings.seed), shape)
-    train = _with_initial_outputs(architecture, params, dataset.train_inputs)
-    test = None
-    if len(dataset.test_labels):
-        inputs = _with_initial_outputs(architecture, params, dataset.test_inputs)
-        test = (inputs, dataset.test_labels)
-    common: dict[str, Any] = {
-        "optimizer": optax.sgd(rate, momentum=beta) if beta else rate,
-        "learning_rate": rate / (1 - beta) if beta else None,
-        "num_steps": settings.steps,
-        "label_fn": distillation.hard,
-        "clean": clean,
-        "test": test,
-        "record_every": _record_steps(settings.steps),
-        "progress": progress,
-    }
-    arguments = (_centred(architecture, clean.shape[1]), params, train, observed)
-    plain = distillation.self_distill(*arguments, alpha=1.0, record_outputs=True, **common).history
-    # Trusting the network before it has retrieved the signal would lock its early errors in.
-    alpha = optax.exponential_decay(
-        1.0,
-        1,
-        math.exp(-1 / settings.time_constant),
-        transition_begin=round(settings.time_constant),
-    )
-    refined = distillation.self_distill(*arguments, alpha=alpha, **common).history
-    own = spectral.eigendecompose(
-        kernels.empirical_ntk(
-            architecture.apply_fn,
-            params,
-            dataset.train_inputs,
-            implementation="structured_derivatives",
-            memory_budget=settings.memory_budget,
-            progress=progress,
-        ),
-        rank=settings.rank,
-    )
-    assert plain.outputs is not None
-    steps = [int(s) for s in plain.step]
-    curves: dict[str, Any] = {
-        "clean": clean,
-        "observed": observed,
-        "times": [rate / (1 - beta) * s for s in steps],
-        "retention": noisy.retention,
-    }
-    filters = [dynamics.heavy_ball(rate, s, beta) for s in steps]
-    return {
-        "measured": dynamics.measured_retrieval(plain.outputs, eigensystem=own, **curves),
-        "predicted": dynamics.retrieval(own, filters=filters, **curves),
-        "predicted_infinite": dynamics.retrieval(es, filters=filters, **curves),
-        "plain": dataclasses.replace(plain, outputs=None, test_outputs=None),
-        "self_distilled": refined,
-    }
-
-
-def _with_initial_outputs(architecture: kernels.Architecture, params: Any, inputs: Array) -> Array:
-    """Inputs (n, d) with the untrained network's outputs (n, C) beside them."""
-    return jnp.concatenate([inputs, jax.jit(architecture.apply_fn)(params, inputs)], axis=1)
-
-
-def _centred(architecture: kernels.Architecture, num_outputs: int) -> Any:
-    """The network minus its own initial outputs, which come with the inputs.
-
-    In NTK parameterisation f_0 is as large as the labels, and what of it training does not remove
-    stays in every prediction as noise; subtracting it is the usual remedy (Chizat, Oyallon, Bach,
-    arXiv:1812.07956, section 1). The gradients, and so the NTK, are unchanged.
-    """
-
-    def apply_fn(params: Any, inputs: Array) -> Array:
-        return architecture.apply_fn(params, inputs[:, :-num_outputs]) - inputs[:, -num_outputs:]
-
-    return apply_fn

@@ -9,6 +9,10 @@ import numpy as np
 
 from ...distillation import History
 from ...dynamics import RetrievalCurves
+from .._recording._record import KernelMovement
+from ._by_class import ClassRetrieval
+from ._by_layer import LayerShares
+from ._held_out import HeldOutRetrieval
 from ._result import AIRAnalysis
 
 RANKS = (1, 5, 10, 50, 100, 500)
@@ -38,12 +42,17 @@ def summary(analysis: AIRAnalysis) -> dict[str, Any]:
         "noise_rate": _number(analysis.noise_rate),
         "retention": _number(analysis.profile.retention),
         "architecture": analysis.architecture,
+        "kernel": analysis.kernel,
         "seed": analysis.seed,
         "versions": dict(analysis.versions),
         "eigenvalues": _numbers(analysis.eigenvalues[:_TOP]),
         "trusted_rank": analysis.trusted_rank,
         "air": _air(analysis),
         "retrieval": _retrieval(analysis),
+        "test": _held_out(analysis.test),
+        "by_class": _by_class(analysis.by_class),
+        "by_layer": _by_layer(analysis.by_layer),
+        "kernel_movement": _movement(analysis.kernel_movement),
         "stopping": stopping(analysis),
         "training": {
             "learning_rate": analysis.learning_rate,
@@ -91,7 +100,7 @@ def headline_rank(numbers: dict[str, Any]) -> int:
 def _retrieval(analysis: AIRAnalysis) -> dict[str, Any]:
     """Measured curves beside the two predictions; the predictions are exact for this draw."""
     measured = analysis.measured
-    if measured is None or analysis.predicted is None or analysis.predicted_infinite is None:
+    if measured is None or analysis.predicted is None:
         curves = analysis.curves
         return {
             "times": _numbers(curves.times),
@@ -100,16 +109,89 @@ def _retrieval(analysis: AIRAnalysis) -> dict[str, Any]:
             "measured_signal": None,
             "measured_noise": None,
         }
-    return {
+    return _measured(measured, analysis.predicted, analysis.predicted_infinite)
+
+
+def _measured(
+    measured: RetrievalCurves, predicted: RetrievalCurves, infinite: RetrievalCurves | None
+) -> dict[str, Any]:
+    numbers = {
         "times": _numbers(measured.times),
         "measured_signal": _numbers(measured.signal),
         "measured_noise": _numbers(measured.noise),
-        "predicted_signal": _numbers(analysis.predicted.draw_signal),
-        "predicted_noise": _numbers(analysis.predicted.draw_noise),
-        "infinite_width_signal": _numbers(analysis.predicted_infinite.draw_signal),
-        "infinite_width_noise": _numbers(analysis.predicted_infinite.draw_noise),
-        "largest_deviation": _deviation(measured, analysis.predicted),
-        "largest_deviation_infinite_width": _deviation(measured, analysis.predicted_infinite),
+        "predicted_signal": _numbers(predicted.draw_signal),
+        "predicted_noise": _numbers(predicted.draw_noise),
+        "largest_deviation": _deviation(measured, predicted),
+    }
+    if infinite is None:
+        return numbers
+    return numbers | {
+        "infinite_width_signal": _numbers(infinite.draw_signal),
+        "infinite_width_noise": _numbers(infinite.draw_noise),
+        "largest_deviation_infinite_width": _deviation(measured, infinite),
+    }
+
+
+def _held_out(test: HeldOutRetrieval | None) -> dict[str, Any] | None:
+    """Signal and noise at the test points."""
+    if test is None:
+        return None
+    held = len(test.cumulative_signal)
+    ranks = sorted({k for k in RANKS if k < held} | {held})
+    numbers: dict[str, Any] = {
+        "cumulative_signal": {str(k): _number(test.cumulative_signal[k - 1]) for k in ranks},
+        "cumulative_noise": {str(k): _number(test.cumulative_noise[k - 1]) for k in ranks},
+        "noise_energy": _number(test.noise_energy),
+        "retrieval": None,
+    }
+    if test.measured is not None and test.predicted is not None:
+        numbers["retrieval"] = _measured(test.measured, test.predicted, test.predicted_infinite)
+    return numbers
+
+
+def _by_class(classes: ClassRetrieval | None) -> list[dict[str, Any]] | None:
+    """The classes, the one retrieved latest first."""
+    if classes is None:
+        return None
+    names = list(classes.class_names)
+    return [
+        {
+            "class": name,
+            "count": int(classes.count[c]),
+            "half_time": _number(classes.half_time[c]),
+            "signal_at_last_time": _number(classes.signal[c, -1]),
+            "noise_at_last_time": _number(classes.noise[c, -1]),
+        }
+        for name in classes.latest()
+        for c in [names.index(name)]
+    ]
+
+
+def _by_layer(layers: LayerShares | None) -> list[dict[str, Any]] | None:
+    if layers is None:
+        return None
+    return [
+        {
+            "layer": name,
+            "parameters": layers.num_parameters[index],
+            "trace": _number(layers.trace[index]),
+            "signal": _number(layers.signal[index]),
+            "noise": _number(layers.noise[index]),
+        }
+        for index, name in enumerate(layers.names)
+    ]
+
+
+def _movement(kernel: KernelMovement | None) -> dict[str, Any] | None:
+    """The network's kernel after training beside that before it."""
+    if kernel is None:
+        return None
+    names = ("air_index", "alignment_clean", "alignment_observed")
+    return {
+        "distance": _number(kernel.distance[-1]),
+        "similarity": _number(kernel.similarity[-1]),
+        "before": {name: _number(getattr(kernel, name)[0]) for name in names},
+        "after": {name: _number(getattr(kernel, name)[-1]) for name in names},
     }
 
 

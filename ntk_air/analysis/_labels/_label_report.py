@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ... import datasets, dynamics
-from ..._checks import check_bool, check_choice, check_in_range
+from ..._checks import check_bool, check_choice, check_in_range, check_seed
 from ..._classes import class_of
 from ..._numerics import check_precision
-from ..._typing import Array, ArrayLike, Float
+from ..._typing import Array, ArrayLike, Float, PyTree
 from ...datasets import Dataset
 from ...dynamics import RefinedLabels, StoppingTime
-from ...kernels import Architecture, StoredKernel
 from ...noise import NoisyLabels
 from ...spectral import Eigensystem
 from ._given import GivenLabels, given_labels
@@ -29,9 +28,12 @@ def label_report(
     data: Dataset | Float[ArrayLike, "n ..."],
     labels: NoisyLabels | ArrayLike | Sequence[Any] | str | None = None,
     *,
-    network: str | Architecture | None = None,
-    kernel: str | Float[ArrayLike, "n n"] | StoredKernel = "auto",
+    network: Any = None,
+    params: PyTree = None,
+    kernel: Any = "auto",
+    cross: Float[ArrayLike, "m n"] | None = None,
     depth: int | None = None,
+    width: int | None = None,
     weight_std: float | None = None,
     bias_std: float | None = None,
     rank: int | None = None,
@@ -42,6 +44,8 @@ def label_report(
     test: bool = False,
     class_names: Sequence[Any] | None = None,
     identifiers: Sequence[Any] | ArrayLike | None = None,
+    standardize: bool | None = None,
+    seed: int = 0,
     memory_budget: float | None = None,
     precision: str | None = None,
     progress: bool = False,
@@ -55,17 +59,20 @@ def label_report(
 
     Args:
         data: a dataset, whose training points are judged; or inputs (n, d) or (n, H, W, ch), held
-            in float32. Images lose their own mean and the mean image, and become rows of norm
-            sqrt(d) where the network takes vectors; inputs (n, d) are used as they are.
+            in float32. They are prepared as in `air`.
         labels: the labels that are judged. Of a dataset: default its training labels, noisy ones
             from `ntk_air.noise`, classes (n,), or the name of one of its ``extra_labels``; points
             without a label there are left out. Of an array: (n,) text, integers, bools, or anything
             else that can be sorted; the classes are the distinct labels, in their order.
-        network: whose infinite-width kernel judges: None is fully connected with ReLU, depth 1,
-            weight_std 1.4 and bias_std 0.1; or an `Architecture`, or a name of one.
-        kernel: ``"auto"`` or ``"infinite"`` for that kernel; or one over the points of one's own,
-            an array (n, n) or a `StoredKernel` (with a ``rank``), beside which there is no network.
+        network: whose kernel judges: None is fully connected with ReLU, depth 1, weight_std 1.4 and
+            bias_std 0.1; or any that `air` takes.
+        params: of a function, or the variables of a linen module, as in `air`.
+        kernel: ``"auto"``, ``"infinite"``, ``"finite"`` or ``"nngp"``, as in `air`; or one over the
+            points of one's own, an array (n, n), a `StoredKernel` (with a ``rank``) or a function
+            ``k(x1, x2)``, beside which there is no network.
+        cross: values (m, n) of an own kernel between test and training points, for ``test``.
         depth: of a network that is None or a name; default the network's own.
+        width: of its layers, likewise; the infinite-width kernel has no use for it.
         weight_std: of its weights, likewise.
         bias_std: of its biases, likewise.
         rank: eigenpairs; default all.
@@ -79,6 +86,8 @@ def label_report(
             names, or integers that count them from 0.
         identifiers: integer or text of each point; default ``train_rows`` of a dataset, 0..n - 1
             of an array.
+        standardize: whether inputs are prepared; None does not for a network of your own.
+        seed: of the parameters of a finite network that has none.
         memory_budget: bytes for kernels; default half of what is free.
         precision: ``"float64"`` or ``"float32"``; default JAX's.
         progress: show a progress bar on a terminal.
@@ -110,15 +119,27 @@ def label_report(
     listed = tuple(dynamics.RULES if rules is None else rules)
     for one in listed:
         check_choice("rules", one, tuple(dynamics.RULES))
-    wanted, cross = check_precision(precision), check_bool("test", test)
+    wanted = check_precision(precision)
+    check_bool("test", test)
     given = given_labels(data, labels, class_names, identifiers)
     if noise_rate is not None:
         most = 1.0 - 1.0 / given.dataset.num_classes
         check_in_range("noise_rate", noise_rate, 0.0, most, high_open=True)
-    options = {"depth": depth, "weight_std": weight_std, "bias_std": bias_std}
-    choice = KernelChoice(network, kernel, options, rank, memory_budget, wanted, progress)
+    choice = KernelChoice(
+        network,
+        params,
+        kernel,
+        cross,
+        {"depth": depth, "width": width, "weight_std": weight_std, "bias_std": bias_std},
+        check_seed("seed", seed),
+        standardize,
+        rank,
+        memory_budget,
+        wanted,
+        progress,
+    )
     with contextlib.nullcontext() if wanted is None else jax.enable_x64(wanted == "float64"):
-        eigensystem, between = eigensystem_of(choice, given.dataset, cross=cross)
+        eigensystem, between = eigensystem_of(choice, given.dataset, cross=test)
         observed = datasets.encode(given.dataset.train_labels, given.dataset.num_classes)
         tail = dynamics.estimate_noise(eigensystem, observed)
         stopping = dynamics.stopping_times(

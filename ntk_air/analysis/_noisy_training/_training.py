@@ -14,7 +14,7 @@ from ..._results import result, static
 from ..._typing import Array, PyTree
 from ...datasets import Dataset
 from ...distillation import DistillationResult, History
-from .._air._inputs import check_dataset
+from .._air._targets import check_dataset
 from ._group import Group
 from ._problem import noisy_problem
 from ._settings import NoisySettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ... import dynamics, kernels, spectral
+from ..._checks import check_size
 from ..._numerics import double_precision
 from ..._typing import ApplyFn, Array, ArrayLike, PyTree
 from ...spectral import Eigensystem
+from ._record import KernelMovement
 
 Row = dict[str, Any]
+_OVERLAP_RANKS = (1, 10, 100)
 
 
 class KernelMeter:
@@ -128,7 +131,35 @@ class KernelMeter:
         }
 
 
-def complexity_missing(rows: list[Row], num_points: int) -> str:
+def ranks_to_compare(given: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """The numbers of leading directions to compare; by default up to 100 of those there are."""
+    if given is None:
+        return tuple(k for k in _OVERLAP_RANKS if k <= rank)
+    return tuple(check_size("overlap_ranks", k, 1, rank) for k in given)
+
+
+def movement_of(
+    rows: list[Row],
+    steps: Sequence[int],
+    times: Sequence[float],
+    *,
+    ranks: tuple[int, ...],
+    num_points: int,
+) -> KernelMovement:
+    """The rows of a `KernelMeter` at increasing steps as one `KernelMovement`."""
+    columns: dict[str, Any] = {
+        name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]
+    }
+    return KernelMovement(
+        steps=jnp.asarray(steps, jnp.int32),
+        times=jnp.asarray(times),
+        overlap_ranks=ranks,
+        complexity_missing=_complexity_missing(rows, num_points),
+        **columns,
+    )
+
+
+def _complexity_missing(rows: list[Row], num_points: int) -> str:
     """Why supervision complexities of these rows are NaN; empty where none is."""
     least = min(int(row["trusted_rank"]) for row in rows)
     if least == num_points:
@@ -170,4 +201,9 @@ def _movement(kernel: Array, first: Array) -> tuple[Array, Array]:
 
 
 def _as_float64(value: Any) -> Array:
-    return jnp.asarray(value, jnp.float64)
+    return jnp.asarray(value) if _is_whole(value) else jnp.asarray(value, jnp.float64)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether these are integers, such as tokens, or booleans: they stay what they are."""
+    return not jnp.issubdtype(jnp.result_type(value), jnp.inexact)

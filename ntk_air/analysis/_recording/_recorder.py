@@ -23,10 +23,9 @@ from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ...distillation import DivergenceError, tabulate
 from ._chosen_steps import ChosenSteps
 from ._held_out import HeldOut
-from ._kernel_steps import KernelMeter, Row, by_direction, complexity_missing
+from ._kernel_steps import KernelMeter, Row, by_direction, movement_of, ranks_to_compare
 from ._record import AIRRecord, KernelMovement
 
-_OVERLAP_RANKS = (1, 10, 100)
 _SAME_OUTPUTS = 1e-3
 
 
@@ -152,7 +151,7 @@ class Recorder:
             (self._clean, self._observed),
             retention=self._retention,
             rank=rank,
-            overlap_ranks=_overlap_ranks(overlap_ranks, rank),
+            overlap_ranks=ranks_to_compare(overlap_ranks, rank),
             dtype=kernel_dtype,
             options={"implementation": implementation, "memory_budget": memory_budget},
         )
@@ -257,18 +256,14 @@ class Recorder:
         return (scale * sums[self._taken]).tolist()
 
     def _movement(self, times: dict[int, float]) -> KernelMovement:
-        rows = self._kernel_rows
-        columns: dict[str, Any] = {
-            name: jnp.asarray(np.stack([row[name] for row in rows]))
-            for name in rows[0]
-            if name != "step"
-        }
-        return KernelMovement(
-            steps=jnp.asarray([row["step"] for row in rows], jnp.int32),
-            times=jnp.asarray([times[row["step"]] for row in rows]),
-            overlap_ranks=self._meter.overlap_ranks,
-            complexity_missing=complexity_missing(rows, len(self._observed)),
-            **columns,
+        steps = [row["step"] for row in self._kernel_rows]
+        rows = [{k: v for k, v in row.items() if k != "step"} for row in self._kernel_rows]
+        return movement_of(
+            rows,
+            steps,
+            [times[step] for step in steps],
+            ranks=self._meter.overlap_ranks,
+            num_points=len(self._observed),
         )
 
     def _check_outputs(self, apply_fn: ApplyFn, params: PyTree) -> None:
@@ -287,12 +282,6 @@ class Recorder:
                 f"the outputs at step 0 differ by {difference:.3g} from those of the parameters "
                 "the recorder was made with; make it with the parameters training starts from."
             )
-
-
-def _overlap_ranks(given: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    if given is None:
-        return tuple(k for k in _OVERLAP_RANKS if k <= rank)
-    return tuple(check_size("overlap_ranks", k, 1, rank) for k in given)
 
 
 def _signature(params: PyTree) -> Any:

@@ -19,7 +19,8 @@ from ..._typing import Array
 from ...datasets import Dataset
 from ...noise import NoisyLabels
 from .._air._air import versions
-from .._air._inputs import check_dataset, check_noisy, coded_targets, described, prepared
+from .._air._targets import check_dataset, check_noisy, coded_targets, described
+from .._network._prepare import prepared
 from ._kernels import CLOSED_FORM, closed_form, complexities
 from ._result import TeacherStudentStudy
 
@@ -109,8 +110,8 @@ def teacher_student(
     """
     check_dataset(dataset)
     _check(dataset, loss, num_seeds, seed, momentum, batch_size, smoothing)
-    dataset = prepared(dataset)
-    draws = _draws(noisy, num_seeds)
+    dataset = prepared(dataset, name="fully_connected", flat=True)
+    draws = _draws(noisy, num_seeds, dataset)
     clean, observed = _coded(dataset, draws, loss)
     n, batch = len(clean), batch_size or len(clean)
     budget = eigensystem_budget(f"the float64 kernel of {n} points", n, 8, memory_budget)
@@ -222,12 +223,15 @@ def _sizes(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _draws(noisy: NoisyLabels | Sequence[NoisyLabels], num_seeds: int) -> list[NoisyLabels]:
+def _draws(
+    noisy: NoisyLabels | Sequence[NoisyLabels], num_seeds: int, dataset: Dataset
+) -> list[NoisyLabels]:
     if isinstance(noisy, NoisyLabels):
+        check_noisy(noisy, dataset)
         return [noisy] * num_seeds
     draws: list[Any] = list(noisy) if isinstance(noisy, Sequence) else [noisy]
     for one in draws:
-        check_noisy(one)
+        check_noisy(one, dataset)
     if len(draws) != num_seeds:
         raise ValueError(
             f"noisy holds {len(draws)} draws of the labels, expected one, or one for each of "
@@ -238,10 +242,10 @@ def _draws(noisy: NoisyLabels | Sequence[NoisyLabels], num_seeds: int) -> list[N
 
 def _coded(dataset: Dataset, draws: list[NoisyLabels], loss: str) -> tuple[Array, Array]:
     """Clean targets (n, C) and observed ones of every seed (G, n, C), in the loss's coding."""
-    pairs = [coded_targets(dataset, one) for one in draws]
+    coded = [coded_targets(dataset, one, "centered_one_hot") for one in draws]
     # Both codings differ by a constant only.
     shift = 1.0 / dataset.num_classes if loss == "cross_entropy" else 0.0
-    return pairs[0][0] + shift, jnp.stack([observed for _, observed in pairs]) + shift
+    return coded[0].clean + shift, jnp.stack([one.observed for one in coded]) + shift
 
 
 def _initial(

@@ -115,7 +115,7 @@ def early_stopping(
     held = _held_out(class_of(np.asarray(observed)), validation, options.get("key"))
     kept, rows = np.flatnonzero(~held), np.flatnonzero(held)
     points, targets = jnp.asarray(inputs), jnp.asarray(observed)
-    keep = _Best(apply_fn, points[rows], targets[rows], options)
+    keep = _Best(apply_fn, params, points[rows], targets[rows], options)
     clean = options.get("clean")
     outcome = train(
         apply_fn,
@@ -141,7 +141,12 @@ class _Best:
     """Called at every record: measures the held-out points and keeps the best parameters."""
 
     def __init__(
-        self, apply_fn: Any, inputs: Array, observed: Array, options: TrainingOptions
+        self,
+        apply_fn: Any,
+        params: PyTree,
+        inputs: Array,
+        observed: Array,
+        options: TrainingOptions,
     ) -> None:
         self._apply_fn = apply_fn
         self._inputs = inputs
@@ -151,15 +156,19 @@ class _Best:
         self._also: Callable[[int, PyTree], Any] | None = options.get("on_record")
         self.accuracies: list[float] = []
         self.params: PyTree = None
+        self._initial = self._outputs(params) if options.get("subtract_initial") else 0.0
 
-    def __call__(self, step: int, params: PyTree) -> None:
-        outputs = evaluate(
+    def _outputs(self, params: PyTree) -> Array:
+        return evaluate(
             self._apply_fn,
             params,
             self._inputs,
             batch_size=self._size,
             precision=self._precision,
         )
+
+    def __call__(self, step: int, params: PyTree) -> None:
+        outputs = self._outputs(params) - self._initial
         accuracy = float(jnp.mean(class_of(outputs) == self._classes))
         if not self.accuracies or accuracy > max(self.accuracies):
             self.params = jax.tree.map(_on_host, params)

@@ -153,13 +153,19 @@ def forward_correction(
             apply_fn, params, inputs, observed, optimizer=optimizer, num_steps=steps, **first
         )
         estimation = begun.history
-        outputs = evaluate(
-            apply_fn,
-            begun.params,
-            jnp.asarray(inputs),
-            batch_size=options.get("batch_size"),
-            precision=options.get("precision"),
-        )
+
+        def outputs_of(params: PyTree) -> Array:
+            return evaluate(
+                apply_fn,
+                params,
+                jnp.asarray(inputs),
+                batch_size=options.get("batch_size"),
+                precision=options.get("precision"),
+            )
+
+        outputs = outputs_of(begun.params)
+        if options.get("subtract_initial"):
+            outputs = outputs - outputs_of(params)
         transition = estimate_transition(jax.nn.softmax(outputs, axis=-1), percentile=percentile)
     given = _check_transition(transition, observed, options.get("replicas"))
     methods = [ForwardCorrection(t) for t in given] if given.ndim == 3 else ForwardCorrection(given)

@@ -23,6 +23,11 @@ class PairNetwork:
         """See `TrainableNetwork`."""
         return self.network.mixes_batch
 
+    @property
+    def normalises(self) -> bool:
+        """See `TrainableNetwork`."""
+        return self.network.normalises
+
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
@@ -38,6 +43,11 @@ class PairNetwork:
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
         """See `TrainableNetwork`."""
         return self.network.evaluate(params[0], state[0], inputs)
+
+    def initial(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `TrainableNetwork`; (b, 2, C)."""
+        pairs = zip(params, state, strict=True)
+        return jnp.stack([self.network.evaluate(p, s, inputs) for p, s in pairs], axis=1)
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
         """Both, each in the form in which it was given."""

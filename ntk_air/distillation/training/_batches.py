@@ -1,8 +1,9 @@
-"""Points in batches: the order of an epoch, and functions of all points one batch after another."""
+"""Points in batches: the order of an epoch, and outputs at all points one batch after another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,3 +26,27 @@ def in_batches(function: Callable[[Array], Array], inputs: Array, batch_size: in
     first = jax.lax.map(function, inputs[:whole].reshape(-1, size, *inputs.shape[1:]))
     first = first.reshape(whole, *first.shape[2:])
     return first if whole == count else jnp.concatenate([first, function(inputs[whole:])])
+
+
+def outputs_at(
+    apply: Callable[[Array], Array], inputs: Array, batch_size: int | None, initial: Any = None
+) -> Array:
+    """Outputs at all inputs (n, C), in batches if training is: no more memory than a step takes.
+
+    ``initial`` are those of the untrained network to be subtracted, (n, C); of two networks
+    (n, 2, C), of which the first counts.
+    """
+
+    def outputs(batch: Array) -> Array:
+        found = apply(batch)
+        return found.astype(wide(found.dtype))
+
+    found = in_batches(outputs, inputs, batch_size)
+    if initial is None:
+        return found
+    return found - initial.reshape(len(found), -1, found.shape[-1])[:, 0]
+
+
+def wide(dtype: Any) -> Any:
+    """The dtype of losses and of all that is measured: at least single precision."""
+    return jnp.promote_types(dtype, jnp.float32)

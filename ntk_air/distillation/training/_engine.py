@@ -1,8 +1,8 @@
 """The compiled training loop: advance to a step, measure there.
 
 Both functions are compiled once for a network, an optimiser family and a set of switches. Numbers
-(data, parameters, learning rate, schedule, seed, step to stop at) are traced. Of networks trained
-together both are mapped over the leading axes of what differs between them.
+(data, parameters, learning rate, schedule, seed, step to stop at) are traced. With replicas both
+are mapped over a leading axis of what differs between the networks trained together.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from ..._typing import Array
-from ._batches import epoch_order, in_batches
+from ._batches import epoch_order, outputs_at, wide
+from ._devices import mapped, spread
 from ._history import measure
 from ._method import Batch
 from ._optimizer import stepped
-from ._problem import NETWORKS, POINTS, LoopSettings, State, TrainingProblem, state_axes
+from ._problem import LoopSettings, State, TrainingProblem, state_axes
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
@@ -28,7 +28,7 @@ _STEP_STREAM = 2**31
 @functools.partial(jax.jit, static_argnums=0)
 def initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     """The state before the first step."""
-    return _mapped(settings, _initial_state, out_axes=state_axes)(problem)
+    return mapped(settings, _initial_state, out_axes=state_axes)(problem)
 
 
 def advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: int) -> State:
@@ -42,13 +42,13 @@ def advance(settings: LoopSettings, problem: TrainingProblem, state: State, unti
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _loop(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
-    run = _mapped(settings, _advance, state_axes, None, out_axes=state_axes)
+    run = mapped(settings, _advance, state_axes, None, out_axes=state_axes)
     return run(problem, state, until)
 
 
 def step(settings: LoopSettings, problem: TrainingProblem, state: State) -> State:
     """One step."""
-    return _mapped(settings, _one_step, state_axes, out_axes=state_axes)(problem, state)
+    return mapped(settings, _one_step, state_axes, out_axes=state_axes)(problem, state)
 
 
 _step = jax.jit(step, static_argnums=0, donate_argnums=2)
@@ -57,64 +57,8 @@ _step = jax.jit(step, static_argnums=0, donate_argnums=2)
 @functools.partial(jax.jit, static_argnums=0)
 def record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
     """One record of the history at the current step."""
-    row = _mapped(settings, _record, state_axes, out_axes=0)(problem, state)
+    row = mapped(settings, _record, state_axes, out_axes=0)(problem, state)
     return row | {"step": state.step}
-
-
-def _mapped(settings: LoopSettings, function: Any, *axes: Any, out_axes: Any) -> Any:
-    """``function(settings, problem, ...)`` of one network, or mapped over all that are replicated.
-
-    Axes are those of `jax.vmap`, or functions to them from the fields that are replicated.
-    """
-    run = functools.partial(function, settings)
-
-    def at(axis: Any, fields: tuple[str, ...]) -> Any:
-        return axis(fields) if callable(axis) else axis
-
-    in_axes, found_axes = (), None
-    for fields in reversed(settings.replicated):
-        in_axes = tuple(at(axis, fields) for axis in (_problem_axes, *axes))
-        found_axes = at(out_axes, fields)
-        run = jax.vmap(run, in_axes=in_axes, out_axes=found_axes)
-    if not spreads_networks(settings):
-        return run
-    # Networks do not meet: every device runs the loop of its own, without communication.
-    return jax.shard_map(
-        run,
-        mesh=settings.mesh,
-        in_specs=_specs(in_axes),
-        out_specs=_specs(found_axes),
-        check_vma=False,
-    )
-
-
-def spreads_networks(settings: LoopSettings) -> bool:
-    """Whether every device of a mesh trains networks of its own."""
-    return settings.mesh is not None and settings.mesh.axis_names == (NETWORKS,)
-
-
-def placed(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
-    """The problem on the devices of the mesh, what differs between networks where they are."""
-    mesh = settings.mesh
-    if mesh is None:
-        return problem
-    apart = settings.replicated[0] if spreads_networks(settings) else ()
-
-    def place(name: str) -> Any:
-        spec = PartitionSpec(NETWORKS) if name in apart else PartitionSpec()
-        return jax.device_put(getattr(problem, name), NamedSharding(mesh, spec))
-
-    return TrainingProblem(**{name: place(name) for name in TrainingProblem._fields})
-
-
-def _problem_axes(replicated: tuple[str, ...]) -> TrainingProblem:
-    return TrainingProblem(*(0 if name in replicated else None for name in TrainingProblem._fields))  # pyright: ignore[reportArgumentType]
-
-
-def _specs(axes: Any) -> Any:
-    """Axes as `jax.vmap` takes them, as the specs of `jax.shard_map`."""
-    spec = {0: PartitionSpec(NETWORKS), None: PartitionSpec()}
-    return jax.tree.map(spec.__getitem__, axes, is_leaf=lambda axis: axis is None)
 
 
 def _initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
@@ -137,19 +81,42 @@ def _initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     )
 
 
-def evaluate(settings: LoopSettings, params: Any, network_state: Any, inputs: Array) -> Array:
-    """Outputs at all inputs (n, C), in batches if training is: no more memory than a step takes."""
+def evaluate(
+    settings: LoopSettings,
+    params: Any,
+    network_state: Any,
+    inputs: Array,
+    initial: Array | None = None,
+) -> Array:
+    """Outputs at all inputs (n, C), less the initial ones if they are given."""
 
     def outputs(batch: Array) -> Array:
-        found = settings.network.evaluate(params, network_state, _spread(settings, batch))
-        return found.astype(wide(found.dtype))
+        return settings.network.evaluate(params, network_state, spread(settings, batch))
 
-    return in_batches(outputs, inputs, settings.batch_size)
+    return outputs_at(outputs, inputs, settings.batch_size, initial)
 
 
-def wide(dtype: Any) -> Any:
-    """The dtype of losses and of all that is measured: at least single precision."""
-    return jnp.promote_types(dtype, jnp.float32)
+@functools.partial(jax.jit, static_argnums=0)
+def with_initial_outputs(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
+    """The problem with the outputs that are to be subtracted from those of the trained network."""
+    train, test = mapped(settings, _initial_outputs, out_axes=0)(problem)
+    return problem._replace(initial_outputs=train, test_initial_outputs=test)
+
+
+def _initial_outputs(
+    settings: LoopSettings, problem: TrainingProblem
+) -> tuple[Array, Array | None]:
+    def at(inputs: Array) -> Array:
+        return _untrained(settings, problem, spread(settings, inputs))
+
+    train = outputs_at(at, problem.inputs, settings.batch_size)
+    if problem.test_inputs is None:
+        return train, None
+    return train, outputs_at(at, problem.test_inputs, settings.batch_size)
+
+
+def _untrained(settings: LoopSettings, problem: TrainingProblem, inputs: Array) -> Array:
+    return settings.network.initial(problem.initial_params, problem.initial_state, inputs)
 
 
 def _advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
@@ -188,7 +155,9 @@ def _start_epoch(
     order = epoch_order(problem.key, epoch, len(problem.inputs), len(state.order))
     if not problem.method.needs_outputs:
         return order, None
-    outputs = _outputs(settings, problem, state)
+    outputs = evaluate(
+        settings, state.params, state.network, problem.inputs, problem.initial_outputs
+    )
     return order, problem.method.refresh(state.memory, outputs)
 
 
@@ -202,9 +171,10 @@ def _update(
 ) -> State:
     """One optimiser step on a batch: the points of ``rows``, None for all of them."""
     batch = _batch(settings, problem, state, rows, weights, epoch)
-    memory, offset = state.memory, problem.offset
-    if rows is not None:
-        memory, offset = jax.tree.map(lambda array: array[rows], (memory, offset))
+    memory = state.memory if rows is None else jax.tree.map(lambda m: m[rows], state.memory)
+    initial = problem.initial_outputs if settings.augment is None else None
+    if initial is not None and rows is not None:
+        initial = initial[rows]
 
     def objective(params: Any) -> tuple[Array, Any]:
         states = [state.network]
@@ -215,7 +185,11 @@ def _update(
             )
             states.append(new)
             outputs = outputs.astype(wide(outputs.dtype))
-            return outputs if offset is None else outputs - offset
+            if not settings.subtract_initial:
+                return outputs
+            if initial is None or inputs is not batch.inputs:  # augmented, or mixed by the method
+                return outputs - jnp.moveaxis(_untrained(settings, problem, inputs), 0, -2)
+            return outputs - jnp.moveaxis(initial, 0, -2)
 
         loss, kept = problem.method.objective(forward, params, batch, memory)
         # A memory that comes back as it was is not written: rows of it are slow to write.
@@ -258,7 +232,7 @@ def _batch(
 ) -> Batch:
     inputs = problem.inputs if rows is None else problem.inputs[rows]
     observed = problem.observed if rows is None else problem.observed[rows]
-    inputs = _spread(settings, inputs)
+    inputs = spread(settings, inputs)
     key = problem.key
     if key is not None:
         key = jax.random.fold_in(jax.random.fold_in(key, _STEP_STREAM), state.step)
@@ -269,28 +243,14 @@ def _batch(
     return Batch(inputs, observed, weights, state.step, epoch, key, problem.initial_params)
 
 
-def _spread(settings: LoopSettings, inputs: Array) -> Array:
-    """Points spread over the devices of the mesh, where they divide evenly."""
-    mesh = settings.mesh
-    if mesh is None or spreads_networks(settings) or len(inputs) % mesh.size:
-        return inputs
-    spec = PartitionSpec(POINTS)
-    return jax.lax.with_sharding_constraint(inputs, NamedSharding(mesh, spec))
-
-
-def _outputs(settings: LoopSettings, problem: TrainingProblem, state: State) -> Array:
-    """Outputs at all training points."""
-    outputs = evaluate(settings, state.params, state.network, problem.inputs)
-    return outputs if problem.offset is None else outputs - problem.offset
-
-
 def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
-    outputs = _outputs(settings, problem, state)
+    variables = state.params, state.network
+    outputs = evaluate(settings, *variables, problem.inputs, problem.initial_outputs)
     test_outputs = None
     if problem.test_inputs is not None:
-        test_outputs = evaluate(settings, state.params, state.network, problem.test_inputs)
-        if problem.test_offset is not None:
-            test_outputs = test_outputs - problem.test_offset
+        test_outputs = evaluate(
+            settings, *variables, problem.test_inputs, problem.test_initial_outputs
+        )
     memory = state.memory
     if problem.method.needs_outputs:
         # At the start of an epoch the memory is about to be replaced.

@@ -13,12 +13,37 @@ from ..._modules import mode_options, takes
 from ..._typing import Array, PyTree
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Hashable:
+    """A linen module, told by its fields, or by itself where these are lists or dicts."""
+
+    module: Any
+
+    def __hash__(self) -> int:
+        try:
+            return hash(self.module)
+        except TypeError:
+            return id(self.module)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Hashable):
+            return NotImplemented
+        return self.module is other.module or (
+            hash(self) == hash(other) and self.module == other.module
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class LinenNetwork:
     """A linen module; its collections beside "params" are the state."""
 
-    module: Any
+    held: _Hashable
     normalises: bool  # by statistics of the batch
+
+    @property
+    def module(self) -> Any:
+        """The module itself."""
+        return self.held.module
 
     @property
     def mixes_batch(self) -> bool:
@@ -53,6 +78,8 @@ class LinenNetwork:
         """See `TrainableNetwork`."""
         options = mode_options(self.module.__call__, training=False)
         return self.module.apply({"params": params, **state}, inputs, **options)
+
+    initial = evaluate
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
         """See `TrainableNetwork`."""
@@ -96,6 +123,8 @@ class NnxNetwork:
         module.eval()
         return module(inputs, **mode_options(module.__call__, training=False))
 
+    initial = evaluate
+
     def join(self, params: PyTree, state: PyTree) -> PyTree:
         """One nnx.State: ``nnx.update(module, result.params)`` puts it into a module."""
         from flax import nnx
@@ -126,7 +155,7 @@ def linen(module: Any, variables: PyTree) -> tuple[LinenNetwork, PyTree, PyTree]
     if isinstance(variables, FrozenDict):  # modules return plain dicts, whatever comes in
         variables = variables.unfreeze()
     kept = {k: v for k, v in variables.items() if k not in ("params", "intermediates")}
-    return LinenNetwork(module, "batch_stats" in kept), variables["params"], kept
+    return LinenNetwork(_Hashable(module), "batch_stats" in kept), variables["params"], kept
 
 
 def nnx_module(module: Any, params: PyTree | None) -> tuple[NnxNetwork, PyTree, PyTree]:

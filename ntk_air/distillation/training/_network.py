@@ -32,10 +32,17 @@ class TrainableNetwork(Protocol):
     Attributes:
         mixes_batch: whether the outputs of a point in training depend on the other points of its
             batch, padding included.
+        normalises: whether it is normalised by statistics of the batch in training, of past ones
+            in evaluation.
     """
 
     @property
     def mixes_batch(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def normalises(self) -> bool:
         """See the class."""
         ...
 
@@ -47,6 +54,10 @@ class TrainableNetwork(Protocol):
 
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
         """Outputs (b, C) in evaluation mode."""
+        ...
+
+    def initial(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """The same, (b, C), of every network that is trained: (b, 2, C) of a pair."""
         ...
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
@@ -102,6 +113,7 @@ class FunctionNetwork:
 
     apply_fn: ApplyFn
     mixes_batch: bool = False
+    normalises: bool = False
 
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
@@ -114,6 +126,8 @@ class FunctionNetwork:
         """See `TrainableNetwork`."""
         del state
         return self.apply_fn(params, inputs)
+
+    initial = evaluate
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:
         """See `TrainableNetwork`."""
@@ -133,6 +147,11 @@ class InPrecision:
         """See `TrainableNetwork`."""
         return self.network.mixes_batch
 
+    @property
+    def normalises(self) -> bool:
+        """See `TrainableNetwork`."""
+        return self.network.normalises
+
     def train(
         self, params: PyTree, state: PyTree, inputs: Array, key: Array | None, present: Array
     ) -> tuple[Array, PyTree]:
@@ -145,6 +164,11 @@ class InPrecision:
     def evaluate(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
         """See `TrainableNetwork`."""
         outputs = self.network.evaluate(self._cast(params), state, self._cast(inputs))
+        return outputs.astype(_dtype(params))
+
+    def initial(self, params: PyTree, state: PyTree, inputs: Array) -> Array:
+        """See `TrainableNetwork`."""
+        outputs = self.network.initial(self._cast(params), state, self._cast(inputs))
         return outputs.astype(_dtype(params))
 
     def join(self, params: PyTree, state: PyTree) -> PyTree:

@@ -51,6 +51,13 @@ class TrainingOptions(TypedDict, total=False):
         precision: dtype to compute the network in, such as "bfloat16"; parameters, optimiser,
             statistics and losses keep theirs. "float64" computes everything in float64, parameters
             and losses too, whatever JAX's default is.
+        subtract_initial: train and measure the network minus its own initial outputs,
+            f(theta, x) - f(theta_0, x), which starts at 0 as in the kernel regime (Chizat, Oyallon,
+            Bach, arXiv:1812.07956, section 1); gradients, and so the NTK, are unchanged. The
+            initial outputs are computed once for each point; at inputs that ``augment`` or a method
+            changes, by one more forward pass at every step. ``params`` of the result are those of
+            the network itself: subtract `evaluate` at the initial ones from its outputs. Not for
+            BatchNorm, unless `ntk_air.kernels.functional` freezes it.
         replicas: train this many networks together, by one program; on a CPU in shares that its
             cores train side by side. ``params`` then has a first axis of that length on every
             leaf; so may ``observed`` (R, n, C), the learning rate (an array (R,)), the key (R keys
@@ -77,6 +84,7 @@ class TrainingOptions(TypedDict, total=False):
     learning_rate: float | ArrayLike | Callable[[Any], Any] | None
     augment: Callable[[Array, Array], Array] | None
     precision: Any
+    subtract_initial: bool
     replicas: int | None
     mesh: Mesh | None
     progress: bool

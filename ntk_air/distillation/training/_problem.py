@@ -30,6 +30,7 @@ class LoopSettings(NamedTuple):
     # Of networks trained together, the fields of `TrainingProblem` with a leading axis over them;
     # several entries for several such axes, the first one first, and none for a single network.
     replicated: tuple[tuple[str, ...], ...]
+    subtract_initial: bool = False
     from_host: bool = False  # one call a step: gradients of convolutions on CPUs are slow in loops
 
     def transformation(self, learning_rate: Array | None) -> optax.GradientTransformation:
@@ -53,10 +54,10 @@ class TrainingProblem(NamedTuple):
     learning_rate: Array | None
     method: Method
     key: Array | None
-    # Subtracted from all outputs at training points and at test points: what is measured and pulled
-    # is the rest. None subtracts nothing.
-    offset: Array | None = None
-    test_offset: Array | None = None
+    # Outputs before training to be subtracted, at training and at test points: (n, C), of a pair
+    # of networks (n, 2, C).
+    initial_outputs: Array | None = None
+    test_initial_outputs: Array | None = None
 
 
 class State(NamedTuple):

@@ -16,7 +16,9 @@ D = na.dynamics
 def tables():
     """A table of two classes, its columns as they are and standardised: kernels and labels."""
     x, y = load_breast_cancer(return_X_y=True)
-    raw = na.datasets.from_arrays(x, y, name="table").standardized().flattened(unit_norm="sqrt_d")
+    # As images, whose pixels have one unit and share one deviation.
+    raw = na.datasets.from_arrays(x, y, name="table", kind="images").standardized()
+    raw = raw.flattened(unit_norm="sqrt_d")
     even = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
     even *= np.sqrt(x.shape[1]) / np.linalg.norm(even, axis=1, keepdims=True)
     network = na.kernels.fully_connected(1, 8, num_outputs=2)

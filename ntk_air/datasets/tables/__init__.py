@@ -1,0 +1,1 @@
+"""Tables: columns of files and frames to inputs and classes."""
