@@ -2,10 +2,13 @@
 
 from ._clusterable import ClusterableDataset, clusterable
 from ._dataset import Dataset
+from ._duplicates import Duplicates, find_duplicates
 from ._encode import decode, encode
 from ._from_arrays import from_arrays
 from ._load import load
 from ._purpose import selection_rows
+from .objects._hugging_face import from_hugging_face
+from .objects._torch import from_torch
 from .tables._from_table import from_table
 
 __all__ = [
@@ -14,6 +17,10 @@ __all__ = [
     "selection_rows",
     "from_arrays",
     "from_table",
+    "from_torch",
+    "from_hugging_face",
+    "Duplicates",
+    "find_duplicates",
     "encode",
     "decode",
     "ClusterableDataset",

@@ -365,15 +365,12 @@ def test_numbers_instead_of_classes():
     weights = jnp.asarray(RNG.normal(size=(D, 2)), jnp.float32)
     result = na.analysis.air(data, observed, network=lambda p, x: x @ p, params=weights, steps=9)
     kernel = POINTS[:N].astype(np.float64) @ POINTS[:N].T
-    noise = observed - clean[:N]
     assert result.self_distilled is None
     assert result.by_class is None
     assert np.isnan(result.noise_rate)
     values, vectors = np.linalg.eigh(kernel)
-    share = np.square(vectors[:, -1] @ (noise - (observed - clean[:N]).mean(0) * 0))
-    centred = observed - observed.mean(0) - (clean[:N] - observed.mean(0))
-    energy = np.sum(np.square(vectors[:, -1] @ centred)) / np.sum(centred**2)
-    assert share.sum() / np.sum(noise**2) == pytest.approx(energy)
+    noise = observed - clean[:N]
+    energy = np.sum(np.square(vectors[:, -1] @ noise)) / np.sum(noise**2)
     assert result.profile.noise_energy[0] == pytest.approx(energy, rel=1e-3)
     time = float(result.times[-1])
     fitted = vectors * -np.expm1(-values * time) @ (vectors.T @ (observed - observed.mean(0)))
@@ -388,3 +385,36 @@ def test_numbers_instead_of_classes():
         na.analysis.air(data, observed[:, :1], steps=0)
     with pytest.raises(ValueError, match=r"has 3 output\(s\), the dataset 2 target"):
         na.analysis.air(data, observed, network=two_layers, params=PARAMS, steps=0)
+
+
+def test_cross_entropy_beside_the_squared_loss():
+    """The probabilities of a linear network, step by step in NumPy, and the closed form early."""
+    linear = {"w": jnp.asarray(RNG.normal(size=(D, C)), jnp.float32)}
+    result = na.analysis.air(
+        DATA,
+        NOISY,
+        network=lambda p, x: x @ p["w"],
+        params=linear,
+        steps=12,
+        momentum=0.0,
+        cross_entropy=True,
+    )
+    found, (clean, _, _, noise, kappa) = result.cross_entropy, targets()
+    x, given = POINTS[:N].astype(np.float64), np.eye(C)[np.asarray(NOISY.labels)]
+    weights, signal, spread = np.zeros((D, C)), [], []
+    for _ in range(13):
+        p = np.exp(x @ weights) / np.exp(x @ weights).sum(axis=1, keepdims=True)
+        signal.append(np.sum((p - 1 / C) * clean) / np.sum(clean**2) / kappa)
+        spread.append(np.sum((p - 1 / C) * noise) / np.sum(noise**2))
+        weights -= result.learning_rate * x.T @ (p - given)
+    at = np.asarray(found.history.step)
+    np.testing.assert_allclose(found.measured.signal, np.array(signal)[at], atol=1e-4)
+    np.testing.assert_allclose(found.measured.noise, np.array(spread)[at], atol=1e-4)
+    # One step from uniform probabilities, softmax is linear up to the square of the outputs.
+    assert found.predicted.draw_signal[1] == pytest.approx(signal[1], rel=0.1)
+    with pytest.raises(ValueError, match="cross_entropy needs an output for each class"):
+        na.analysis.air(
+            na.datasets.from_arrays(POINTS[:N], np.minimum(LABELS[:N], 1), name="two"),
+            na.noise.symmetric(np.minimum(LABELS[:N], 1), 0.1, num_classes=2, seed=0),
+            network=lambda p, x: x @ p, params=jnp.ones((D, 1)), steps=1, cross_entropy=True,
+        )  # fmt: skip
