@@ -1,8 +1,8 @@
 """Networks as the trainer sees them: trained on a batch, evaluated on any points.
 
-Functions and modules of flax linen, flax nnx and equinox come in; two pure functions of parameters and
-state come out. State is what a network keeps beside its parameters, such as the running statistics
-of BatchNorm: training on a batch updates it, evaluation reads it.
+Functions and modules of flax linen, flax nnx and equinox come in; two pure functions of parameters
+and state come out. State is what a network keeps beside its parameters, such as the running
+statistics of BatchNorm: training on a batch updates it, evaluation reads it.
 """
 
 from __future__ import annotations
