@@ -132,8 +132,7 @@ def train(
     adapted, params, state = adapted_to(precision, as_network(network, params))
     params = jax.tree.map(as_float, params)
     inputs, test = _widened(precision, jnp.asarray(inputs), test)
-    if replicas is not None:
-        check_replicas(replicas, params, state, observed)
+    check_replicas(replicas, params, state, observed)
     batch_size = checked_batch(batch_size, len(inputs))
     check_padding(adapted, batch_size, len(inputs))
     check_key(key, batch_size, augment, one)
