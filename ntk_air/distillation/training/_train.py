@@ -75,7 +75,7 @@ def train(
     `self_distill` and the `baselines` are calls of it, each with a `Method` of theirs.
 
     Args:
-        network: a function ``f(params, x)``, a module of flax.linen or of flax.nnx.
+        network: a function ``f(params, x)``, a module of flax.linen, of flax.nnx or of equinox.
         params: initial parameters, as for `self_distill`.
         inputs: (n, ...).
         observed: encoded observed targets (n, C).
