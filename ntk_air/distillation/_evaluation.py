@@ -25,7 +25,8 @@ def evaluate(
     """Outputs of a network in evaluation mode, as the training functions compute them.
 
     Args:
-        network: what `self_distill` takes: a function ``f(params, x)``, or a module of flax.
+        network: what `self_distill` takes: a function ``f(params, x)``, or a module of flax or of
+            equinox.
         params: its parameters (of a linen module: all that ``init`` returned; of an nnx module its
             state), such as ``result.params`` of a trained network.
         inputs: (n, ...).

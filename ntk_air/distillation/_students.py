@@ -149,7 +149,8 @@ def _together(
     del columns["step"]
     # (R, P, G, ...)
     columns = jax.tree.map(lambda column: np.moveaxis(column, (2, 1), (0, 1)), columns)
-    params = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), shares.state.params)
+    found, _ = _engine.variables(settings, shares.state)
+    params = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found)
     return params, jax.tree.map(jnp.asarray, columns)
 
 

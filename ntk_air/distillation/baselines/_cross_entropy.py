@@ -32,7 +32,7 @@ def cross_entropy(
     (learning rate x step) is n times that of a summed loss.
 
     Args:
-        apply_fn: function or unbound flax module, see `ntk_air.distillation.self_distill`.
+        apply_fn: function or module, see `ntk_air.distillation.self_distill`.
         params: initial parameters.
         inputs: training inputs, the first axis over the n points.
         observed: one-hot observed labels (n, C).

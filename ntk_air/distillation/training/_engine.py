@@ -18,8 +18,8 @@ from ._batches import epoch_order, outputs_at, wide
 from ._devices import mapped, spread
 from ._history import measure
 from ._method import Batch
-from ._optimizer import stepped
 from ._problem import LoopSettings, State, TrainingProblem, state_axes
+from ._stepping import begun, stepped, used
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
@@ -73,7 +73,7 @@ def _initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
         params=jax.tree.map(jnp.copy, params),
         network=jax.tree.map(jnp.copy, problem.initial_state),
         optimizer=jax.tree.map(
-            jnp.copy, settings.transformation(problem.learning_rate).init(params)
+            jnp.copy, begun(settings.transformation(problem.learning_rate), params)
         ),
         memory=jax.tree.map(jnp.copy, problem.method.start(problem.observed)),
         order=order,
@@ -94,6 +94,15 @@ def evaluate(
         return settings.network.evaluate(params, network_state, spread(settings, batch))
 
     return outputs_at(outputs, inputs, settings.batch_size, initial)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def variables(settings: LoopSettings, state: State) -> tuple[Any, Any]:
+    """Copies of the parameters to use the network with, and of its state."""
+    run = used
+    for _ in settings.replicated:
+        run = jax.vmap(run)
+    return jax.tree.map(jnp.copy, (run(state.optimizer, state.params), state.network))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -155,9 +164,8 @@ def _start_epoch(
     order = epoch_order(problem.key, epoch, len(problem.inputs), len(state.order))
     if not problem.method.needs_outputs:
         return order, None
-    outputs = evaluate(
-        settings, state.params, state.network, problem.inputs, problem.initial_outputs
-    )
+    variables = used(state.optimizer, state.params), state.network
+    outputs = evaluate(settings, *variables, problem.inputs, problem.initial_outputs)
     return order, problem.method.refresh(state.memory, outputs)
 
 
@@ -244,7 +252,7 @@ def _batch(
 
 
 def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
-    variables = state.params, state.network
+    variables = used(state.optimizer, state.params), state.network
     outputs = evaluate(settings, *variables, problem.inputs, problem.initial_outputs)
     test_outputs = None
     if problem.test_inputs is not None:
@@ -269,7 +277,7 @@ def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> d
         probabilities=problem.method.loss == "cross_entropy",
     )
     row |= {"alpha": jnp.asarray(alpha).astype(outputs.dtype), "loss": loss}
-    row["distance_from_init"] = distance(state.params, problem.initial_params, outputs.dtype)
+    row["distance_from_init"] = distance(variables[0], problem.initial_params, outputs.dtype)
     row["outputs"] = outputs if settings.keep_outputs else None
     row["test_outputs"] = test_outputs if settings.keep_outputs else None
     return row

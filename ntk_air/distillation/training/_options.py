@@ -12,10 +12,12 @@ from typing import Any, Required, TypedDict, TypeVar, cast
 import optax
 from jax.sharding import Mesh
 
-from ..._typing import Array, ArrayLike, PyTree
+from ..._typing import Array, ArrayLike
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+# Lookahead, schedule-free and sharpness-aware optimisers keep a second set of parameters: results,
+# history and `on_record` are of the one to use the network with.
 # A number: gradient descent with that rate; a function of ``learning_rate`` such as optax.adam, or
 # a finished transformation, which compiles the loop anew.
 Optimizer = float | ArrayLike | optax.GradientTransformation | Callable[..., Any]
@@ -37,7 +39,11 @@ class TrainingOptions(TypedDict, total=False):
             increasing sequence. The first record is before any step, the last after the last one.
         record_outputs: keep the outputs of every record, (R, n, C), and those at test points.
         on_record: called with ``(step, params)`` at every record, such as an
-            `ntk_air.analysis.Recorder`; not for records that a checkpoint already holds.
+            `ntk_air.analysis.Recorder`; not for records that a checkpoint already holds. A function
+            of three arguments, without a default for the third, also gets the numbers of the
+            record, a dict: ``step``, ``epoch`` (whole ones done), ``time``, ``learning_rate`` of
+            the step to come, ``loss``, ``test_accuracy`` and all others of a `History`, NaN where
+            they are not known; with ``replicas`` arrays over the networks.
         checkpoint: a folder to store the run in at records (by orbax), at most one twentieth of
             the time; the same call goes on from it, to the same history. It is left there when the
             run is done.
@@ -78,7 +84,7 @@ class TrainingOptions(TypedDict, total=False):
     test: tuple[ArrayLike, ArrayLike] | None
     record_every: int | Sequence[int] | None
     record_outputs: bool
-    on_record: Callable[[int, PyTree], Any] | None
+    on_record: Callable[..., Any] | None
     checkpoint: str | os.PathLike[str] | None
     key: Array | int | Sequence[int] | None
     learning_rate: float | ArrayLike | Callable[[Any], Any] | None
