@@ -13,6 +13,11 @@ _SYMMETRY_TOLERANCE = 100
 _LARGEST_SEED = 2**32 - 1
 
 
+def is_traced(*trees: Any) -> bool:
+    """Whether any leaf is a value that jit, grad or vmap traces, which nobody can look at."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+
+
 def shape_of(value: Any) -> tuple[int, ...]:
     """Returns the shape of anything array-like without moving it between devices."""
     return tuple(np.shape(value))

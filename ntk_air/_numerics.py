@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._checks import check_choice, check_real, real_array
+from ._checks import check_choice, check_real, is_traced, real_array
 from ._typing import Array
 
 PRECISIONS = (None, "float32", "float64")
@@ -138,7 +138,14 @@ def in_precision(function: Callable[_P, _R]) -> Callable[_P, _R]:
                 return function(*args, **kwargs)
         if wanted is None:
             return function(*args, **kwargs)
-        with jax.enable_x64(wanted == "float64"):
+        double = wanted == "float64"
+        if double != jax.config.jax_enable_x64 and is_traced((args, kwargs)):  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(
+                f"precision is {wanted!r}, which cannot be switched to inside jit, grad or vmap; "
+                "drop it, and do the whole of the outermost call under "
+                f"'with jax.enable_x64({double})'."
+            )
+        with jax.enable_x64(double):
             args, kwargs = cast_floats((args, kwargs), wanted)
             return function(*args, **kwargs)
 

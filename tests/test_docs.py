@@ -96,6 +96,11 @@ _MADE = {
         and Path("suspected.csv").read_text().count("\n")
         == len(s["report"].suspects()["index"]) + 1
     ),
+    "own_network.md": lambda s: (
+        s["result"].kernel == "finite"
+        and s["own"].plain is None
+        and float(s["entropy"].measured.signal[0]) == 0
+    ),
     "networks.md": lambda s: s["kernel"].shape == (3, 3),
     "noisy_labels.md": lambda s: s["numbers"]["best"]["test_accuracy"]["mean"] > 0.5,
     "runtime.md": lambda s: True,

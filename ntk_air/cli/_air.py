@@ -58,10 +58,13 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--architecture", help=argparse.SUPPRESS)  # the name of --network once
     add_numbers(
         one,
-        ("--steps", int, "training steps of each network (default 1000 of fc, else 100; 0: none)"),
+        ("--steps", int, "training steps of each network (default 1000 of fc, else 60; 0: none)"),
         ("--learning-rate", float, "for the summed loss (default 1 / largest eigenvalue)"),
         ("--momentum", float, "heavy-ball momentum (default 0 of fc, else 0.9)"),
         ("--time-constant", float, "of the self-distillation schedule, in steps (default: GCV)"),
+    )
+    one.add_argument(
+        "--cross-entropy", action="store_true", help="also train by cross-entropy, and compare"
     )
     add_precision_option(one)
     one.add_argument("--config", help="TOML file with any of these settings; flags win")

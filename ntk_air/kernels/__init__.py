@@ -4,7 +4,8 @@
 maker under `architecture`, and a line below.
 """
 
-from ._infinite import InfiniteKernels, infinite_diagonal, infinite_ntk
+from ._infinite import InfiniteKernels, infinite_ntk
+from ._infinite_diagonal import infinite_diagonal
 from .architectures._registry import (
     ARCHITECTURES,
     ArchitectureMaker,

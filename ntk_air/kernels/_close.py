@@ -19,6 +19,7 @@ import numpy as np
 
 from .._numerics import double_precision
 from .._typing import Array, PyTree
+from ._patterns import given, kernel_of
 
 # In units of sqrt(Θ(x, x) Θ(x', x')): kernels of some layers between points apart stay below it.
 _TOLERANCE = 2e-6
@@ -89,7 +90,10 @@ def is_off(
     needed, i, j, said, sizes = _probe(tile, rows, columns, count)
     if not needed:
         return False
-    points = np.asarray(rows["x"][i]), np.asarray(columns["x"][j])
+    points = [
+        {name: np.asarray(leaf[taken]) for name, leaf in given(side).items()}
+        for side, taken in ((rows, i), (columns, j))
+    ]
     exact = in_double(kernel_fn, kinds, *points)
     off = np.abs(said - exact) / np.where(sizes > 0, sizes, 1.0)
     if "index" in rows:
@@ -98,16 +102,25 @@ def is_off(
     return bool(off.max() > _TOLERANCE)
 
 
-def in_double(kernel_fn: Any, kinds: tuple[str, ...], rows: Any, columns: Any) -> np.ndarray:
-    """The kernels (kinds, t1, t2) of points in float64, on the host."""
+def in_double(kernel_fn: Any, kinds: tuple[str, ...], rows: PyTree, columns: PyTree) -> np.ndarray:
+    """The kernels (kinds, t1, t2) of blocks of points in float64, on the host."""
     with double_precision():
-        return np.asarray(_in_double(kernel_fn, kinds, jnp.asarray(rows), jnp.asarray(columns)))
+        sides = jax.tree.map(jnp.asarray, (given(rows), given(columns)))
+        return np.asarray(_in_double(kernel_fn, kinds, *sides))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _in_double(kernel_fn: Any, kinds: tuple[str, ...], rows: Array, columns: Array) -> Array:
-    wide = rows.astype(jnp.float64), columns.astype(jnp.float64)
-    return jnp.stack(kernel_fn(*wide, kinds))
+def _in_double(kernel_fn: Any, kinds: tuple[str, ...], rows: PyTree, columns: PyTree) -> Array:
+    return kernel_of(kernel_fn, kinds, *widened((rows, columns), jnp.float64))
+
+
+def widened(points: PyTree, dtype: Any) -> PyTree:
+    """Points in another dtype, integers as they are."""
+
+    def widen(leaf: Array) -> Array:
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(widen, points)
 
 
 def repaired(
@@ -120,7 +133,12 @@ def repaired(
         # Half of the rows at a time: the work takes the memory of the tile's own.
         halves = np.array_split(np.arange(tile.shape[1]), 2)
         parts = [
-            in_double(kernel_fn, kinds, rows["x"][half[0] : half[-1] + 1], columns["x"])
+            in_double(
+                kernel_fn,
+                kinds,
+                jax.tree.map(lambda leaf, half=half: leaf[half[0] : half[-1] + 1], given(rows)),
+                columns,
+            )
             for half in halves
             if len(half)
         ]

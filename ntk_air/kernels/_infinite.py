@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_choice
+from .._checks import check_choice, is_traced
 from .._numerics import in_precision
 from .._typing import Array, ArrayLike, Float, PyTree
+from ._close import warn_of_loss
+from ._infinite_diagonal import KINDS, diagonals, entries_per_pair
 from ._infinite_program import InfiniteProgram
 from ._inputs import check_inputs, check_rank
+from ._patterns import check_graphs, check_patterns
 from .architectures._architectures import Architecture, as_architecture
 from .tiling._destination import Kernel, compute
 from .tiling._request import RequestOptions, Task
 from .tiling._tile_size import plan
 
-KINDS = ("nngp", "ntk")
 # Points of a tile, and entries of its largest array: a CPU wants few in its cache, but every tile
 # is probed in float64 as well, which costs a small one more than itself.
 _DEFAULT_TILE, _TILE_ENTRIES = {"cpu": 512}, {"cpu": 2**20}
@@ -44,6 +43,7 @@ def infinite_ntk(
     x2: Float[ArrayLike, "n2 ..."] | None = None,
     *,
     kind: str = "ntk",
+    pattern: Any = None,
     memory_budget: float | None = None,
     tile_size: int | None = None,
     progress: bool = False,
@@ -58,6 +58,7 @@ def infinite_ntk(
     x2: Float[ArrayLike, "n2 ..."] | None = None,
     *,
     kind: tuple[str, str],
+    pattern: Any = None,
     memory_budget: float | None = None,
     tile_size: int | None = None,
     mesh: Mesh | None = None,
@@ -75,6 +76,7 @@ def infinite_ntk(
     x2: Float[ArrayLike, "n2 ..."] | None = None,
     *,
     kind: str = "ntk",
+    pattern: Any = None,
     memory_budget: float | None = None,
     tile_size: int | None = None,
     mesh: Mesh | None = None,
@@ -92,6 +94,7 @@ def infinite_ntk(
     x2: Float[ArrayLike, "n2 ..."] | None = None,
     *,
     kind: str | tuple[str, str] = "ntk",
+    pattern: Any = None,
     memory_budget: float | None = None,
     tile_size: int | None = None,
     mesh: Mesh | None = None,
@@ -107,13 +110,16 @@ def infinite_ntk(
     digits there in float32, where the angle is the arc cosine of a number next to 1. Tiles of
     different points that nearly coincide, and others that a probe in float64 shows to be off by
     more than 2e-6, are computed in float64 and rounded, at two to three times their cost; with
-    ``mesh`` they are not, and a warning says so.
+    ``mesh`` they are not, and a warning says so; nor under ``jax.jit``, ``grad`` or ``vmap``, where
+    also the diagonal is as accurate as the other entries, and values are not checked.
 
     Args:
         architecture: an `Architecture`, or a neural-tangents ``(init_fn, apply_fn, kernel_fn)``.
-        x1: inputs (n1, ...), as the architecture expects them.
+        x1: inputs (n1, ...) of floating point, as the architecture expects them.
         x2: inputs (n2, ...), or None for the symmetric kernel of ``x1``.
         kind: ``"ntk"``, ``"nngp"``, or ``("nngp", "ntk")`` for both at the price of one.
+        pattern: graphs of the points, for architectures with `neural_tangents.stax.Aggregate`:
+            (n1, N, N) for N nodes, which is tiled as the points are; with ``x2`` a pair of them.
         memory_budget: bytes that the result and the workspace of a tile may take together;
             default half of what is free.
         tile_size: rows of a tile; default as large as helps and the budget allows.
@@ -133,9 +139,10 @@ def infinite_ntk(
         outputs.
 
     Raises:
-        ValueError: inputs of different shapes or not finite, a kernel that exceeds the budget
-            (the message names the bytes), a mesh without the axes named, or a store of another
-            kernel.
+        ValueError: inputs of different shapes, of integers or not finite, graphs that the
+            architecture needs and are not there, or has no use for, a kernel that exceeds the
+            budget (the message names the bytes), a mesh without the axes named, or a store of
+            another kernel.
         OSError: a full disk.
 
     Source: Jacot, Gabriel, Hongler (arXiv:1806.07572); computed by neural-tangents.
@@ -152,7 +159,7 @@ def infinite_ntk(
     a, b = check_inputs(x1, x2)
     check_rank(architecture.name, architecture.input_axes, a)
     options = RequestOptions.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
-    points1, points2 = _points(architecture, kinds, a, b)
+    points1, points2 = _points(architecture, kinds, a, b, check_patterns(pattern, a, b))
     task = Task(
         operands=None,
         points1=points1,
@@ -168,7 +175,7 @@ def infinite_ntk(
         copies=len(kinds),
     )
     program = InfiniteProgram(architecture.kernel_fn, kinds)
-    default_tile = _default_tile(architecture.kernel_fn, kinds, a)
+    default_tile = _default_tile(architecture.kernel_fn, kinds, points1)
     kernel = compute(program, task, plan(program, task, default_tile, options), options)
     return kernel if len(kinds) == 1 else _split(kernel)
 
@@ -189,13 +196,23 @@ def _check_kind(kind: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _points(
-    architecture: Architecture, kinds: tuple[str, ...], a: Array, b: Array | None
+    architecture: Architecture,
+    kinds: tuple[str, ...],
+    a: Array,
+    b: Array | None,
+    patterns: tuple[Array, Array | None] | None,
 ) -> tuple[PyTree, PyTree | None]:
-    sides = (a,) if b is None else (a, b)
-    points: list[PyTree] = [{"x": side} for side in sides]
+    points: list[PyTree] = [{"x": side} for side in (a, b) if side is not None]
+    for one, pattern in zip(points, patterns or (), strict=False):
+        one["pattern"] = pattern
+    check_graphs(architecture.name, architecture.kernel_fn, kinds, points[0])
+    if is_traced(points):
+        if architecture.closed_form and a.dtype == jnp.float32:
+            warn_of_loss("inside jit, grad or vmap they, and the diagonal, are not computed again")
+        return points[0], points[1] if b is not None else None
     if architecture.closed_form and (b is None or a.dtype == jnp.float32):
         for one in points:
-            one["diagonal"] = _diagonals(architecture, kinds, one["x"])
+            one["diagonal"] = diagonals(architecture, kinds, one)
     if b is not None:
         return points[0], points[1]
     if architecture.closed_form:
@@ -203,85 +220,10 @@ def _points(
     return points[0], None
 
 
-@in_precision
-def infinite_diagonal(
-    architecture: Any,
-    x: Float[ArrayLike, "n ..."],
-    *,
-    kind: str = "ntk",
-    precision: str | None = None,
-) -> Float[Array, " n"]:
-    """The diagonal Θ(x_i, x_i) (n,) of the infinite-width kernel, exact to float64 on the way.
-
-    Activations without a closed form are integrated in the precision of the inputs. The result is
-    in that precision too, and at least in float32; ``precision="float64"`` makes it float64.
-
-    Raises:
-        ValueError: an unknown kind or precision, or inputs that are not finite.
-
-    Example:
-        >>> import numpy as np, ntk_air as na
-        >>> network = na.kernels.fully_connected(depth=1, weight_std=2**0.5, bias_std=0.0)
-        >>> print(na.kernels.infinite_diagonal(network, np.diag([1.0, 2.0])).round(4))
-        [2. 8.]
-    """
-    check_choice("kind", kind, KINDS)
-    inputs = check_inputs(x, None)[0]
-    return _diagonals(as_architecture(architecture), (kind,), inputs)[:, 0]
-
-
-def _diagonals(architecture: Architecture, kinds: tuple[str, ...], x: Array) -> Array:
-    """(n, kinds), in the dtype of the inputs, from one pass over the points."""
-    kernel_fn = architecture.kernel_fn
-    entries = _entries_per_pair(kernel_fn, kinds, x.shape[1:], x.dtype.name)
-    batch = max(1, min(256, 2**16 // entries))
-    if not architecture.closed_form:
-        return _diagonals_in(x.dtype, kernel_fn, kinds, batch, x)
-    try:
-        with jax.enable_x64(True):
-            value = _diagonals_in(jnp.dtype("float64"), kernel_fn, kinds, batch, x)
-    except Exception as error:
-        # Somebody else's kernel_fn may hold arrays of another precision.
-        warnings.warn(
-            f"the kernel of {architecture.name} cannot be computed in float64 "
-            f"({type(error).__name__}); its diagonal is computed in {x.dtype}, where arc-cosine "
-            "kernels are accurate to about 1e-4.",
-            stacklevel=4,
-        )
-        return _diagonals_in(x.dtype, kernel_fn, kinds, batch, x)
-    return jnp.asarray(np.asarray(value), x.dtype)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _diagonals_in(
-    dtype: jnp.dtype, kernel_fn: Any, kinds: tuple[str, ...], batch: int, x: Array
-) -> Array:
-    def of_point(point: Array) -> Array:
-        # Widened here, so that a batch is held in float64 and not the data set.
-        return jnp.stack(kernel_fn(point.astype(dtype)[None], None, kinds))[:, 0, 0]
-
-    return jax.lax.map(of_point, x, batch_size=batch)
-
-
-def _default_tile(kernel_fn: Any, kinds: tuple[str, ...], x: Array) -> int:
+def _default_tile(kernel_fn: Any, kinds: tuple[str, ...], points: PyTree) -> int:
     backend = jax.default_backend()
     most = _DEFAULT_TILE.get(backend, 2048)
-    if x.ndim == 2:
+    if points["x"].ndim == 2:
         return most
-    entries = _entries_per_pair(kernel_fn, kinds, x.shape[1:], x.dtype.name)
+    entries = entries_per_pair(kernel_fn, kinds, points)
     return max(1, min(most, math.isqrt(_TILE_ENTRIES.get(backend, 2**26) // entries)))
-
-
-@functools.lru_cache(maxsize=256)
-def _entries_per_pair(
-    kernel_fn: Any, kinds: tuple[str, ...], shape: tuple[int, ...], dtype: str
-) -> int:
-    """Entries of the largest array in the kernel of two points: images hold pairs of positions."""
-    point = jax.ShapeDtypeStruct((1, *shape), dtype)
-    return _largest(jax.make_jaxpr(lambda a, b: kernel_fn(a, b, kinds))(point, point).jaxpr)
-
-
-def _largest(jaxpr: Any) -> int:
-    inner = [getattr(value, "jaxpr", value) for eqn in jaxpr.eqns for value in eqn.params.values()]
-    sizes = [_largest(value) for value in inner if hasattr(value, "eqns")]
-    return max([1, *sizes, *(var.aval.size for eqn in jaxpr.eqns for var in eqn.outvars)])

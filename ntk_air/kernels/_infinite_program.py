@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from .._numerics import automatic, automatic_axes
 from .._typing import Array, PyTree
 from ._close import is_off, repaired, warn_of_loss
+from ._patterns import kernel_of
 from ._row_products import for_products
 
 
@@ -18,9 +19,9 @@ from ._row_products import for_products
 class InfiniteProgram:
     """Tiles of an infinite-width kernel.
 
-    A block of points holds the inputs ``x``; of kernels in closed form also each point's
-    ``diagonal`` (t, kinds), computed apart, and if the kernel is symmetric its ``index``: the
-    diagonal replaces the entries of equal indices.
+    A block of points holds the inputs ``x`` and, if there are any, the graphs ``pattern``; of
+    kernels in closed form also each point's ``diagonal`` (t, kinds), computed apart, and if the
+    kernel is symmetric its ``index``: the diagonal replaces the entries of equal indices.
     """
 
     kernel_fn: Any
@@ -34,8 +35,8 @@ class InfiniteProgram:
     def tile(self, operands: None, rows: PyTree, columns: PyTree) -> Array:
         """(t1, t2), or (kinds, t1, t2) for more than one."""
         with jax.default_matmul_precision("float32"):
-            others = for_products(columns["x"], len(rows["x"]))
-            kernel = jnp.stack(self.kernel_fn(rows["x"], others, self.kinds))
+            others = {**columns, "x": for_products(columns["x"], len(rows["x"]))}
+            kernel = kernel_of(self.kernel_fn, self.kinds, rows, others)
         if "index" in rows:
             same = rows["index"][:, None] == columns["index"][None, :]
             kernel = jnp.where(same, rows["diagonal"].T[:, :, None], kernel)

@@ -10,39 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import check_finite, real_array, seen_finite
+from .._checks import check_finite, check_real, is_traced, real_array, seen_finite
+from .._modules import refusing_collections
 from .._numerics import as_float, at_least_float32, check_range
 from .._typing import ApplyFn, Array, ArrayLike, PyTree
 from .tiling._request import struct_of
 
 
-def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | None]:
-    """Inputs (n, ...) as arrays of one float dtype; integers become floats.
+def check_inputs(
+    x1: ArrayLike, x2: ArrayLike | None, *, whole: bool = False
+) -> tuple[Array, Array | None]:
+    """Inputs (n, ...) as arrays of one dtype: of floats, and if ``whole`` also of integers.
+
+    Traced ones pass unseen.
 
     Raises:
-        ValueError: complex or non-finite inputs, no points, or points of different shapes.
+        ValueError: complex or non-finite inputs, integers, or such that JAX does not hold, no
+            points, or points of different shapes.
     """
     named = {"x1": x1} if x2 is None else {"x1": x1, "x2": x2}
-    arrays = []
-    for name, value in named.items():
-        if not isinstance(value, jax.Array | Tracer):
-            value = real_array(name, value)
-        if np.ndim(value) < 2 or np.size(value) == 0:
-            raise ValueError(
-                f"{name} has shape {np.shape(value)}, expected at least one point and its features "
-                "(n, ...)."
-            )
-        if isinstance(value, Tracer):
-            raise ValueError(
-                f"{name} is traced by jit, grad or vmap: kernels choose their tiles from values at "
-                "hand; call this outside, it compiles what it runs."
-            )
-        if isinstance(value, jax.Array) and len(value.devices()) > 1:
-            # Tiles are cut on one device, or placed over a mesh from there.
-            value = np.asarray(value)
-        check_finite(name, value)
-        array = as_float(value, name)
-        arrays.append(array)
+    arrays = [_checked(name, value, whole) for name, value in named.items()]
     if len(arrays) == 1:
         return arrays[0], None
     a, b = arrays
@@ -50,12 +37,55 @@ def check_inputs(x1: ArrayLike, x2: ArrayLike | None) -> tuple[Array, Array | No
         raise ValueError(
             f"x1 has points of shape {a.shape[1:]}, x2 of shape {b.shape[1:]}; expected the same."
         )
+    if _is_inexact(a) != _is_inexact(b):
+        raise ValueError(
+            f"x1 has dtype {a.dtype} and x2 {b.dtype}, expected integers on both sides or floats."
+        )
     dtype = jnp.promote_types(a.dtype, b.dtype)
     return a.astype(dtype), b.astype(dtype)
 
 
+def _checked(name: str, value: ArrayLike, whole: bool) -> Array:
+    if not isinstance(value, jax.Array | Tracer):
+        value = real_array(name, value)
+    if np.ndim(value) < 2 or np.size(value) == 0:
+        raise ValueError(
+            f"{name} has shape {np.shape(value)}, expected at least one point and its features "
+            "(n, ...)."
+        )
+    if isinstance(value, Tracer):
+        check_real(name, value)
+    else:
+        if isinstance(value, jax.Array) and len(value.devices()) > 1:
+            # Tiles are cut on one device, or placed over a mesh from there.
+            value = np.asarray(value)
+        check_finite(name, value)
+    if _is_inexact(value):
+        return as_float(value, name)
+    if not whole:
+        raise ValueError(
+            f"{name} has integer dtype {value.dtype}, and a kernel of infinite width takes numbers "
+            f"that can be scaled and added; pass {name}.astype(float) if they are numbers, and the "
+            "outputs of an embedding if they are tokens."
+        )
+    return _as_integers(name, value)
+
+
+def _as_integers(name: str, value: Any) -> Array:
+    """The integers or booleans as JAX holds them, their values unchanged."""
+    kind = jnp.dtype(jax.dtypes.canonicalize_dtype(value.dtype))
+    if isinstance(value, np.ndarray) and value.dtype.itemsize > kind.itemsize:
+        least, most = int(value.min()), int(value.max())
+        if least < jnp.iinfo(kind).min or most > jnp.iinfo(kind).max:
+            raise ValueError(
+                f"{name} holds integers from {least} to {most}, which {kind} does not hold; use "
+                "smaller ones, or precision='float64', which has 64-bit integers too."
+            )
+    return jnp.asarray(value, kind)
+
+
 def checked_params(params: PyTree) -> PyTree:
-    """The parameters, half precision widened to float32.
+    """The parameters, half precision widened to float32; traced ones pass unseen.
 
     Raises:
         ValueError: naming the parameter that is not finite, or whose size is beyond the dtype that
@@ -80,12 +110,20 @@ def checked_params(params: PyTree) -> PyTree:
             "params holds no floating-point parameters, expected at least one: their gradients "
             "make the kernel."
         )
-    if all(map(seen_finite, leaves)) or bool(_all_finite(leaves)):
+    if is_traced(leaves) or all(map(seen_finite, leaves)) or bool(_all_finite(leaves)):
         return params
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if _is_inexact(leaf):
             check_finite(f"params{jax.tree_util.keystr(path)}", leaf)
     return params
+
+
+def kernel_dtype(params: PyTree, x: Array) -> Any:
+    """The dtype of a kernel: that of the inputs, or of the parameters where these are integers."""
+    if _is_inexact(x):
+        return x.dtype
+    kinds = map(jnp.result_type, jax.tree.leaves(params))
+    return jnp.result_type(*[kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)])
 
 
 def _is_inexact(leaf: Any) -> bool:
@@ -112,6 +150,7 @@ def check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
     """Returns C; ValueError on outputs that are not real, finite (n, C), or that mix the batch.
 
     Asked of each network once: a kernel of few points would take longer to check than to compute.
+    Of traced parameters or inputs there are shapes only: whether the batch is mixed is not seen.
     """
     if getattr(type(apply_fn), "__hash__", None) is None:
         raise ValueError(
@@ -122,19 +161,41 @@ def check_network(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
     shapes = tuple(map(struct_of, leaves))
     network = (apply_fn, structure, shapes, x.shape[1:], x.dtype)
     if network not in _CHECKED:
+        num_outputs = _num_outputs(apply_fn, params, x)
+        if is_traced(params, x) or _mixing(apply_fn, params, x) is None:
+            return num_outputs
         if len(_CHECKED) >= _MOST_CHECKED:
             _CHECKED.pop(next(iter(_CHECKED)))
-        _CHECKED[network] = _num_outputs(apply_fn, params, x)
+        _CHECKED[network] = num_outputs
     return _CHECKED[network]
 
 
 _MOST_CHECKED = 256
+_ADVICE = (
+    "and a kernel would be of them too; split the network by apply_fn, params = "
+    "ntk_air.kernels.functional(module, variables), which keeps all but the parameters fixed."
+)
 _CHECKED: dict[Any, int] = {}
 
 
 def _num_outputs(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
     point = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
-    shape = jax.eval_shape(apply_fn, params, point)
+    try:
+        shape = jax.eval_shape(refusing_collections(apply_fn, _ADVICE), params, point)
+    except TypeError as error:
+        if "pattern" in str(error):
+            raise ValueError(
+                f"apply_fn does not go with pattern=: {str(error).splitlines()[0]}; expected "
+                "apply_fn(params, inputs, pattern=graphs) where pattern= is given, and "
+                "apply_fn(params, inputs) where it is not."
+            ) from error
+        if _is_inexact(x):
+            raise
+        raise ValueError(
+            f"apply_fn does not take inputs of dtype {x.dtype}: {str(error).splitlines()[0]} "
+            "Integers are kept as they are, for tokens; of a network of numbers pass "
+            "x.astype(float)."
+        ) from error
     rank_2 = len(getattr(shape, "shape", ())) == 2
     if not rank_2 or shape.shape[0] != 2 or shape.shape[1] == 0:
         came = getattr(shape, "shape", type(shape).__name__)
@@ -146,7 +207,14 @@ def _num_outputs(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
         raise ValueError(
             f"apply_fn returns outputs of dtype {shape.dtype}, expected real floating-point ones."
         )
+    return shape.shape[1]
+
+
+def _mixing(apply_fn: ApplyFn, params: PyTree, x: Array) -> bool | None:
+    """False if points keep their outputs whatever the batch, ValueError else; None if untold."""
     alone, outputs, derivatives = _in_three_batches(apply_fn, params, x[:2])
+    if is_traced(alone):  # by what apply_fn closes over
+        return None
     check_finite("the output of apply_fn at x1[0]", alone)
     # Derivatives by parameters come in the precision of the parameters, which may be less.
     kinds = {alone.dtype, *map(jnp.result_type, jax.tree.leaves(params))}
@@ -158,7 +226,7 @@ def _num_outputs(apply_fn: ApplyFn, params: PyTree, x: Array) -> int:
             "apply_fn gives a point other outputs when the batch changes, so it has no NTK "
             "per point; put BatchNorm in evaluation mode and switch dropout off."
         )
-    return shape.shape[1]
+    return False
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -170,7 +238,7 @@ def _in_three_batches(apply_fn: ApplyFn, params: PyTree, x: Array) -> tuple[Arra
     """
     point, other = x[:1], x[-1:]
     # A point that is the same, or the only one, would hide what the batch does.
-    other = jnp.where(jnp.all(other == point), other * 1.5 + 0.5, other)
+    other = jnp.where(jnp.all(other == point), _another(other), other)
 
     def terms(batch: Array, row: int) -> tuple[Array, PyTree]:
         outputs, pull_back = jax.vjp(lambda params: apply_fn(params, batch)[row], params)
@@ -192,3 +260,12 @@ def _in_three_batches(apply_fn: ApplyFn, params: PyTree, x: Array) -> tuple[Arra
         outputs.append(jnp.max(jnp.abs(beside - alone)) / scale)
         derivatives.append(size(jax.tree.map(jnp.subtract, among, own)) / scale)
     return alone, jnp.max(jnp.stack(outputs)), jnp.max(jnp.stack(derivatives))
+
+
+def _another(point: Array) -> Array:
+    """A point unlike another one; of integers one that a table of tokens has, if it has two."""
+    if jnp.issubdtype(point.dtype, jnp.bool_):
+        return ~point
+    if jnp.issubdtype(point.dtype, jnp.integer):
+        return jnp.where(point > 0, point - 1, point + 1).astype(point.dtype)
+    return point * 1.5 + 0.5

@@ -174,7 +174,7 @@ def before_and_after(result: Any, *, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, 1.02)
     return finish(
         ax,
-        title="The kernel turns to what it was trained on",
+        title="The network's kernel before and after training",
         xlabel="first k eigendirections of the current kernel",
         ylabel="share of energy",
     )

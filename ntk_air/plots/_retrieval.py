@@ -16,7 +16,7 @@ def retrieval(
     """Predicted retrieval curves, and measured ones on top.
 
     Args:
-        curves: predicted `RetrievalCurves`, or an `AIRAnalysis`, which brings both.
+        curves: predicted `RetrievalCurves`, or an `AIRAnalysis` or its ``test``, which bring both.
         measured: measured `RetrievalCurves` of a network, shown as points.
         draw: show the curves exact for this draw of the noise (with f_0 and cross terms).
         ax: axes to draw on; default new ones.
@@ -32,6 +32,7 @@ def retrieval(
         'log'
     """
     ax = new_axes(ax)
+    at_test = hasattr(curves, "noise_energy")
     if hasattr(curves, "measured"):
         measured = curves.measured
         draw = measured is not None
@@ -52,7 +53,9 @@ def retrieval(
     ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, ax.get_ylim()[1]))
     return finish(
         ax,
-        title="Signal is retrieved before noise",
+        title="Signal and noise at the test points"
+        if at_test
+        else "Signal is retrieved before noise",
         xlabel="training time (learning rate × step)",
         ylabel="fraction retrieved",
     )

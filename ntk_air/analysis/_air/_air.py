@@ -20,19 +20,20 @@ from .._network._given import GivenNetwork, count_outputs, given_network
 from .._network._kernel import GivenKernel, StudiedKernel, given_kernel
 from .._network._prepare import prepared
 from ._by_layer import layer_shares
+from ._cross_entropy import check_cross_entropy
 from ._of_kernel import of_kernel
 from ._of_network import of_network
 from ._result import AIRAnalysis
 from ._settings import Settings
-from ._targets import check_dataset, check_noisy, coded_targets, coding_for, described
-from ._training import Problem, kernel_meter
+from ._targets import check_dataset, check_noisy, count_targets, described, targets_of
+from ._training import problem_of
 
 _NETWORK_FIELDS = ("plain", "self_distilled", "measured", "predicted", "predicted_infinite")
 
 
 def air(
     dataset: Dataset,
-    noisy: NoisyLabels,
+    noisy: NoisyLabels | Float[ArrayLike, "n k"],
     settings: Settings | None = None,
     *,
     network: Any = None,
@@ -55,7 +56,9 @@ def air(
             and scaled to norm sqrt(d). Inputs (n, d) are used as they are, unless their columns are
             of unlike units: those are standardised, with a warning. Integer inputs are tokens. A
             network of your own gets the inputs as they are. See ``standardize`` of `Settings`.
-        noisy: observed labels of the training points, from `ntk_air.noise`.
+        noisy: observed labels of the training points, from `ntk_air.noise`; of a dataset with
+            ``train_targets`` the observed targets (n, k), an array. Those have no classes and no
+            self-distillation; in place of accuracies the result has R².
         settings: `Settings`; fields may also be given as keywords.
         network: None is a fully connected ReLU network; a name in `ntk_air.kernels.ARCHITECTURES`
             or `ntk_air.networks.NETWORKS` (in NTK parameterisation, BatchNorm at its running
@@ -103,7 +106,7 @@ def air(
     if own_kernel and network is None:
         studied = None
     else:
-        studied = given_network(network, params, settings.of_network(), dataset.num_classes)
+        studied = given_network(network, params, settings.of_network(), count_targets(dataset))
     settings = settings.completed(fully_connected=network is None, trains=studied is not None)
     which = given_kernel(kernel, cross, studied)
     standardize = settings.standardize
@@ -126,21 +129,21 @@ def air(
 
 def _air(
     dataset: Dataset,
-    noisy: NoisyLabels,
+    noisy: Any,
     settings: Settings,
     studied: GivenNetwork | None,
     which: GivenKernel,
     progress: bool,
 ) -> AIRAnalysis:
     inputs, n = dataset.train_inputs, len(dataset.train_labels)
-    name, started, num_outputs = "a kernel of one's own", None, None
-    if studied is not None:
-        name = studied.name
-        if settings.steps or which.kind == "finite":
-            started = studied.start(inputs, settings.seed)
-            num_outputs = count_outputs(started, inputs, name)
-    coding = coding_for(num_outputs, dataset.num_classes, name)
-    targets = coded_targets(dataset, noisy, coding)
+    name = "a kernel of one's own" if studied is None else studied.name
+    started, num_outputs = None, None
+    if studied is not None and (settings.steps or which.kind == "finite"):
+        started = studied.start(inputs, settings.seed)
+        num_outputs = count_outputs(started, inputs, name)
+    targets = targets_of(dataset, noisy, num_outputs, name)
+    if settings.cross_entropy:
+        check_cross_entropy(targets, dataset.num_classes)
     kernel = StudiedKernel(
         which,
         studied,
@@ -151,33 +154,30 @@ def _air(
         f"{max(1, n // 20)}), or set memory_budget",
         progress,
     )
-    budget = kernel.budget(n)
-    meter = first = problem = None
+    budget, problem = kernel.budget(n), None
     if settings.steps:
         assert started is not None
-        problem = Problem(started, dataset, targets, progress)
-        meter, first = kernel_meter(problem, settings, budget)
-    es = meter.first if meter and which.kind == "finite" else kernel.spectrum(inputs)
+        problem = problem_of(
+            started,
+            dataset,
+            targets,
+            rank=settings.rank,
+            memory_budget=budget,
+            progress=progress,
+        )
+    es = problem.meter.first if problem and which.kind == "finite" else kernel.spectrum(inputs)
     cross = kernel.cross(dataset.test_inputs, inputs) if len(dataset.test_labels) else None
-    found: dict[str, Any] = {
-        **dict.fromkeys(_NETWORK_FIELDS),
-        **of_kernel(es, cross, dataset, targets),
-    }
+    found: dict[str, Any] = dict.fromkeys(_NETWORK_FIELDS)
+    found |= of_kernel(es, cross, dataset, targets)
     if which.kind == "finite":
         assert started is not None
-        signals = (targets.clean, targets.noise)
-        shares = layer_shares(*started, inputs, es, signals, memory_budget=budget)
-        found["by_layer"] = shares
+        found["by_layer"] = layer_shares(started, inputs, es, targets, memory_budget=budget)
     pace = settings.paced(float(es.eigenvalues[0]), float(found["stopping"].time))
     if problem is not None:
-        assert meter is not None
-        assert first is not None
-        trained, pace = of_network(
-            problem, (meter, first), (es, cross), found, settings, kind=which.kind
-        )
+        trained, pace = of_network(problem, (es, cross), found, settings, which.kind)
         found |= trained
     return AIRAnalysis(
-        noise_rate=jnp.asarray(noisy.empirical_rate),
+        noise_rate=jnp.asarray(getattr(noisy, "empirical_rate", jnp.nan)),
         dataset=dataset.name,
         noise=described(noisy),
         architecture=name,

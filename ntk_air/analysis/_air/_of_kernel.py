@@ -7,7 +7,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from ... import dynamics, spectral
-from ..._classes import class_of
 from ..._typing import Array, Float
 from ...datasets import Dataset
 from ...spectral import Eigensystem
@@ -24,21 +23,23 @@ def of_kernel(
     stopping = dynamics.stopping_time(es, targets.observed)
     times = stopping.times
     filters = [dynamics.gradient_flow(float(t)) for t in times]
-    labels = dataset.train_labels
     found: dict[str, Any] = {
         "eigenvalues": es.eigenvalues,
         "profile": spectral.air_profile(es, *signals, retention=targets.retention),
         "stopping": stopping,
         "times": times,
         "curves": dynamics.retrieval(es, *signals, times, retention=targets.retention),
-        "by_class": class_retrieval(es, targets, labels, dataset.class_names, filters, times),
-        "train_accuracy": _accuracy(dynamics.fit(es, filters, targets.observed), labels),
+        "train_accuracy": targets.score(dynamics.fit(es, filters, targets.observed), test=False),
     }
+    if targets.classes:
+        found["by_class"] = class_retrieval(
+            es, targets, dataset.train_labels, dataset.class_names, filters, times
+        )
     if cross is None:
         nothing = jnp.full(len(times), jnp.nan)
-        return found | {"test_accuracy": nothing, "converged_accuracy": nothing[0], "test": None}
+        return found | {"test_accuracy": nothing, "converged_accuracy": nothing[0]}
     ever = [*filters, dynamics.gradient_flow(float("inf"))]
-    test = _accuracy(dynamics.predict(es, ever, targets.observed, cross), dataset.test_labels)
+    test = targets.score(dynamics.predict(es, ever, targets.observed, cross), test=True)
     noise = noise_at_test(es, cross, targets)
     return found | {
         "test_accuracy": test[:-1],
@@ -48,8 +49,3 @@ def of_kernel(
             **held_out_profile(es, cross, targets, noise),
         ),
     }
-
-
-def _accuracy(outputs: Array, labels: Array) -> Array:
-    right = class_of(outputs) == jnp.asarray(labels)
-    return jnp.mean(right, axis=-1, dtype=outputs.dtype)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from ... import dynamics, kernels
 from ..._typing import Array, Float
 from ...spectral import Eigensystem
-from .._recording._kernel_steps import KernelMeter, Row
 from ._by_class import measured_by_class
+from ._cross_entropy import cross_entropy_retrieval
 from ._held_out import measured_at_test, noise_at_test, predicted_at_test
 from ._settings import Pace, Settings
 from ._training import Problem, TrainedNetworks, trained_networks
@@ -20,35 +20,26 @@ _Pair = tuple[Eigensystem, Float[Array, "m n"] | None]
 
 
 def of_network(
-    problem: Problem,
-    measured: tuple[KernelMeter, Row],
-    studied: _Pair,
-    found: dict[str, Any],
-    settings: Settings,
-    *,
-    kind: str,
+    problem: Problem, studied: _Pair, found: dict[str, Any], settings: Settings, kind: str
 ) -> tuple[dict[str, Any], Pace]:
     """Fields of an `AIRAnalysis` of a trained network, and how fast it was trained.
 
     Args:
         problem: points, targets and network.
-        measured: what measures its kernel, and the row of that at initialisation.
         studied: eigensystem of the analysed kernel, and that between test and training points.
         found: fields that are known already.
         settings: of the analysis.
         kind: of the analysed kernel.
     """
-    meter, first = measured
-    own = meter.first
-    # The time of a kernel that is not the network's is another one.
-    related = kind in ("infinite", "finite")
+    own, targets = problem.meter.first, problem.targets
     fastest, stopping = studied[0], found["stopping"]
-    if not related:
-        fastest, stopping = own, dynamics.stopping_time(own, problem.targets.observed)
+    # The time of a kernel that is not the network's is another one.
+    if kind not in ("infinite", "finite"):
+        fastest, stopping = own, dynamics.stopping_time(own, targets.observed)
     assert settings.steps is not None
     pace = settings.paced(float(fastest.eigenvalues[0]), float(stopping.time))
-    trained = trained_networks(problem, meter, first, settings.steps, pace)
-    targets, outputs = problem.targets, trained.plain.outputs
+    trained = trained_networks(problem, settings.steps, pace)
+    outputs = trained.plain.outputs
     assert outputs is not None
     common: dict[str, Any] = {
         "clean": targets.clean,
@@ -63,18 +54,20 @@ def of_network(
         "measured": dynamics.measured_retrieval(outputs, eigensystem=own, **common),
         "predicted": dynamics.retrieval(own, filters=filters, **common),
         "kernel_movement": trained.movement,
-        "by_class": dataclasses.replace(
+    }
+    if settings.cross_entropy:
+        fields["cross_entropy"] = cross_entropy_retrieval(problem, settings.steps, pace)
+    if "by_class" in found:
+        dataset = problem.dataset
+        fields["by_class"] = dataclasses.replace(
             found["by_class"],
             measured_times=jnp.asarray(trained.times, outputs.dtype),
-            **measured_by_class(
-                outputs, targets, problem.dataset.train_labels, problem.dataset.num_classes
-            ),
-        ),
-    }
+            **measured_by_class(outputs, targets, dataset.train_labels, dataset.num_classes),
+        )
     if kind == "infinite":
         infinite = dynamics.retrieval(studied[0], filters=filters, **common)
         fields["predicted_infinite"] = infinite
-    if found["test"] is not None:
+    if "test" in found:
         fields["test"] = _at_test(problem, trained, own, studied, found["test"], kind)
     return fields, pace
 

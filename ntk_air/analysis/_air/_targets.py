@@ -8,6 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from ... import datasets
+from ..._checks import check_finite, check_same_shape
+from ..._classes import class_of
+from ..._numerics import as_float
 from ..._typing import Array, Float
 from ...datasets import Dataset
 from ...noise import NoisyLabels
@@ -15,23 +18,34 @@ from ...noise import NoisyLabels
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """Targets of the training and of the test points.
+    """Targets of the training and of the test points, classes as codes.
 
     Attributes:
         clean, observed: (n, C).
         test: (m, C), of the test points.
         retention: κ of the noise model.
+        classes: whether they code classes.
     """
 
     clean: Float[Array, "n C"]
     observed: Float[Array, "n C"]
     test: Float[Array, "m C"]
     retention: float
+    classes: bool
 
     @property
     def noise(self) -> Float[Array, "n C"]:
         """ξ = ỹ − κy."""
         return self.observed - self.retention * self.clean
+
+    def score(self, outputs: Float[Array, "... n C"], *, test: bool) -> Float[Array, ...]:
+        """Accuracy of outputs at the training or test points; of numbers, R²."""
+        wanted = self.test if test else self.clean
+        if self.classes:
+            right = class_of(outputs) == class_of(wanted)
+            return jnp.mean(right, axis=-1, dtype=outputs.dtype)
+        left = jnp.sum((outputs - wanted) ** 2, axis=(-2, -1))
+        return 1 - left / jnp.sum((wanted - wanted.mean(axis=0)) ** 2)
 
 
 def check_dataset(dataset: Any) -> None:
@@ -44,7 +58,11 @@ def check_dataset(dataset: Any) -> None:
 
 
 def check_noisy(noisy: Any, dataset: Dataset) -> None:
-    """Raises ValueError unless these are noisy labels of the dataset's training points."""
+    """Raises ValueError unless these are noisy labels, or targets, of the training points."""
+    if dataset.train_targets is not None:
+        check_same_shape("noisy", noisy, "the dataset's train_targets", dataset.train_targets)
+        check_finite("noisy", noisy)
+        return
     if not isinstance(noisy, NoisyLabels):
         raise ValueError(
             f"noisy is a {type(noisy).__name__}, expected ntk_air.noise.NoisyLabels; "
@@ -60,6 +78,40 @@ def check_noisy(noisy: Any, dataset: Dataset) -> None:
             f"noisy has {noisy.num_classes} classes, the dataset {dataset.num_classes}; expected "
             "the same."
         )
+
+
+def count_targets(dataset: Dataset) -> int:
+    """Outputs that a network made for this dataset has."""
+    if dataset.train_targets is None:
+        return dataset.num_classes
+    return int(dataset.train_targets.shape[1])
+
+
+def targets_of(dataset: Dataset, noisy: Any, num_outputs: int | None, name: str) -> Targets:
+    """Targets for a network of so many outputs; None where there is only a kernel.
+
+    Raises:
+        ValueError: if the network has another number of outputs than there are targets.
+    """
+    if dataset.train_targets is None:
+        return coded_targets(dataset, noisy, coding_for(num_outputs, dataset.num_classes, name))
+    clean = as_float(dataset.train_targets)
+    if num_outputs not in (None, clean.shape[1]):
+        raise ValueError(
+            f"{name} has {num_outputs} output(s), the dataset {clean.shape[1]} target(s) a point; "
+            "expected the same."
+        )
+    observed = as_float(noisy)
+    test = dataset.test_targets
+    # A kernel without a constant would spend its first directions on the mean.
+    mean = observed.mean(axis=0)
+    return Targets(
+        clean - mean,
+        observed - mean,
+        jnp.zeros((0, clean.shape[1]), clean.dtype) if test is None else as_float(test) - mean,
+        1.0,
+        classes=False,
+    )
 
 
 def coding_for(num_outputs: int | None, num_classes: int, name: str) -> str:
@@ -88,9 +140,12 @@ def coded_targets(dataset: Dataset, noisy: NoisyLabels, coding: str) -> Targets:
         datasets.encode(noisy.labels, size, coding=coding),
         datasets.encode(test, size, coding=coding) if len(test) else jnp.zeros((0, clean.shape[1])),
         noisy.retention,
+        classes=True,
     )
 
 
-def described(noisy: NoisyLabels) -> str:
+def described(noisy: Any) -> str:
     """The noise in a word, with its rate where it has one: 'symmetric:0.4'."""
+    if not isinstance(noisy, NoisyLabels):
+        return "given targets"
     return f"{noisy.model}:{noisy.rate:g}" if noisy.rate > 0 else noisy.model

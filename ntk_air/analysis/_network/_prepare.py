@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Collection
 
-import jax.numpy as jnp
 import numpy as np
 
-from ..._typing import Array
 from ...datasets import Dataset
 
 # Beyond these a kernel of raw columns sees only the largest, or only that all points are alike.
@@ -46,25 +43,24 @@ def prepared(
             f"{name} takes inputs ({', '.join(axes)}), those of {dataset.name} have shape "
             f"{tuple(inputs.shape)}; choose another network."
         )
-    if not standardize or not jnp.issubdtype(inputs.dtype, jnp.floating):
+    if not standardize or dataset.kind == "tokens":
         return dataset.flattened() if flat and inputs.ndim != 2 else dataset
     if inputs.ndim == 2:
-        return _like_columns(dataset)
+        return dataset if dataset.kind == "images" else _of_like_columns(dataset)
     if inputs.ndim == 4 or flat:
-        dataset = dataset.standardized(per_image=True)
+        dataset = dataset.standardized(per_image=dataset.kind == "images")
     return dataset.flattened(unit_norm="sqrt_d") if flat else dataset
 
 
-def _like_columns(dataset: Dataset) -> Dataset:
-    """Columns of mean 0 and deviation 1 where they are of unlike units; else as they are."""
+def _of_like_columns(dataset: Dataset) -> Dataset:
+    """The dataset standardised where its columns are of unlike units; else as it is."""
     train = np.asarray(dataset.train_inputs, np.float64)
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    varying = deviation > np.finfo(np.float32).eps * np.abs(train).max(axis=0, initial=0.0)
+    varying = train.min(axis=0) < train.max(axis=0)
     if varying.sum() < 2:
         return dataset
-    spread = deviation[varying]
-    largest = float(spread.max() / np.median(spread))
-    offset = float((mean**2).sum() / (spread**2).sum())
+    deviation = train[:, varying].std(axis=0)
+    largest = float(deviation.max() / np.median(deviation))
+    offset = float((train[:, varying].mean(axis=0) ** 2).sum() / (deviation**2).sum())
     if largest <= _UNLIKE_SCALES and offset <= _FAR_FROM_ZERO:
         return dataset
     why = (
@@ -77,13 +73,4 @@ def _like_columns(dataset: Dataset) -> Dataset:
         "by its deviation. standardize=False uses the columns as they are.",
         stacklevel=3,
     )
-    scale = np.where(varying, deviation, 1.0)
-
-    def scaled(inputs: Array) -> np.ndarray:
-        return ((np.asarray(inputs, np.float64) - mean) / scale).astype(np.float32)
-
-    return dataclasses.replace(
-        dataset,
-        train_inputs=jnp.asarray(scaled(dataset.train_inputs)),
-        test_inputs=jnp.asarray(scaled(dataset.test_inputs)),
-    )
+    return dataset.standardized()

@@ -201,4 +201,9 @@ def _movement(kernel: Array, first: Array) -> tuple[Array, Array]:
 
 
 def _as_float64(value: Any) -> Array:
-    return jnp.asarray(value, jnp.float64)
+    return jnp.asarray(value) if _is_whole(value) else jnp.asarray(value, jnp.float64)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether these are integers, such as tokens, or booleans: they stay what they are."""
+    return not jnp.issubdtype(jnp.result_type(value), jnp.inexact)

@@ -12,12 +12,18 @@ from jax.sharding import Mesh
 
 from ..._checks import check_bool, check_finite
 from ..._classes import classes_given
+from ..._modules import refusing_collections
 from ..._typing import Array, ArrayLike, PyTree
 from ._batches import wide
 from ._method import Method
 from ._network import TrainableNetwork
 from ._problem import NETWORKS, POINTS
 from ._records import check_pair, check_same_coding, check_test, shape_of_outputs
+
+_ADVICE = (
+    "and training would change them as if they were parameters; pass the module itself in place of "
+    "the function, then only parameters are trained and the others updated as the module says."
+)
 
 
 def targets_of_one(
@@ -32,6 +38,7 @@ def targets_of_one(
 
 
 def check_params(params: PyTree) -> None:
+    """Raises ValueError unless all parameters are finite."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         # Counters and random keys are as they are.
         if isinstance(leaf, np.ndarray) or (
@@ -41,6 +48,7 @@ def check_params(params: PyTree) -> None:
 
 
 def check_padding(network: TrainableNetwork, batch_size: int | None, count: int) -> None:
+    """Raises ValueError if the padding of a last batch would change the network."""
     if batch_size is not None and count % batch_size and network.mixes_batch:
         raise ValueError(
             f"batch_size {batch_size} leaves {count % batch_size} of {count} points for the last "
@@ -51,6 +59,7 @@ def check_padding(network: TrainableNetwork, batch_size: int | None, count: int)
 
 
 def check_key(key: Any, batch_size: int | None, augment: Any, method: Method) -> None:
+    """Raises ValueError if there is no key, and something draws random numbers."""
     if key is None and batch_size is not None:
         raise ValueError("batch_size needs a key for the order of the points; pass key=0, say.")
     if key is None and (augment is not None or method.needs_key):
@@ -124,13 +133,14 @@ def output_dtype(
 
 @functools.lru_cache(maxsize=128)
 def _evaluation(network: TrainableNetwork) -> Any:
-    """The same bound method for equal networks, so that JAX finds the trace it has of it."""
-    return network.evaluate
+    """The same function for equal networks, so that JAX finds the trace it has of it."""
+    return refusing_collections(network.evaluate, _ADVICE)
 
 
 def test_part(
     network: TrainableNetwork, variables: tuple[PyTree, PyTree], test: Any, num_outputs: int
 ) -> tuple[Array | None, Array | None]:
+    """Inputs and classes of the test points, None where there are none."""
     if test is None:
         return None, None
     inputs, labels = check_test(test)

@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from ..._typing import Array
 from ._batches import epoch_order, outputs_at, wide
+from ._devices import mapped, spread
 from ._history import measure
 from ._method import Batch
 from ._optimizer import stepped
-from ._problem import NETWORKS, POINTS, STATE_AXES, LoopSettings, State, TrainingProblem
+from ._problem import STATE_AXES, LoopSettings, State, TrainingProblem
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
@@ -28,7 +28,7 @@ _STEP_STREAM = 2**31
 @functools.partial(jax.jit, static_argnums=0)
 def initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     """The state before the first step."""
-    return _mapped(settings, _initial_state, out_axes=STATE_AXES)(problem)
+    return mapped(settings, _initial_state, out_axes=STATE_AXES)(problem)
 
 
 def advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: int) -> State:
@@ -42,13 +42,13 @@ def advance(settings: LoopSettings, problem: TrainingProblem, state: State, unti
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _loop(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
-    run = _mapped(settings, _advance, STATE_AXES, None, out_axes=STATE_AXES)
+    run = mapped(settings, _advance, STATE_AXES, None, out_axes=STATE_AXES)
     return run(problem, state, until)
 
 
 def step(settings: LoopSettings, problem: TrainingProblem, state: State) -> State:
     """One step."""
-    return _mapped(settings, _one_step, STATE_AXES, out_axes=STATE_AXES)(problem, state)
+    return mapped(settings, _one_step, STATE_AXES, out_axes=STATE_AXES)(problem, state)
 
 
 _step = jax.jit(step, static_argnums=0, donate_argnums=2)
@@ -57,56 +57,8 @@ _step = jax.jit(step, static_argnums=0, donate_argnums=2)
 @functools.partial(jax.jit, static_argnums=0)
 def record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
     """One record of the history at the current step."""
-    row = _mapped(settings, _record, STATE_AXES, out_axes=0)(problem, state)
+    row = mapped(settings, _record, STATE_AXES, out_axes=0)(problem, state)
     return row | {"step": state.step}
-
-
-def _mapped(settings: LoopSettings, function: Any, *axes: Any, out_axes: Any) -> Any:
-    """``function(settings, problem, ...)`` of one network, or mapped over all replicas."""
-    one = functools.partial(function, settings)
-    if settings.replicated is None:
-        return one
-    in_axes = (_problem_axes(settings.replicated), *axes)
-    run = jax.vmap(one, in_axes=in_axes, out_axes=out_axes)
-    if not spreads_networks(settings):
-        return run
-    # Networks do not meet: every device runs the loop of its own, without communication.
-    return jax.shard_map(
-        run,
-        mesh=settings.mesh,
-        in_specs=_specs(in_axes),
-        out_specs=_specs(out_axes),
-        check_vma=False,
-    )
-
-
-def spreads_networks(settings: LoopSettings) -> bool:
-    """Whether every device of a mesh trains networks of its own."""
-    return settings.mesh is not None and settings.mesh.axis_names == (NETWORKS,)
-
-
-def placed(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
-    """The problem on the devices of the mesh, what differs between networks where they are."""
-    mesh = settings.mesh
-    if mesh is None:
-        return problem
-    apart = settings.replicated if spreads_networks(settings) else None
-
-    def place(name: str) -> Any:
-        spec = PartitionSpec(NETWORKS) if name in (apart or ()) else PartitionSpec()
-        return jax.device_put(getattr(problem, name), NamedSharding(mesh, spec))
-
-    return TrainingProblem(**{name: place(name) for name in TrainingProblem._fields})
-
-
-def _problem_axes(replicated: tuple[str, ...]) -> TrainingProblem:
-    return TrainingProblem(*(0 if name in replicated else None for name in TrainingProblem._fields))  # pyright: ignore[reportArgumentType]
-
-
-def _specs(axes: Any) -> Any:
-    """Axes as `jax.vmap` takes them, as the specs of `jax.shard_map`."""
-    spec = {0: PartitionSpec(NETWORKS), None: PartitionSpec()}
-    return jax.tree.map(spec.__getitem__, axes, is_leaf=lambda axis: axis is None)
 
 
 def _initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
@@ -139,7 +91,7 @@ def evaluate(
     """Outputs at all inputs (n, C), less the initial ones if they are given."""
 
     def outputs(batch: Array) -> Array:
-        return settings.network.evaluate(params, network_state, _spread(settings, batch))
+        return settings.network.evaluate(params, network_state, spread(settings, batch))
 
     return outputs_at(outputs, inputs, settings.batch_size, initial)
 
@@ -147,7 +99,7 @@ def evaluate(
 @functools.partial(jax.jit, static_argnums=0)
 def with_initial_outputs(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
     """The problem with the outputs that are to be subtracted from those of the trained network."""
-    train, test = _mapped(settings, _initial_outputs, out_axes=0)(problem)
+    train, test = mapped(settings, _initial_outputs, out_axes=0)(problem)
     return problem._replace(initial_outputs=train, test_initial_outputs=test)
 
 
@@ -155,7 +107,7 @@ def _initial_outputs(
     settings: LoopSettings, problem: TrainingProblem
 ) -> tuple[Array, Array | None]:
     def at(inputs: Array) -> Array:
-        return _untrained(settings, problem, _spread(settings, inputs))
+        return _untrained(settings, problem, spread(settings, inputs))
 
     train = outputs_at(at, problem.inputs, settings.batch_size)
     if problem.test_inputs is None:
@@ -276,7 +228,7 @@ def _batch(
 ) -> Batch:
     inputs = problem.inputs if rows is None else problem.inputs[rows]
     observed = problem.observed if rows is None else problem.observed[rows]
-    inputs = _spread(settings, inputs)
+    inputs = spread(settings, inputs)
     key = problem.key
     if key is not None:
         key = jax.random.fold_in(jax.random.fold_in(key, _STEP_STREAM), state.step)
@@ -285,15 +237,6 @@ def _batch(
         key, drawn = jax.random.split(key)
         inputs = settings.augment(drawn, inputs)
     return Batch(inputs, observed, weights, state.step, epoch, key, problem.initial_params)
-
-
-def _spread(settings: LoopSettings, inputs: Array) -> Array:
-    """Points spread over the devices of the mesh, where they divide evenly."""
-    mesh = settings.mesh
-    if mesh is None or spreads_networks(settings) or len(inputs) % mesh.size:
-        return inputs
-    spec = PartitionSpec(POINTS)
-    return jax.lax.with_sharding_constraint(inputs, NamedSharding(mesh, spec))
 
 
 def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:

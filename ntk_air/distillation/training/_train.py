@@ -29,11 +29,13 @@ from ._call_checks import (
     targets_of_one,
     test_part,
 )
+from ._devices import placed
 from ._history import DistillationResult, Reference, history_of
 from ._method import Method
 from ._network import TrainableNetwork, adapted_to, as_network, computing_dtype, in_double
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer, training_call
+from ._problem import LoopSettings, State, TrainingProblem
 from ._records import checked_batch, record_steps, whole_number
 from ._replicas import check_replicas, first, replica_keys, stack_methods
 from ._run import run
@@ -142,7 +144,7 @@ def train(
     traced = None
     if rate.values is not None and not hasattr(make, "update"):  # no finished transformation
         traced = jnp.asarray(rate.values, dtype)
-    problem = _engine.TrainingProblem(
+    problem = TrainingProblem(
         inputs=inputs,
         observed=jnp.asarray(observed, dtype),
         reference=Reference(None if clean is None else jnp.asarray(clean, dtype), wanted),
@@ -153,7 +155,7 @@ def train(
         method=method if isinstance(method, Method) else stack_methods(method),
         key=one_key(key) if replicas is None else replica_keys(key, replicas),
     )
-    settings = _engine.LoopSettings(
+    settings = LoopSettings(
         adapted,
         make,
         batch_size,
@@ -164,7 +166,7 @@ def train(
         subtract_initial,
         _is_slow_in_loops(adapted, sample, inputs),
     )
-    problem = _engine.placed(settings, problem)
+    problem = placed(settings, problem)
     if subtract_initial:
         problem = _engine.with_initial_outputs(settings, problem)
     store = None
@@ -177,7 +179,7 @@ def train(
 
 
 def _outcome(
-    settings: _engine.LoopSettings, state: _engine.State, rows: list[dict[str, Any]], time: Array
+    settings: LoopSettings, state: State, rows: list[dict[str, Any]], time: Array
 ) -> DistillationResult:
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
     if settings.replicated is not None:
@@ -198,7 +200,7 @@ def _widened(precision: Any, inputs: Array, test: Any) -> tuple[Array, Any]:
 
 
 def _replicated(
-    problem: _engine.TrainingProblem, method: Any, rate: Rate, subtract_initial: bool
+    problem: TrainingProblem, method: Any, rate: Rate, subtract_initial: bool
 ) -> tuple[str, ...]:
     """The fields of the problem that have a first axis over the networks."""
     names = ["initial_params", "initial_state", "key"]

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from jax.sharding import Mesh
 
@@ -13,7 +14,8 @@ from ..._checks import check_choice
 from ..._memory import BudgetError
 from ..._numerics import in_precision
 from ..._typing import ApplyFn, ArrayLike, Float, PyTree
-from .._inputs import check_inputs, check_network, checked_params
+from .._inputs import check_inputs, check_network, checked_params, kernel_dtype
+from .._patterns import check_patterns, packed
 from ..tiling._destination import Kernel, compute
 from ..tiling._request import RequestOptions, Task
 from ..tiling._tile_size import plan
@@ -33,6 +35,7 @@ def empirical_ntk(
     *,
     outputs: str = "trace",
     implementation: str = "auto",
+    pattern: Any = None,
     memory_budget: float | None = None,
     tile_size: int | None = None,
     mesh: Mesh | None = None,
@@ -49,7 +52,7 @@ def empirical_ntk(
             for each function object, and what it closes over is taken as it is then: pass the same
             object again, and a new one where that has changed.
         params: parameters, any pytree of arrays.
-        x1: inputs (n1, ...).
+        x1: inputs (n1, ...); integers, such as tokens, stay integers.
         x2: inputs (n2, ...), or None for the symmetric kernel of ``x1``, at half the work.
         outputs: ``"trace"``: mean over outputs, (n1, n2). ``"per_output"``: each output's own
             kernel, (C, n1, n2). ``"full"``: (n1·C, n2·C), entry (i·C + a, j·C + b) is the product
@@ -59,6 +62,8 @@ def empirical_ntk(
             Sohl-Dickstein, Schoenholz, arXiv:2206.08720). ``"auto"`` counts the operations of
             each for this network and size, takes the one with the fewest of those that fit the
             memory, and logs which (logger ``ntk_air.kernels``).
+        pattern: graphs of the points, (n1, N, N) for N nodes, with ``x2`` a pair of them: the
+            network is then ``apply_fn(params, inputs, pattern=graphs)``.
         memory_budget: bytes that the result and the workspace of a tile may take together;
             default half of what is free.
         tile_size: points of a tile along each axis, an upper bound.
@@ -73,14 +78,16 @@ def empirical_ntk(
             default is; ``"float32"`` likewise. Arrays that ``apply_fn`` closes over keep theirs.
 
     Returns:
-        The kernel, in the shape that ``outputs`` says and the dtype of the inputs, half precision
-        (of inputs and parameters) widened to float32 first; with ``store``
-        a `StoredKernel`.
+        The kernel, in the shape that ``outputs`` says and the dtype of the inputs, or of the
+        parameters where inputs are integers, half precision (of either) widened to float32 first;
+        with ``store`` a `StoredKernel`. Inside ``jax.jit``, ``grad`` and ``vmap``, by parameters
+        or inputs, it is computed in memory, and values are not checked.
 
     Raises:
-        ValueError: inputs or parameters that are not finite, outputs that are not (n, C), a
-            network whose rows depend on each other, a kernel that exceeds the budget, a mesh
-            without the axes named, or a store of another kernel.
+        ValueError: inputs or parameters that are not finite, collections beside the parameters
+            such as running statistics (`functional` keeps them fixed), outputs that are not
+            (n, C), a network whose rows depend on each other, a kernel that exceeds the budget, a
+            mesh without the axes named, or a store of another kernel.
         OSError: a full disk.
 
     Example:
@@ -92,15 +99,16 @@ def empirical_ntk(
     """
     check_choice("outputs", outputs, _OUTPUTS)
     check_choice("implementation", implementation, IMPLEMENTATIONS)
-    a, b = check_inputs(x1, x2)
+    a, b = check_inputs(x1, x2, whole=True)
     params = checked_params(params)
+    apply_fn, a, b = packed(apply_fn, a, b, check_patterns(pattern, a, b))
     options = RequestOptions.checked(memory_budget, tile_size, mesh, mesh_axes, store, progress)
     num_outputs = check_network(apply_fn, params, a)
     task = Task(
         operands=params,
         points1=a,
         points2=b,
-        dtype=a.dtype,
+        dtype=kernel_dtype(params, a),
         leading=(num_outputs,) if outputs == "per_output" else (),
         block=num_outputs if outputs == "full" else 1,
         description={"kernel": "empirical_ntk", "outputs": outputs},

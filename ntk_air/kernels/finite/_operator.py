@@ -13,11 +13,12 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import Mesh
 
-from ..._checks import check_choice, check_finite, check_size, is_finite
+from ..._checks import check_choice, check_finite, check_size, is_finite, is_traced
 from ..._memory import human, resolve_budget, tree_bytes
 from ..._numerics import as_float, in_precision, power_of_two
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
-from .._inputs import check_inputs, check_network, checked_params
+from .._inputs import check_inputs, check_network, checked_params, kernel_dtype
+from .._patterns import check_patterns, packed
 from ..tiling._ring import Ring, as_ring
 from ._implementations import cheapest_implementation
 from ._operator_products import ProductPlan, diagonal, linearised, product, residual_bytes
@@ -49,7 +50,8 @@ class NTKOperator:
 
     Attributes:
         shape: (n, n) for ``outputs="trace"``, (n·C, n·C) for ``"full"``.
-        dtype: dtype of the inputs; what ``op @ v`` takes is cast to it.
+        dtype: dtype of the inputs, or of the parameters where these are integers; what ``op @ v``
+            takes is cast to it.
 
     Example:
         >>> import jax.numpy as jnp, ntk_air as na
@@ -66,6 +68,7 @@ class NTKOperator:
         x: Float[ArrayLike, "n ..."],
         *,
         outputs: str = "trace",
+        pattern: Any = None,
         batch_size: int | None = None,
         mesh: Mesh | None = None,
         mesh_axes: str | Sequence[str] | None = None,
@@ -78,9 +81,11 @@ class NTKOperator:
             apply_fn: ``apply_fn(params, inputs) -> outputs (n, C)``; each output row may depend on
                 its own input row only. Operators of one function object share compilations.
             params: parameters, any pytree of floating-point arrays.
-            x: inputs (n, ...).
+            x: inputs (n, ...); integers, such as tokens, stay integers.
             outputs: ``"trace"``: mean over outputs, C times the work of ``"full"``, whose entry
                 i·C + a belongs to output a at x_i (as in `empirical_ntk`).
+            pattern: graphs of the points, (n, N, N) for N nodes: the network is then
+                ``apply_fn(params, inputs, pattern=graphs)``.
             batch_size: points that run at once (on each device), an upper bound; default what
                 fits, up to 512 on CPU and 2048 elsewhere.
             mesh: devices that share the points; the parameters are on each.
@@ -104,20 +109,22 @@ class NTKOperator:
             check_size("batch_size", batch_size, 1)
         self._budget = resolve_budget(memory_budget)
         place = in_precision(self._place)
-        place(apply_fn, params, x, outputs, batch_size, ring, precision=precision)
+        place(apply_fn, params, x, pattern, outputs, batch_size, ring, precision=precision)
 
     def _place(
         self,
         apply_fn: ApplyFn,
         params: PyTree,
         x: ArrayLike,
+        pattern: Any,
         outputs: str,
         batch_size: int | None,
         ring: Ring | None,
         *,
         precision: str | None,
     ) -> None:
-        x, _ = check_inputs(x, None)
+        x, _ = check_inputs(x, None, whole=True)
+        apply_fn, x, _ = packed(apply_fn, x, None, check_patterns(pattern, x, None))
         params = checked_params(params)
         _check_float(params)
         num_outputs = check_network(apply_fn, params, x)
@@ -127,9 +134,15 @@ class NTKOperator:
         self._point_bytes, self._batch_bytes = residual_bytes(apply_fn, self._params, x)
         local = -(-len(x) // devices)
         batch = min(longest, local)
-        self._plan = ProductPlan(apply_fn, outputs, num_outputs, len(x), local, batch, ring)
+        dtype = np.dtype(kernel_dtype(params, x))
+        self._plan = ProductPlan(apply_fn, outputs, num_outputs, len(x), local, batch, ring, dtype)
         self._pushes = None
         self._fitting(1)
+        if ring is not None and is_traced(self._params, x):
+            raise ValueError(
+                "mesh cannot be used where jit, grad or vmap traces the parameters or inputs of an "
+                "operator; make the operator outside, and hand it to the function that is traced."
+            )
         if ring is not None:
             self._params = jax.device_put(self._params, ring.sharding(None, 0))
             # Uneven n: the last point again, which gets zero cotangents and is cut off.
@@ -143,8 +156,8 @@ class NTKOperator:
 
     @property
     def dtype(self) -> np.dtype:
-        """Dtype of the inputs and of every product."""
-        return np.dtype(self._x.dtype)
+        """Dtype of every product: of the inputs, or where they are integers of the parameters."""
+        return self._plan.dtype
 
     @property
     def T(self) -> NTKOperator:
@@ -181,7 +194,7 @@ class NTKOperator:
         if not keep:
             self._pushes = None
             return None
-        if isinstance(operand, Tracer) or isinstance(self._x, Tracer):
+        if is_traced(operand, self._x, self._params):
             return linearised(plan, self._params, self._x)
         if self._pushes is None:
             self._pushes = linearised(plan, self._params, self._x)
@@ -209,7 +222,7 @@ class NTKOperator:
 
     def _on_ring(self, operand: Array) -> AbstractContextManager:
         ring = self._plan.ring
-        traced = isinstance(operand, Tracer) or isinstance(self._x, Tracer)
+        traced = is_traced(operand, self._x, self._params)
         return contextlib.nullcontext() if ring is None or traced else ring.active()
 
     def _handed_over(self, result: Array) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 
 from ..._memory import tree_bytes
@@ -28,6 +29,7 @@ class ProductPlan:
         local: points on each device, n divided by the devices and rounded up.
         batch: points that run at once on a device.
         ring: the devices that the points are split over, or None.
+        dtype: of products.
     """
 
     apply_fn: ApplyFn
@@ -37,6 +39,7 @@ class ProductPlan:
     local: int
     batch: int
     ring: Ring | None
+    dtype: np.dtype
 
     @property
     def entries(self) -> tuple[int, ...]:
@@ -224,8 +227,8 @@ def _transposed(plan: ProductPlan, network: _Network, chosen: Array, mask: Array
         return jax.lax.fori_loop(0, len(mask), one_column, total), None
 
     def zeros(leaf: Array) -> Array:
-        # A sum over many batches is kept in at least the precision of the inputs.
-        dtype = jnp.promote_types(leaf.dtype, x.dtype)
+        # A sum over many batches is kept in at least the precision of the product.
+        dtype = jnp.promote_types(leaf.dtype, plan.dtype)
         return jnp.zeros((len(mask), *leaf.shape), dtype)
 
     first_new = jnp.arange(plan.num_batches) * plan.batch
@@ -247,10 +250,10 @@ def _forward(
             push = _push(plan, params, jax.lax.dynamic_slice_in_dim(x, start, plan.batch))
 
         def one_column(column: tuple[PyTree, Array]) -> Array:
-            rows = push(column[0]).astype(x.dtype) * column[1]
+            rows = push(column[0]).astype(plan.dtype) * column[1]
             return rows.sum(-1, keepdims=True) if plan.outputs == "trace" else rows
 
         rows = jax.lax.map(one_column, (tangents, mask))
         return jax.lax.dynamic_update_slice_in_dim(result, rows, start, axis=1), None
 
-    return jax.lax.scan(one_batch, jnp.zeros(shape, x.dtype), (_starts(plan), pushes))[0]
+    return jax.lax.scan(one_batch, jnp.zeros(shape, plan.dtype), (_starts(plan), pushes))[0]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._checks import is_finite
+from ..._checks import is_finite, is_traced
 from ..._typing import Array
 from ._ring import ShardedKernel, gather
 from ._tiles import Layout
 
 
 def refuse_unless_finite(kernel: Array | ShardedKernel, layout: Layout) -> None:
-    """Raises ValueError that says how many rows of the kernel are not, and which most of all."""
+    """Raises ValueError that says how many rows of the kernel are not, and which most of all.
+
+    A traced kernel passes unseen.
+    """
+    if is_traced(kernel):
+        return
     if is_finite(kernel.padded if isinstance(kernel, ShardedKernel) else kernel):
         return
     finite = np.isfinite(np.asarray(gather(kernel)))
