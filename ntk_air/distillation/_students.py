@@ -145,7 +145,7 @@ def _together(
     lessons_first = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), problem.method)
     problem = problem._replace(method=lessons_first)
     shares = Shares(settings, problem, share_count(settings, problem))
-    columns: dict[str, Any] = stack(run(settings, shares, steps, False, None, None))
+    columns: dict[str, Any] = stack(run(shares, steps, False, None, None))
     del columns["step"]
     # (R, P, G, ...)
     columns = jax.tree.map(lambda column: np.moveaxis(column, (2, 1), (0, 1)), columns)
