@@ -25,6 +25,15 @@ def is_a(value: Any, library: str, name: str) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
+def is_module(value: Any) -> bool:
+    """Whether ``value`` is a module of flax linen, of nnx or of equinox."""
+    return (
+        is_a(value, "flax.linen", "Module")
+        or is_a(value, "flax.nnx", "Module")
+        or is_a(value, "equinox", "Module")
+    )
+
+
 def mode_options(function: Callable, *, training: bool) -> dict[str, bool]:
     """Those of flax's usual keywords for training or evaluation that ``function`` takes."""
     known = inspect.signature(function).parameters

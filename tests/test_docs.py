@@ -128,6 +128,29 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     assert _MADE[page.name](scope)
 
 
+def code_column(page, heading):
+    """Names in code of one column of every table of a page that has such a column."""
+    found, column = [], None
+    for line in (FOLDER / "docs" / page).read_text(encoding="utf-8").splitlines():
+        cells = re.split(r"(?<!\\)\|", line.strip("|")) if line[:1] == "|" else []
+        cells = [cell.strip() for cell in cells]
+        if heading in cells:
+            column = cells.index(heading)
+        elif not cells:
+            column = None
+        elif column is not None and not set(cells[column]) <= set("-: "):
+            found.append(cells[column].strip("`"))
+    return found
+
+
+def test_tables_of_theorems_and_of_stopping_rules_have_all_of_them():
+    checks = [name for name in na.theory.__all__ if name.startswith("check_")]
+    assert code_column("theorems.md", "function") == checks
+    files = code_column("theorems.md", "test")
+    assert [path for path in files if not (FOLDER / path).is_file()] == []
+    assert sorted(code_column("stopping.md", "rule")) == sorted(na.dynamics.RULES)
+
+
 def commands(page):
     """Command lines in blocks and in the text, from the name of the program on."""
     text = page.read_text(encoding="utf-8")

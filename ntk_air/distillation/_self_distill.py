@@ -52,13 +52,14 @@ def self_distill(
     for noisy labels.
 
     Args:
-        apply_fn: ``(params, inputs) -> outputs (n, C)``, pure; or an unbound flax linen module or
-            an nnx module, whose BatchNorm is then trained on the batches and evaluated with its
-            running statistics, and whose dropout is on in training only. Pass the same function
-            again and the training loop is not compiled again.
+        apply_fn: ``(params, inputs) -> outputs (n, C)``, pure; or an unbound flax linen module, an
+            nnx module or an equinox module (of single points), whose BatchNorm is then trained on
+            the batches and evaluated with its running statistics, and whose dropout is on in
+            training only. Pass the same function again and the training loop is not compiled again.
         params: initial parameters, any pytree of float arrays; of a linen module all that ``init``
-            returned; None for an nnx module's own.
-        inputs: training inputs, the first axis over the n points.
+            returned; None for the own ones of an nnx or equinox module; of one of equinox with
+            state its ``State``, or the module and its ``State``, which the result has too.
+        inputs: training inputs, the first axis over the n points; integers stay integers.
         observed: encoded observed targets (n, C): +-1 for one output, one-hot or centred one-hot.
         optimizer: a number is gradient descent with that learning rate; a function such as
             ``optax.adam`` is called with ``learning_rate``; a finished optax transformation is

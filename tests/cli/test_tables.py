@@ -88,6 +88,7 @@ def test_a_kernel_of_resized_images(tmp_path, capsys):
         ("", "label is missing, expected a column of own: length, width, town"),
         ("--label sort", "label is 'sort'"),
         ("--label kind", "'name' (60 different)"),
+        ("--label width --drop name", "--label width is a column of numbers to predict"),
         ("--label kind --drop name,nothing", "drop is 'nothing'"),
         ("--label kind --drop name --test 2", "test is 2.0, expected a number in (0, 1)"),
         ("--label kind --drop name --image-size 8", "image_size has no effect"),

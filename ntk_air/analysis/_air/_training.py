@@ -16,6 +16,7 @@ from ...distillation import History
 from .._network._given import Started
 from .._recording._kernel_steps import KernelMeter, Row, movement_of, ranks_to_compare
 from .._recording._record import KernelMovement
+from .._recording._watched import Watched
 from ._settings import Pace
 from ._targets import Targets
 
@@ -85,7 +86,7 @@ def problem_of(
     """A problem, its network's NTK at initialisation measured."""
     n = len(targets.clean)
     meter = KernelMeter(
-        started[0],
+        Watched(*started, batch_size=None),
         dataset.train_inputs,
         (np.asarray(targets.clean), np.asarray(targets.observed)),
         retention=targets.retention,

@@ -1,8 +1,8 @@
 """Networks as the trainer sees them: trained on a batch, evaluated on any points.
 
-Functions and modules of flax linen, flax nnx and equinox come in; two pure functions of parameters and
-state come out. State is what a network keeps beside its parameters, such as the running statistics
-of BatchNorm: training on a batch updates it, evaluation reads it.
+Functions and modules of flax linen, flax nnx and equinox come in; two pure functions of parameters
+and state come out. State is what a network keeps beside its parameters, such as the running
+statistics of BatchNorm: training on a batch updates it, evaluation reads it.
 """
 
 from __future__ import annotations
@@ -184,6 +184,28 @@ class InPrecision:
             return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
         return jax.tree.map(cast, tree)
+
+
+def is_slow_in_loops(
+    network: TrainableNetwork, variables: tuple[PyTree, PyTree], inputs: Array
+) -> bool:
+    """Whether the gradient holds convolutions and runs on a CPU.
+
+    XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
+    a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
+    of `ntk_air.networks` have other forms for CPUs.
+    """
+    if any(device.platform != "cpu" for device in inputs.devices()):
+        return False
+    traced = jax.jit(_gradient(network)).trace(*variables, inputs)
+    if "conv_general_dilated" not in str(traced.jaxpr):
+        return False
+    return "stablehlo.convolution" in traced.lower().as_text()
+
+
+@functools.lru_cache(maxsize=128)
+def _gradient(network: TrainableNetwork) -> Any:
+    return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))
 
 
 def in_double(function: Callable[P, R]) -> Callable[P, R]:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, Required, TypedDict, TypeVar, cast
 
 import optax
 from jax.sharding import Mesh
@@ -96,15 +96,38 @@ class TrainingOptions(TypedDict, total=False):
     progress: bool
 
 
+class TrainingArguments(TrainingOptions, total=False):
+    """What a training method hands on to the loop: `TrainingOptions`, and what every call needs.
+
+    Attributes:
+        optimizer: a learning rate, a function of ``learning_rate``, or an optax transformation.
+        num_steps: optimiser steps.
+    """
+
+    optimizer: Required[Optimizer]
+    num_steps: Required[int]
+
+
 def training_call(function: _F) -> _F:
     """Decorator of a training function: refuses keywords that it does not have, in its own name.
 
+    Where it takes `TrainingArguments` as a whole, its signature shows those that every call needs.
+
     Raises:
-        TypeError: by the function made, on such a keyword; the message has the nearest valid one.
+        TypeError: by the function made, on such a keyword, with the nearest valid one in the
+            message, or without an argument that every call needs.
     """
-    parameters = inspect.signature(function).parameters.values()
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
     known = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    rest = [p for p in parameters if p.kind is p.VAR_KEYWORD]
+    needed: list[inspect.Parameter] = []
+    if rest:
+        if TrainingArguments.__name__ in str(rest[0].annotation):
+            needed = [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+                for name, annotation in (("optimizer", "Optimizer"), ("num_steps", "int"))
+            ]
         known |= {"optimizer", "num_steps", *TrainingOptions.__annotations__}
 
     @functools.wraps(function)
@@ -113,6 +136,12 @@ def training_call(function: _F) -> _F:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known))}."
             raise TypeError(f"{function.__name__}() has no argument {name!r}; {hint}")
+        for one in needed:
+            if one.name not in kwargs:
+                raise TypeError(f"{function.__name__}() needs the argument {one.name!r}.")
         return function(*args, **kwargs)
 
+    before = [p for p in parameters if p.kind < inspect.Parameter.KEYWORD_ONLY]
+    shown = [*before, *needed, *parameters[len(before) :]]
+    call.__dict__["__signature__"] = signature.replace(parameters=shown)
     return cast(_F, call)

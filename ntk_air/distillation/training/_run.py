@@ -34,7 +34,8 @@ def run(
             _check_diverged(shares.diverged)
             # Records wait on the host: the device holds one at a time, however many there are.
             rows.append(shares.record())
-            check_finite_losses([until], [rows[-1]["loss"]])
+            losses = np.ravel(rows[-1]["loss"])
+            check_finite_losses([until], [losses if len(losses) > 1 else losses[0]])
             if told is not None:
                 told(rows[-1])
             if store is not None and store.is_due(int(until)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,7 +31,7 @@ from ._devices import placed
 from ._history import DistillationResult, Reference, history_of
 from ._listener import Listener, as_listener, numbers_of
 from ._method import Method
-from ._network import TrainableNetwork, adapted_to, as_network, computing_dtype, in_double
+from ._network import adapted_to, as_network, computing_dtype, in_double, is_slow_in_loops
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer, training_call
 from ._problem import LoopSettings, State, TrainingProblem
@@ -75,7 +74,7 @@ def train(
     `self_distill` and the `baselines` are calls of it, each with a `Method` of theirs.
 
     Args:
-        network: a function ``f(params, x)``, a module of flax.linen or of flax.nnx.
+        network: a function ``f(params, x)``, a module of flax.linen, of flax.nnx or of equinox.
         params: initial parameters, as for `self_distill`.
         inputs: (n, ...).
         observed: encoded observed targets (n, C).
@@ -132,8 +131,7 @@ def train(
     adapted, params, state = adapted_to(precision, as_network(network, params))
     params = jax.tree.map(as_float, params)
     inputs, test = _widened(precision, jnp.asarray(inputs), test)
-    if replicas is not None:
-        check_replicas(replicas, params, state, observed)
+    check_replicas(replicas, params, state, observed)
     batch_size = checked_batch(batch_size, len(inputs))
     check_padding(adapted, batch_size, len(inputs))
     check_key(key, batch_size, augment, one)
@@ -164,9 +162,9 @@ def train(
         augment,
         check_bool("record_outputs", record_outputs),
         None if mesh is None else spread_over(mesh, replicas, batch_size or len(inputs)),
-        None if replicas is None else _replicated(problem, method, rate, subtract_initial),
+        () if replicas is None else (_replicated(problem, method, rate, subtract_initial),),
         subtract_initial,
-        _is_slow_in_loops(adapted, sample, inputs),
+        is_slow_in_loops(adapted, sample, inputs),
     )
     problem = placed(settings, problem)
     if subtract_initial:
@@ -189,7 +187,7 @@ def _outcome(
     time: np.ndarray,
 ) -> DistillationResult:
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
-    if settings.replicated is not None:
+    if settings.replicated:
         step = columns.pop("step")
         columns = jax.tree.map(lambda column: jnp.moveaxis(column, 1, 0), columns)
         columns["step"] = step
@@ -239,25 +237,3 @@ def _replicated(
     if rate.kind == "networks":
         names.append("learning_rate")
     return tuple(names)
-
-
-def _is_slow_in_loops(
-    network: TrainableNetwork, variables: tuple[PyTree, PyTree], inputs: Array
-) -> bool:
-    """Whether the gradient holds convolutions and runs on a CPU.
-
-    XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
-    a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
-    of `ntk_air.networks` have other forms for CPUs.
-    """
-    if any(device.platform != "cpu" for device in inputs.devices()):
-        return False
-    traced = jax.jit(_gradient(network)).trace(*variables, inputs)
-    if "conv_general_dilated" not in str(traced.jaxpr):
-        return False
-    return "stablehlo.convolution" in traced.lower().as_text()
-
-
-@functools.lru_cache(maxsize=128)
-def _gradient(network: TrainableNetwork) -> Any:
-    return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))

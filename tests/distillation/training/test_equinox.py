@@ -139,7 +139,7 @@ def test_refusals():
             ValueError, match=r"Normalised keeps a state.*functional\(module, state"
         ):
             call()
-    with pytest.raises(ValueError, match="Normalised draws random numbers in training.*key=0"):
+    with pytest.raises(ValueError, match=r"Normalised draws random numbers in training.*key=0"):
         d.self_distill(module, state, X, CODES, **common)
     with pytest.raises(ValueError, match="BatchNorm would count the padding"):
         d.self_distill(module, state, X, CODES, **common, batch_size=3, key=0)
