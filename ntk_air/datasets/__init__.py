@@ -1,12 +1,14 @@
 """Labelled data as arrays in memory: embedded, from local files, or generated."""
 
 from ._clusterable import ClusterableDataset, clusterable
+from ._corrections import holds_corrections, read_corrections
 from ._dataset import Dataset
 from ._encode import decode, encode
 from ._from_arrays import from_arrays
 from ._load import load
 from ._purpose import selection_rows
 from .tables._from_table import from_table
+from .tables._table_rows import table_rows
 
 __all__ = [
     "Dataset",
@@ -14,6 +16,9 @@ __all__ = [
     "selection_rows",
     "from_arrays",
     "from_table",
+    "table_rows",
+    "read_corrections",
+    "holds_corrections",
     "encode",
     "decode",
     "ClusterableDataset",
