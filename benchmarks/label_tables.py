@@ -66,11 +66,12 @@ def problem(
     seed: int, num_rows: int, rate: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, NoisyLabels]:
     """Numbers (n, 12) with gaps, words (n,), clean classes (n,), and the labels that are judged."""
-    inputs, clean = make_classification(
+    drawn = make_classification(
         n_samples=num_rows, n_features=NUMBERS + 1, n_informative=9, n_redundant=2,
         n_classes=len(CLASSES), n_clusters_per_class=2, class_sep=2.0, flip_y=0.0,
         shuffle=True, random_state=seed,
     )  # fmt: skip
+    inputs, clean = np.asarray(drawn[0]), np.asarray(drawn[1])
     rng = np.random.default_rng(seed)
     bounds = np.quantile(inputs[:, 0], [0.25, 0.5, 0.75])
     words = np.array(WORDS)[rng.permutation(len(WORDS))][np.digitize(inputs[:, 0], bounds)]
@@ -128,7 +129,8 @@ def _boosting(
     numbers, words = table
     codes = np.array([WORDS.index(w) if w else np.nan for w in words])
     inputs = np.column_stack([numbers, codes])
-    model = HistGradientBoostingClassifier(categorical_features=[NUMBERS], random_state=0)
+    columns: Any = [NUMBERS]
+    model = HistGradientBoostingClassifier(categorical_features=columns, random_state=0)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     reached = float(np.mean(cross_val_score(model, inputs, clean, cv=folds)))
     rows = [{"seed": seed, "method": "boosting on clean labels", "accuracy": reached}]

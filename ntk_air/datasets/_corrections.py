@@ -98,7 +98,7 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
         yield reader.line_num, {IDENTIFIER: called, CORRECTED: label}
 
 
-def places_of(names: Iterable[Any], identifiers: Sequence[Any], what: str) -> np.ndarray:
+def places_of(names: Iterable[Any], identifiers: Iterable[Any], what: str) -> np.ndarray:
     """Where points are that are called so, numbers and their text alike.
 
     Raises:

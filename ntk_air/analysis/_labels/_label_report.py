@@ -78,7 +78,8 @@ def label_report(
         params: of a function, or the variables of a linen module, as in `air`.
         kernel: ``"auto"``, ``"infinite"``, ``"finite"`` or ``"nngp"``, as in `air`; or one over the
             points of one's own, an array (n, n), a `StoredKernel` (with a ``rank``) or a function
-            ``k(x1, x2)``, beside which there is no network.
+            ``k(x1, x2) -> (n1, n2)``, beside which there is no network; for more than 2048 points
+            it is called on blocks of rows.
         cross: values (m, n) of an own kernel between test and training points, for ``test``.
         depth: of a network that is None or a name; default the network's own.
         width: of its layers, likewise; the infinite-width kernel has no use for it.
