@@ -68,7 +68,7 @@ def problem(
     """Numbers (n, 12) with gaps, words (n,), clean classes (n,), and the labels that are judged."""
     drawn = make_classification(
         n_samples=num_rows, n_features=NUMBERS + 1, n_informative=9, n_redundant=2,
-        n_classes=len(CLASSES), n_clusters_per_class=2, class_sep=2.0, flip_y=0.0,
+        n_classes=len(CLASSES), n_clusters_per_class=2, class_sep=2.4, flip_y=0.0,
         shuffle=True, random_state=seed,
     )  # fmt: skip
     inputs, clean = np.asarray(drawn[0]), np.asarray(drawn[1])

@@ -164,8 +164,8 @@ def _pictures(report: LabelReport, names: list[Any], dataset: Dataset) -> list[s
     inputs = np.asarray(dataset.train_inputs)
     if dataset.kind != "images" or inputs.ndim != 4:
         raise ValueError(
-            f"dataset has inputs of kind {dataset.kind!r} and shape {inputs.shape}, expected images "
-            "(n, H, W, ch) as loaded; of a table, pass the table or its path, of others nothing."
+            f"dataset has inputs of kind {dataset.kind!r} and shape {inputs.shape}, expected "
+            "images (n, H, W, ch) as loaded; of a table, pass the table or its path."
         )
     chosen = inputs[_places(report, names, dataset)]
     low, high = (float(f(chosen, initial=0.5)) for f in (np.min, np.max))
