@@ -256,3 +256,15 @@ def test_files_that_nothing_would_show_data_in_are_refused(report, tmp_path):
     with pytest.raises(ValueError, match="points names no point of the data: 'plot"):
         write(report, tmp_path / "a.html", dataset=TABLE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_is_told_beforehand_what_it_takes(monkeypatch, capsys):
+    from ntk_air.analysis._labels import _kernel as of_labels
+
+    monkeypatch.setattr(of_labels, "_LARGE", N)
+    on_table(progress=True)
+    assert "points:" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    on_table(progress=True, rank=5)
+    said = "48 points: a kernel of 9 KiB, about 18 KiB of memory with 5 eigenpairs"
+    assert said in capsys.readouterr().err

@@ -100,7 +100,8 @@ def label_report(
         seed: of the parameters of a finite network that has none.
         memory_budget: bytes for kernels; default half of what is free.
         precision: ``"float64"`` or ``"float32"``; default JAX's.
-        progress: show a progress bar on a terminal.
+        progress: show a progress bar on a terminal, and for 4000 points or more say beforehand how
+            much memory it takes.
 
     Returns:
         A `LabelReport`; ``.suspects()`` lists what to check, the most doubtful first.
