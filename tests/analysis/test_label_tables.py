@@ -109,7 +109,7 @@ def test_a_person_corrects_the_list_and_the_second_report_says_so(report, tmp_pa
         na.reports.write_label_report(report, tmp_path / "mine.csv")
     left = data.without(report.suspects()["index"])
     assert len(left.train_labels) == N - int(report.suspected.sum())
-    assert not wrong & set(left.train_identifiers)
+    assert not wrong & set(left.identifiers.tolist())
 
 
 def test_what_changed_is_told_by_identifier(report):

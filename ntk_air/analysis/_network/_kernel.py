@@ -20,6 +20,7 @@ from ._given import GivenNetwork, Started
 
 # Points up to which a kernel function is called once, and rows of a block beyond.
 _WHOLE, _ROWS = 2048, 512
+_ALIGNMENT = 64
 KERNELS = ("auto", "infinite", "finite", "nngp")
 
 
@@ -170,7 +171,7 @@ def _called(function: Any, rows: Array, columns: Array | None, progress: bool = 
     dtype = jnp.result_type(float)
     if len(rows) <= _WHOLE:
         return jnp.asarray(_block(function, rows, columns), dtype)
-    values = np.empty((len(rows), len(columns)), dtype)
+    values = _aligned((len(rows), len(columns)), np.dtype(dtype))
     bar = progress_bar(len(rows), "row", progress, description="kernel")
     for start in range(0, len(rows), _ROWS):
         block = _block(function, rows[start : start + _ROWS], columns)
@@ -179,7 +180,16 @@ def _called(function: Any, rows: Array, columns: Array | None, progress: bool = 
             bar.update(len(block))
     if bar is not None:
         bar.close()
-    return jnp.asarray(values)
+    # Nothing else holds the array, so that JAX may read it where it is.
+    return jax.device_put(values, may_alias=True)
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """An empty array that begins where JAX can read it in place, instead of copying it."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _block(function: Any, rows: Array, columns: Array) -> Array | np.ndarray:

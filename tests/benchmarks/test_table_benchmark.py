@@ -28,12 +28,12 @@ def test_quality_by_hand():
     assert found == {"precision": 1 / 3, "recall": 1 / 2, "f1": pytest.approx(2 / 5)}
 
 
-def test_it_writes_a_row_for_each_rank(tmp_path, monkeypatch, capsys):
+def test_it_writes_a_row_for_each_rank_that_fits(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(label_tables, "_boosting", lambda *_: [])
-    flags = ["--rows", "150", "--ranks", "40", "999", "--purpose", "selection"]
+    flags = ["--rows", "150", "--ranks", "999", "--purpose", "selection"]
     assert label_tables.main([*flags, "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "label-tables.json").read_text())
-    assert [row["rank"] for row in report["rows"]] == [150, 40]
+    assert [row["rank"] for row in report["rows"]] == [150]
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == report["rows"]
     _, _, _, noisy = label_tables.problem(100, 150, 0.25)
     assert report["rows"][0]["wrong"] == int(np.sum(np.asarray(noisy.flipped)))
