@@ -418,3 +418,40 @@ def test_cross_entropy_beside_the_squared_loss():
             na.noise.symmetric(np.minimum(LABELS[:N], 1), 0.1, num_classes=2, seed=0),
             network=lambda p, x: x @ p, params=jnp.ones((D, 1)), steps=1, cross_entropy=True,
         )  # fmt: skip
+
+
+def test_convolutions_attention_and_residual_networks():
+    images = RNG.uniform(size=(16, 4, 4, 1)).astype(np.float32)
+    data = na.datasets.from_arrays(images, np.arange(16) % 2, name="images")
+    noisy = na.noise.symmetric(data.train_labels, 0.2, num_classes=2, seed=0)
+    pooled = na.analysis.air(data, noisy, network="conv-gap", depth=1, steps=0)
+    architecture = na.kernels.convolutional(1, pooling="gap", num_outputs=2)
+    ready = data.standardized(per_image=True).train_inputs
+    kernel = np.asarray(na.kernels.infinite_ntk(architecture, ready), np.float64)
+    np.testing.assert_allclose(
+        pooled.eigenvalues[:5], np.linalg.eigvalsh(kernel)[::-1][:5], rtol=1e-3
+    )
+    sequences = na.datasets.from_arrays(images[..., 0], np.arange(16) % 2, name="sequences")
+    attention = na.analysis.air(sequences, noisy, network="self_attention", steps=0)
+    architecture = na.kernels.self_attention(num_outputs=2)
+    kernel = np.asarray(na.kernels.infinite_ntk(architecture, images[..., 0]), np.float64)
+    np.testing.assert_allclose(
+        attention.eigenvalues[:5], np.linalg.eigvalsh(kernel)[::-1][:5], rtol=1e-3
+    )
+    small = na.networks.ResNet(num_outputs=2, blocks=(1,), stem_features=4, parameterization="ntk")
+    residual = na.analysis.air(data, noisy, network=small, steps=2)
+    assert "stage_0_block_0_conv_0" in residual.by_layer.names
+    shares = np.asarray(residual.by_layer.share)[:, :5]
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-4)
+    assert np.isfinite(np.asarray(residual.measured.signal)).all()
+
+
+def test_an_equinox_module():
+    equinox = pytest.importorskip("equinox")
+    module = equinox.nn.MLP(D, C, 8, 1, key=jax.random.key(0))
+    result = na.analysis.air(DATA, NOISY, network=module, steps=2)
+    kernel = na.kernels.empirical_ntk(*na.kernels.functional(module), POINTS[:N])
+    np.testing.assert_allclose(
+        result.eigenvalues[:5], np.linalg.eigvalsh(kernel)[::-1][:5], rtol=1e-3
+    )
+    assert np.isfinite(np.asarray(result.measured.signal)).all()
