@@ -344,7 +344,7 @@ def test_figures_say_what_is_missing(own):
     assert named == [str(c) for c in (*range(6), *range(9, 15))]
 
 
-def test_numbers_instead_of_classes():
+def test_numbers_instead_of_classes(tmp_path):
     """Regression: observed targets are an array, and R² stands where accuracies do."""
     clean = np.stack([POINTS[:, 0], np.sin(POINTS[:, 1])], axis=1)
     data = na.datasets.Dataset(
@@ -379,8 +379,8 @@ def test_numbers_instead_of_classes():
     assert result.train_accuracy[-1] == pytest.approx(r2, abs=1e-3)
     np.testing.assert_allclose(result.measured.signal, result.predicted.draw_signal, atol=1e-3)
     assert result.plain.test_accuracy[-1] > result.plain.test_accuracy[0]
-    na.analysis.summary(result)
-    na.plots.standalone(na.plots.retrieval, result.test)
+    assert na.reports.write_air_report(result, tmp_path)["by_class"] is None
+    assert "R² at test points" in (tmp_path / "report.html").read_text()
     with pytest.raises(ValueError, match="noisy has shape"):
         na.analysis.air(data, observed[:, :1], steps=0)
     with pytest.raises(ValueError, match=r"has 3 output\(s\), the dataset 2 target"):
