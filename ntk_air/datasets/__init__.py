@@ -1,6 +1,7 @@
 """Labelled data as arrays in memory: embedded, from local files, or generated."""
 
 from ._clusterable import ClusterableDataset, clusterable
+from ._corrections import holds_corrections, read_corrections
 from ._dataset import Dataset
 from ._duplicates import Duplicates, find_duplicates
 from ._encode import decode, encode
@@ -10,6 +11,7 @@ from ._purpose import selection_rows
 from .objects._hugging_face import from_hugging_face
 from .objects._torch import from_torch
 from .tables._from_table import from_table
+from .tables._table_rows import table_rows
 
 __all__ = [
     "Dataset",
@@ -21,6 +23,9 @@ __all__ = [
     "from_hugging_face",
     "Duplicates",
     "find_duplicates",
+    "table_rows",
+    "read_corrections",
+    "holds_corrections",
     "encode",
     "decode",
     "ClusterableDataset",
