@@ -1,7 +1,6 @@
 """Labelled data as arrays in memory: embedded, from local files, or generated."""
 
 from ._clusterable import ClusterableDataset, clusterable
-from ._corrections import holds_corrections, read_corrections
 from ._dataset import Dataset
 from ._duplicates import Duplicates, find_duplicates
 from ._encode import decode, encode
@@ -10,6 +9,7 @@ from ._load import load
 from ._purpose import selection_rows
 from .objects._hugging_face import from_hugging_face
 from .objects._torch import from_torch
+from .tables._corrections import holds_corrections, read_corrections
 from .tables._from_table import from_table
 from .tables._table_rows import table_rows
 
