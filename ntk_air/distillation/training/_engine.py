@@ -106,6 +106,18 @@ def variables(settings: LoopSettings, state: State) -> tuple[Any, Any]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
+def refined(
+    settings: LoopSettings, problem: TrainingProblem, memory: Any
+) -> tuple[Array, Array] | None:
+    """What the method's memory says of the labels, see `Method.refined`."""
+
+    def one(settings: LoopSettings, problem: TrainingProblem, memory: Any) -> Any:
+        return problem.method.refined(problem.observed, memory)
+
+    return mapped(settings, one, 0, out_axes=0)(problem, memory)
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def with_initial_outputs(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
     """The problem with the outputs that are to be subtracted from those of the trained network."""
     train, test = mapped(settings, _initial_outputs, out_axes=0)(problem)
@@ -277,6 +289,7 @@ def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> d
         probabilities=problem.method.loss == "cross_entropy",
     )
     row |= {"alpha": jnp.asarray(alpha).astype(outputs.dtype), "loss": loss}
+    row |= problem.method.judged(problem.observed, problem.reference.clean, memory)
     row["distance_from_init"] = distance(variables[0], problem.initial_params, outputs.dtype)
     row["outputs"] = outputs if settings.keep_outputs else None
     row["test_outputs"] = test_outputs if settings.keep_outputs else None

@@ -176,20 +176,26 @@ def train(
     shares = Shares(settings, problem, share_count(settings, problem))
     told = _telling(listener, settings, shares, rate, int(num_steps))
     rows = run(shares, steps, progress, store, told)
-    return _outcome(settings, shares.state, rows, jax.device_put(rate.times(steps).astype(dtype)))
+    return _outcome(settings, problem, shares.state, rows, rate.times(steps).astype(dtype))
 
 
 def _outcome(
-    settings: LoopSettings, state: State, rows: list[dict[str, Any]], time: Array
+    settings: LoopSettings,
+    problem: TrainingProblem,
+    state: State,
+    rows: list[dict[str, Any]],
+    time: np.ndarray,
 ) -> DistillationResult:
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
     if settings.replicated:
         step = columns.pop("step")
         columns = jax.tree.map(lambda column: jnp.moveaxis(column, 1, 0), columns)
         columns["step"] = step
-    history = history_of({"time": time, **columns})
+    history = history_of({"time": jax.device_put(time), **columns})
     params = settings.network.join(*_engine.variables(settings, state))
-    return DistillationResult(params, history)
+    found = None if state.memory is None else _engine.refined(settings, problem, state.memory)
+    weights, refined = (None, None) if found is None else found
+    return DistillationResult(params, history, label_weights=weights, refined=refined)
 
 
 def _telling(
