@@ -38,7 +38,8 @@ NO_ROW: dict[str, tuple[str, ...]] = {
         "distillation.switch", "distillation.agreement", "distillation.constant",
         "distillation.cosine", "distillation.exponential", "distillation.inverse_time",
         "distillation.linear", "distillation.hard", "distillation.identity",
-        "distillation.nearest", "distillation.sign", "distillation.softmax", "distillation.tanh",
+        "distillation.nearest", "distillation.posterior", "distillation.sign",
+        "distillation.softmax", "distillation.tanh",
         "theory.two_layer_init",
     ),
     _DOUBLE: (

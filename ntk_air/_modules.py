@@ -25,6 +25,15 @@ def is_a(value: Any, library: str, name: str) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
+def is_module(value: Any) -> bool:
+    """Whether ``value`` is a module of flax linen, of nnx or of equinox."""
+    return (
+        is_a(value, "flax.linen", "Module")
+        or is_a(value, "flax.nnx", "Module")
+        or is_a(value, "equinox", "Module")
+    )
+
+
 def mode_options(function: Callable, *, training: bool) -> dict[str, bool]:
     """Those of flax's usual keywords for training or evaluation that ``function`` takes."""
     known = inspect.signature(function).parameters
@@ -34,6 +43,51 @@ def mode_options(function: Callable, *, training: bool) -> dict[str, bool]:
 def takes(function: Callable, keyword: str) -> bool:
     """Whether ``function`` has an argument of that name."""
     return keyword in inspect.signature(function).parameters
+
+
+def required(function: Callable) -> list[str]:
+    """Names of the arguments of ``function`` that have no default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty]
+
+
+def equinox_state(module: Any, given: Any) -> tuple[Any, Any]:
+    """An equinox module, and its state or None, from what is given beside a module.
+
+    Args:
+        module: of equinox.
+        given: None for the module itself, a ``State``, another module, or a module and its state.
+
+    Raises:
+        ValueError: if the module keeps a state, and there is none, or something else is given.
+    """
+    state = None
+    if isinstance(given, tuple) and len(given) == 2:
+        module, state = given
+    elif is_a(given, "equinox.nn", "State"):
+        state = given
+    elif given is not None:
+        module = given
+    if not is_a(module, "equinox", "Module"):
+        raise ValueError(
+            f"a {type(module).__name__} is given for an equinox module, expected None for its own "
+            "parameters, its State, another module of its kind, or a module and its State."
+        )
+    nn = sys.modules["equinox"].nn
+
+    def is_index(value: Any) -> bool:
+        return isinstance(value, nn.StateIndex)
+
+    stateful = any(map(is_index, jax.tree.leaves(module, is_leaf=is_index)))
+    if stateful and state is None:
+        raise ValueError(
+            f"{type(module).__name__} keeps a state, such as the statistics of BatchNorm, and none "
+            "is given; pass the State that equinox.nn.make_with_state returned beside the module: "
+            "functional(module, state=state), self_distill(module, state, ...)."
+        )
+    if stateful:
+        module = nn.delete_init_state(module)
+    return module, state if stateful else None
 
 
 def refusing_collections(apply_fn: Callable, advice: str) -> Callable:

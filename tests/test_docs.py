@@ -29,7 +29,7 @@ _LABELS = _RNG.integers(0, 10, 128)
 _CODES = np.asarray(na.datasets.encode(_LABELS, 10))
 _NOT_RUN = {"clusters.md": 1}
 # Blocks and ntk-air commands of them, so that none is lost from sight.
-_BLOCKS, _COMMANDS = {"clusters.md": 4}, {"README.md": 9, "clusters.md": 5}
+_BLOCKS, _COMMANDS = {"clusters.md": 4}, {"README.md": 13, "clusters.md": 5}
 
 
 def blocks(page, language):
@@ -74,6 +74,7 @@ _GIVEN = {
     "air_over_time.md": loop,
     "baselines.md": classifier,
     "clusters.md": points,
+    "data.md": lambda: {"np": np},
     "networks.md": lambda: {"images": _RNG.random((3, 8, 8, 1), np.float32)},
     "runtime.md": lambda: {"jnp": jnp},
     "stopping.md": lambda: {"kernel": _X @ _X.T + np.eye(128), "observed": _CODES},
@@ -84,10 +85,21 @@ _MADE = {
     "clusters.md": lambda s: (
         s["spectrum"].rank == 20 and np.allclose(s["host"], s["host"].T, rtol=1e-7, atol=0)
     ),
+    "data.md": lambda s: (
+        s["table"].train_inputs.shape == (60, 5)
+        and s["words"].train_labels.tolist() == [0, 1, 2] * 2
+        and s["images"].train_inputs.shape == (6, 8, 8, 3)
+        and (s["found"].test.tolist(), s["found"].train.tolist()) == ([0], [4])
+    ),
     "label_errors.md": lambda s: (
         0.4 < s["refined"].suspected.sum() / s["noisy"].flipped.sum() < 2
         and Path("suspected.csv").read_text().count("\n")
         == len(s["report"].suspects()["index"]) + 1
+    ),
+    "own_network.md": lambda s: (
+        s["result"].kernel == "finite"
+        and s["own"].plain is None
+        and float(s["entropy"].measured.signal[0]) == 0
     ),
     "networks.md": lambda s: s["kernel"].shape == (3, 3),
     "noisy_labels.md": lambda s: s["numbers"]["best"]["test_accuracy"]["mean"] > 0.5,
@@ -114,6 +126,29 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     assert len(found) == _BLOCKS.get(page.name, len(found))
     assert sum(not_run for _, not_run in found) == _NOT_RUN.get(page.name, 0)
     assert _MADE[page.name](scope)
+
+
+def code_column(page, heading):
+    """Names in code of one column of every table of a page that has such a column."""
+    found, column = [], None
+    for line in (FOLDER / "docs" / page).read_text(encoding="utf-8").splitlines():
+        cells = re.split(r"(?<!\\)\|", line.strip("|")) if line[:1] == "|" else []
+        cells = [cell.strip() for cell in cells]
+        if heading in cells:
+            column = cells.index(heading)
+        elif not cells:
+            column = None
+        elif column is not None and not set(cells[column]) <= set("-: "):
+            found.append(cells[column].strip("`"))
+    return found
+
+
+def test_tables_of_theorems_and_of_stopping_rules_have_all_of_them():
+    checks = [name for name in na.theory.__all__ if name.startswith("check_")]
+    assert code_column("theorems.md", "function") == checks
+    files = code_column("theorems.md", "test")
+    assert [path for path in files if not (FOLDER / path).is_file()] == []
+    assert sorted(code_column("stopping.md", "rule")) == sorted(na.dynamics.RULES)
 
 
 def commands(page):

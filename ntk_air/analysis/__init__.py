@@ -3,6 +3,7 @@
 from ._air._air import air, versions
 from ._air._by_class import ClassRetrieval
 from ._air._by_layer import LayerShares
+from ._air._cross_entropy import CrossEntropyRetrieval
 from ._air._held_out import HeldOutRetrieval
 from ._air._result import AIRAnalysis
 from ._air._settings import Settings
@@ -29,6 +30,7 @@ __all__ = [
     "HeldOutRetrieval",
     "ClassRetrieval",
     "LayerShares",
+    "CrossEntropyRetrieval",
     "Settings",
     "summary",
     "headline_rank",

@@ -63,6 +63,9 @@ def add_parser(commands: Any) -> None:
         ("--momentum", float, "heavy-ball momentum (default 0 of fc, else 0.9)"),
         ("--time-constant", float, "of the self-distillation schedule, in steps (default: GCV)"),
     )
+    one.add_argument(
+        "--cross-entropy", action="store_true", help="also train by cross-entropy, and compare"
+    )
     add_precision_option(one)
     one.add_argument("--config", help="TOML file with any of these settings; flags win")
     one.add_argument("--out", help="folder for report.html, figures/ and summary.json")

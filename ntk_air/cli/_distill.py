@@ -84,7 +84,8 @@ def _add_self_distillation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         help="weight of the observed labels: agreement (default), a number, exponential:STEPS, "
-        "inverse_time:STEPS, linear:START:END:STEPS, cosine",
+        "inverse_time:STEPS, linear:START:END:STEPS, cosine, or posterior (found for each label), "
+        "posterior:RATE",
     )
     parser.add_argument("--label-fn", help="hard (default), softmax:TEMPERATURE, identity, ...")
     parser.add_argument("--loss", help="cross_entropy (default) or mse")

@@ -115,7 +115,7 @@ def _prepared(options: dict[str, Any]) -> Dataset:
     """Standardised as in the main job; flat where the network takes vectors."""
     from ..kernels import find_architecture
 
-    dataset = load_dataset(options, test_size=0, seed=options["seed"])
+    dataset = load_dataset(options, test_size=0, seed=options["seed"], needs_classes=False)
     axes = find_architecture(options["architecture"])[0].input_axes
     rank = dataset.train_inputs.ndim
     if len(axes) not in (2, rank):

@@ -149,6 +149,7 @@ def load_dataset(
     seed: int,
     noise: str = "none",
     judged: bool = False,
+    needs_classes: bool = True,
 ) -> Dataset:
     """The data set that the options name; ``judged`` if it is its training labels that are judged.
 
@@ -177,6 +178,11 @@ def load_dataset(
         image_size=options["image_size"],
         channels=options["channels"],
     )
+    if needs_classes and dataset.train_targets is not None:
+        raise ValueError(
+            f"--label {options['label']} is a column of numbers to predict, expected one of "
+            "classes: name another column."
+        )
     if kind == "human" and column in dataset.extra_labels:
         everyone, dataset = len(dataset.train_labels), dataset.labelled_by(column)
         if left := everyone - len(dataset.train_labels):

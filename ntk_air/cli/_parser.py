@@ -49,7 +49,6 @@ def checked_setting(path: str, action: argparse.Action, value: Any) -> Any:
     if not isinstance(value, types) or isinstance(value, bool):
         raise ValueError(f"{path} sets {name} to {value!r}, expected {words}.")
     if action.choices is not None and value not in action.choices:
-        raise ValueError(
-            f"{path} sets {name} to {value!r}, expected one of {', '.join(action.choices)}."
-        )
+        choices = ", ".join(map(str, action.choices))
+        raise ValueError(f"{path} sets {name} to {value!r}, expected one of {choices}.")
     return value

@@ -16,8 +16,8 @@ from .._checks import (
 )
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
-from ._corrections import classes_named, places_of, read_corrections
 from ._standardize import flattened_rows, standardized_columns, standardized_images
+from .tables._corrections import classes_named, places_of, read_corrections
 
 KINDS = ("images", "table", "vectors", "tokens")
 

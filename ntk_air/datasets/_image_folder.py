@@ -134,11 +134,14 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files below a folder, in order; a folder that is called like an image is one of them."""
+    """All files below a folder, in order, and what is no file but stands for some.
+
+    That is a folder that is called like an image, and a link to a folder, which is not followed.
+    """
     return sorted(
         path
         for path in folder.rglob("*")
-        if _is_image(path) or not path.is_dir()
+        if _is_image(path) or not path.is_dir() or path.is_symlink()
         if not path.name.startswith(".") and path.name.lower() not in _LITTER
     )
 

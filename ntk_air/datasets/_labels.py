@@ -125,9 +125,11 @@ def plain_labels(name: str, value: Any) -> np.ndarray:
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind == "T":  # NumPy's strings of any length
-        array = array.astype(str)
+        array = np.array([str(x) for x in array])
+    if not array.size:  # of no kind, whatever its dtype
+        return np.zeros(0, np.int32)
     if array.dtype.kind == "U":
-        if array.size and (empty := np.flatnonzero(np.char.strip(array) == "")).size:
+        if (empty := np.flatnonzero(np.char.strip(array) == "")).size:
             raise ValueError(
                 f"{name} has {len(empty)} empty label(s), the first at {empty[0]}; drop those "
                 "points or fill them in."
@@ -185,7 +187,15 @@ def _values(plain: Mapping[str, np.ndarray], any_integers: bool) -> list[int] | 
     """The integers in order where their sizes are no classes; None where they are."""
     distinct = sorted(set().union(*(np.unique(x).tolist() for x in plain.values())))
     least = distinct[0] if distinct else 0
-    if distinct == list(range(len(distinct))) or (least == 0 and not any_integers):
+    if distinct == list(range(len(distinct))):
+        return None
+    if least == 0 and not any_integers:
+        if distinct[-1] + 1 > 2 * max(2, len(distinct)):
+            warnings.warn(
+                f"{next(iter(plain))} holds {len(distinct)} different labels up to {distinct[-1]}: "
+                "most classes have no points; pass num_classes= if that is meant, or number them.",
+                stacklevel=5,
+            )
         return None
     if not any_integers and (len(distinct) < 2 or (least < 0 and distinct != [-1, 1])):
         return None

@@ -15,17 +15,16 @@ from ._from_arrays import channels_last
 from ._labels import number_labels
 from ._source import Known, Source, Split, reader
 
-# Ours first, then those of Keras, of MedMNIST, and of one set without a name.
-_INPUTS = {
-    "train": ("train_inputs", "x_train", "X_train", "train_images", "inputs", "images", "x", "X"),
-    "val": ("val_inputs", "x_val", "X_val", "val_images"),
-    "test": ("test_inputs", "x_test", "X_test", "test_images"),
+# Ours first, then those of Keras and MedMNIST, and of one set without a name.
+_SPLITS = ("train", "val", "test")
+_INPUTS: dict[str, tuple[str, ...]] = {
+    split: (f"{split}_inputs", f"x_{split}", f"X_{split}", f"{split}_images") for split in _SPLITS
 }
-_LABELS = {
-    "train": ("train_labels", "y_train", "Y_train", "labels", "y", "Y"),
-    "val": ("val_labels", "y_val", "Y_val"),
-    "test": ("test_labels", "y_test", "Y_test"),
+_LABELS: dict[str, tuple[str, ...]] = {
+    split: (f"{split}_labels", f"y_{split}", f"Y_{split}") for split in _SPLITS
 }
+_INPUTS["train"] += ("inputs", "images", "data", "x", "X")
+_LABELS["train"] += ("labels", "target", "y", "Y")
 EXTRA = "extra_"
 
 
@@ -58,7 +57,7 @@ def read_npz(path: Path, known: Known | None) -> Source:
 
 
 def _source(path: Path, arrays: dict[str, np.ndarray], known: Known | None) -> Source:
-    found = {split: _pair(split, arrays, known) for split in ("train", "val", "test")}
+    found = {split: _pair(split, arrays, known) for split in _SPLITS}
     train, test = found["train"], found["test"]
     if train is None:
         raise ValueError(

@@ -19,6 +19,7 @@ from ._alpha_given import as_schedule, tabulate
 from ._evaluation import evaluate
 from ._function_space import kernel_self_distill
 from ._label_fn import LabelFn, hard, identity, nearest, sign, softmax, tanh
+from ._posterior import Posterior, posterior
 from ._self_distill import self_distill
 from ._teacher_student import TeacherStudentResult, teacher_student
 from .training._history import DistillationResult, DivergenceError, History
@@ -56,6 +57,8 @@ __all__ = [
     "exponential",
     "inverse_time",
     "linear",
+    "posterior",
+    "Posterior",
     # label functions
     "label_fn",
     "LabelFn",

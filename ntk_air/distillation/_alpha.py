@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from .._checks import check_in_range
 from .._typing import Array
+from ._posterior import Posterior, posterior
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,18 +179,22 @@ def agreement(scale: float = 1.0) -> AlphaSchedule:
     return AlphaSchedule("agreement", (float(scale),))
 
 
+def _posterior_of(rate: float | None = None) -> Posterior:
+    return posterior(rate=rate)
+
+
 class Kind(NamedTuple):
     """A kind of schedule.
 
     Attributes:
-        make: from its numbers to a schedule.
+        make: from its numbers to a schedule, or to a `Posterior`.
         forms: how it is written as text; numbers are written in capitals.
         formula: from a step, or an array of them, and the numbers to weights; None where the step
             does not say.
         default: its number where none is written, given the steps of the whole training.
     """
 
-    make: Callable[..., AlphaSchedule]
+    make: Callable[..., AlphaSchedule | Posterior]
     forms: tuple[str, ...]
     formula: Callable[..., Array] | None
     default: Callable[[int], float] | None = None
@@ -202,6 +207,7 @@ KINDS: dict[str, Kind] = {
     "inverse_time": Kind(inverse_time, ("inverse_time:STEPS",), _inverse_time),
     "linear": Kind(linear, ("linear:START:END:STEPS",), _linear),
     "cosine": Kind(cosine, ("cosine", "cosine:STEPS"), _cosine, float),
+    "posterior": Kind(_posterior_of, ("posterior", "posterior:RATE"), None),
 }
 """Every kind of schedule by name: another is its function and a line here."""
 
@@ -214,12 +220,13 @@ def _formula(kind: str) -> Callable[..., Array]:
     return formula
 
 
-def parse(text: str | float, num_steps: int) -> AlphaSchedule:
+def parse(text: str | float, num_steps: int) -> AlphaSchedule | Posterior:
     """The schedule that a text names: a number, or KIND:NUMBERS.
 
     Args:
         text: as in ``"0.5"``, ``"exponential:200"`` or ``"linear:1:0.1:700"``; time constants are
-            in steps. ``"cosine"`` alone runs over the whole training.
+            in steps. ``"cosine"`` alone runs over the whole training; ``"posterior:0.3"`` is
+            `posterior` with a rate.
         num_steps: steps of the whole training.
 
     Returns:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._checks import check_choice, check_in_range
 from ._alpha import KINDS, AlphaSchedule, constant
+from ._posterior import Posterior
 
 
 def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
@@ -31,6 +32,11 @@ def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
     """
     if isinstance(alpha, AlphaSchedule):
         return _checked(alpha, num_steps)
+    if isinstance(alpha, Posterior):
+        raise TypeError(
+            "alpha is posterior(...), which weighs each label for itself and is no schedule of the "
+            "step; it is for self_distill and kernel_self_distill."
+        )
     if callable(alpha):
         return _table(tabulate("alpha", alpha, num_steps), num_steps)
     if np.ma.is_masked(alpha):
@@ -50,7 +56,8 @@ def as_schedule(alpha: Any, num_steps: int) -> AlphaSchedule:
 
 def _checked(schedule: AlphaSchedule, num_steps: int) -> AlphaSchedule:
     """A schedule whose weights are in [0, 1], whoever put it together."""
-    check_choice("alpha.kind", schedule.kind, (*KINDS, "table"))
+    kinds = tuple(name for name in KINDS if name != "posterior")
+    check_choice("alpha.kind", schedule.kind, (*kinds, "table"))
     if schedule.kind == "agreement":
         check_in_range("alpha", float(schedule.parameters[0]), 0.0, 1.0)
     elif schedule.kind == "table":

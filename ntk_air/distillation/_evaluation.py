@@ -25,7 +25,8 @@ def evaluate(
     """Outputs of a network in evaluation mode, as the training functions compute them.
 
     Args:
-        network: what `self_distill` takes: a function ``f(params, x)``, or a module of flax.
+        network: what `self_distill` takes: a function ``f(params, x)``, or a module of flax or of
+            equinox.
         params: its parameters (of a linen module: all that ``init`` returned; of an nnx module its
             state), such as ``result.params`` of a trained network.
         inputs: (n, ...).
@@ -51,7 +52,7 @@ def evaluate(
     batch = None
     if batch_size is not None:
         batch = min(check_size("batch_size", batch_size, 1), max(len(inputs), 1))
-    settings = _engine.LoopSettings(adapted, None, batch, None, False, None, None)
+    settings = _engine.LoopSettings(adapted, None, batch, None, False, None, ())
     return _compiled(settings, params, state, inputs)
 
 

@@ -23,6 +23,8 @@ from .._numerics import as_float, in_precision
 from .._typing import Array, ArrayLike, Float
 from ._alpha_given import as_schedule
 from ._label_fn import bind, hard
+from ._posterior import Posterior
+from ._posterior_training import PosteriorDistillation, posterior_method
 from .training import _objective
 from .training._history import History, Reference, check_finite_losses, history_of, measure
 from .training._options import training_call
@@ -41,6 +43,13 @@ class _Problem(NamedTuple):
     reference: Reference
     test_kernel: Array | None
     test_initial: Array | None
+
+
+class _State(NamedTuple):
+    number: Array  # of steps done
+    outputs: Array
+    coefficients: Array  # outputs - initial = kernel coefficients
+    memory: Any  # of `posterior`, or None
 
 
 @training_call
@@ -75,7 +84,8 @@ def kernel_self_distill(
         learning_rate: of the summed loss; time = learning_rate x step. Divide it by n for the step
             that gradient descent on a mean over points takes.
         num_steps: steps to take.
-        alpha: weight of the observed labels: a number, a schedule or a function of the step.
+        alpha: weight of the observed labels: a number, a schedule, a function of the step, or
+            `posterior`, whose memory every step moves.
         label_fn: outputs to labels, bound to the coding of ``observed``.
         clean: clean targets (n, C) in the same coding, if they are known.
         initial: outputs before the first step (n, C); zero if None.
@@ -114,7 +124,11 @@ def kernel_self_distill(
     check_learning_rate(learning_rate)
     steps = record_steps(record_every, num_steps)
     check_bool("record_outputs", record_outputs)
-    schedule = as_schedule(alpha, int(steps[-1]))
+    if isinstance(alpha, Posterior):
+        form = {"loss": "mse", "reduction": "sum"}
+        schedule = posterior_method(alpha, observed, label_fn=label_fn, **form)
+    else:
+        schedule = as_schedule(alpha, int(steps[-1]))
     bound = bind(label_fn, observed)
     kernel = as_float(kernel, "kernel")
     asymmetry, largest = map(float, _asymmetry(kernel))
@@ -183,25 +197,32 @@ def _run(
     """All records, stacked; the number of steps between two records is traced."""
     observed = problem.observed
     weights = jnp.ones(observed.shape[0], problem.kernel.dtype)
+    found = schedule if isinstance(schedule, PosteriorDistillation) else None
 
-    def target(number: Array, outputs: Array) -> tuple[Array, Array]:
-        return _objective.target(schedule, label_fn, number, outputs, observed, weights)
+    def target(number: Array, outputs: Array, memory: Any) -> tuple[Array, Array]:
+        if found is None:
+            return _objective.target(schedule, label_fn, number, outputs, observed, weights)
+        each, wanted = found.target(observed, memory)
+        return jnp.mean(each), wanted
 
-    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        number, outputs, coefficients = state
-        _, wanted = target(number, outputs)
+    def step(state: _State) -> _State:
+        number, outputs, coefficients, memory = state
+        memory = memory if found is None else found.visited(memory, outputs)
+        _, wanted = target(number, outputs, memory)
         pull = problem.learning_rate * (outputs - wanted)
-        return number + 1, outputs - problem.kernel @ pull, coefficients - pull
+        return _State(number + 1, outputs - problem.kernel @ pull, coefficients - pull, memory)
 
-    def record(state: tuple[Array, Array, Array], until: Array) -> tuple[Any, Any]:
-        state = jax.lax.while_loop(lambda s: s[0] < until, step, state)
-        number, outputs, coefficients = state
+    def record(state: _State, until: Array) -> tuple[Any, Any]:
+        state = jax.lax.while_loop(lambda s: s.number < until, step, state)
+        number, outputs, coefficients, memory = state
         test_outputs = None
         if problem.test_kernel is not None and problem.test_initial is not None:
             test_outputs = problem.test_initial + problem.test_kernel @ coefficients
-        weight, wanted = target(number, outputs)
+        weight, wanted = target(number, outputs, memory)
         row = measure(problem.reference, observed, label_fn, outputs, test_outputs)
         row["step"], row["alpha"] = number, jnp.asarray(weight).astype(outputs.dtype)
+        if found is not None:
+            row |= found.judged(observed, problem.reference.clean, memory)
         row["loss"] = _objective.loss("mse", "sum", outputs, wanted, weights)
         # f - f_0 = kernel a with a the coefficients: the squared distance is tr(a^T kernel a).
         moved = jnp.sum(coefficients * (outputs - problem.initial))
@@ -210,5 +231,6 @@ def _run(
         row["test_outputs"] = test_outputs if keep_outputs else None
         return state, row
 
-    start = (jnp.int32(0), problem.initial, jnp.zeros_like(problem.initial))
+    memory = None if found is None else found.start(observed)
+    start = _State(jnp.int32(0), problem.initial, jnp.zeros_like(problem.initial), memory)
     return jax.lax.scan(record, start, record_steps)[1]

@@ -13,8 +13,10 @@ from .._classes import threshold_of
 from .._typing import ApplyFn, ArrayLike, Float, PyTree
 from ._alpha_given import as_schedule
 from ._label_fn import bind, hard
+from ._posterior import Posterior
+from ._posterior_training import posterior_method
 from .training._history import DistillationResult
-from .training._method import SelfDistillation
+from .training._method import Method, SelfDistillation
 from .training._options import Optimizer, TrainingOptions, training_call
 from .training._records import (
     check_label_fn,
@@ -50,13 +52,14 @@ def self_distill(
     for noisy labels.
 
     Args:
-        apply_fn: ``(params, inputs) -> outputs (n, C)``, pure; or an unbound flax linen module or
-            an nnx module, whose BatchNorm is then trained on the batches and evaluated with its
-            running statistics, and whose dropout is on in training only. Pass the same function
-            again and the training loop is not compiled again.
+        apply_fn: ``(params, inputs) -> outputs (n, C)``, pure; or an unbound flax linen module, an
+            nnx module or an equinox module (of single points), whose BatchNorm is then trained on
+            the batches and evaluated with its running statistics, and whose dropout is on in
+            training only. Pass the same function again and the training loop is not compiled again.
         params: initial parameters, any pytree of float arrays; of a linen module all that ``init``
-            returned; None for an nnx module's own.
-        inputs: training inputs, the first axis over the n points.
+            returned; None for the own ones of an nnx or equinox module; of one of equinox with
+            state its ``State``, or the module and its ``State``, which the result has too.
+        inputs: training inputs, the first axis over the n points; integers stay integers.
         observed: encoded observed targets (n, C): +-1 for one output, one-hot or centred one-hot.
         optimizer: a number is gradient descent with that learning rate; a function such as
             ``optax.adam`` is called with ``learning_rate``; a finished optax transformation is
@@ -64,8 +67,8 @@ def self_distill(
         num_steps: optimiser steps; 0 measures the initial network only.
         alpha: weight of the observed labels: a number, a schedule of
             `ntk_air.distillation.alpha`, any function from the step, such as an optax schedule, or
-            an array of one weight for each step. With ``replicas`` a list is one of these for each
-            network, all of one kind.
+            an array of one weight for each step; or `posterior`, which finds a weight for each
+            label. With ``replicas`` a list is one of these for each network, all of one kind.
         label_fn: `hard`, `sign`, `softmax(T)`, `tanh(slope)`, `identity`, `nearest(levels)`, bound
             to the coding of ``observed``; or a function of yours ``(n, C) -> (n, C)``, used as is.
             With ``replicas`` a list of one for each network, all of one kind.
@@ -82,7 +85,8 @@ def self_distill(
         **options: `TrainingOptions`.
 
     Returns:
-        Final parameters and the `History`, measured on all points whatever the batch size.
+        Final parameters and the `History`, measured on all points whatever the batch size; with
+        `posterior` also ``label_weights`` and ``refined``, see `DistillationResult`.
 
     Raises:
         ValueError: on shapes that do not fit, labels that are not encoded, numbers out of range,
@@ -114,7 +118,10 @@ def self_distill(
     # Rows that a label function is given: of a batch, and of all points.
     rows = {len(coded), len(coded) if size is None else size}
 
-    def method(weight: Any, function: Any) -> SelfDistillation:
+    def method(weight: Any, function: Any) -> Method:
+        if isinstance(weight, Posterior):
+            chosen = {"loss": loss, "reduction": reduction, "teacher": teacher}
+            return posterior_method(weight, observed, label_fn=function, **chosen)
         schedule, bound = as_schedule(weight, num_steps), bind(function, coded)
         check_probabilities(bound, loss)
         for count in rows:

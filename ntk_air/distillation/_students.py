@@ -1,63 +1,31 @@
-"""Many networks trained at once, each on soft targets of its own that do not move.
+"""Many networks trained together, each on soft targets of its own that do not move.
 
-One compiled program: a scan over records, between them a loop over steps, vectorised over networks
-and again over seeds. Numbers (data, parameters, learning rate, temperatures, seeds of the order,
-steps to record at) are traced; functions and switches are compiled in.
+Networks of G seeds with P lessons each, by the one training loop: what a lesson says is a `Method`,
+whose memory are the soft targets.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from .._typing import ApplyFn, Array
+from .._typing import Array, PyTree
 from ._label_fn import LabelFn, bind, coding_of, softmax
-from .training import _objective
-from .training._batches import epoch_order, outputs_at
-from .training._engine import distance
-from .training._history import Reference, measure
-from .training._optimizer import made, stepped
+from .training import _engine
+from .training._checkpoint import stack
+from .training._method import Batch, Forward, Method, method, switch
+from .training._problem import LoopSettings, TrainingProblem
+from .training._run import run
+from .training._threads import Shares, share_count
 
-
-class StudentSettings(NamedTuple):
-    """What is compiled in; hashable."""
-
-    apply_fn: ApplyFn
-    optimizer: Any  # a GradientTransformation, or a function from learning rate to one
-    objective: tuple[str, str]  # loss, reduction
-    batch_size: int | None
-    subtract_initial: bool
-    keep_outputs: bool
-    at_once: int | None
-
-    def transformation(self, learning_rate: Array | float | None) -> optax.GradientTransformation:
-        """The optimiser, with the traced learning rate where it takes one."""
-        return self.optimizer if learning_rate is None else made(self.optimizer, learning_rate)
-
-
-class Data(NamedTuple):
-    """What all networks share."""
-
-    inputs: Array
-    clean: Array | None
-    test_inputs: Array | None
-    test_classes: Array | None
-    label_fn: LabelFn
-    learning_rate: Array | float | None
-    steps: Array  # (R,) to record at, the first is 0
-
-
-class Seed(NamedTuple):
-    """What the networks of one seed share; with a leading axis over G seeds."""
-
-    params: Any
-    observed: Array  # (n, C)
-    key: Array  # of the order of the points
+# Axes over networks, the first one first: fields of a `TrainingProblem` that have them.
+REPLICATED = (
+    ("method",),
+    ("observed", "initial_params", "method", "key", "initial_outputs", "test_initial_outputs"),
+)
 
 
 class Lesson(NamedTuple):
@@ -68,186 +36,126 @@ class Lesson(NamedTuple):
     alpha: Array  # (), weight of the observed labels
 
 
-class _State(NamedTuple):
-    step: Array
-    params: Any
-    optimizer: Any
-    order: Array | None  # of the points in the current epoch, padded to whole batches
+@method
+class Student(Method):
+    """``alpha`` x the loss on the observed labels, the rest on the soft ones of a lesson."""
+
+    lesson: Lesson
+    labels: LabelFn | Any
+    loss: str = switch("mse")
+    reduction: str = switch("sum")
+
+    @property
+    def label_fn(self) -> Any:
+        """Labels that outputs stand for."""
+        return self.labels
+
+    def start(self, observed: Array) -> PyTree:
+        """The soft targets."""
+        del observed
+        return self.lesson.target
+
+    def objective(
+        self, forward: Forward, params: PyTree, batch: Batch, memory: PyTree
+    ) -> tuple[Array, PyTree]:
+        """See `Method`."""
+        outputs = forward(params, batch.inputs)
+        return self._taught(outputs, memory, batch.observed, batch.weights), memory
+
+    def status(
+        self, step: Array, outputs: Array, observed: Array, memory: PyTree
+    ) -> tuple[Array, Array]:
+        """See `Method`."""
+        del step
+        weights = jnp.ones(len(outputs), outputs.dtype)
+        return self.lesson.alpha, self._taught(outputs, memory, observed, weights)
+
+    def _taught(self, outputs: Array, target: Array, observed: Array, weights: Array) -> Array:
+        given = self.data_loss(outputs, observed, weights)
+        if self.loss == "mse":
+            soft = self.data_loss(outputs, target, weights)
+        else:
+            # Gradients through outputs / T shrink like 1/T^2; the factor keeps them as large as
+            # those of the observed labels (arXiv:1503.02531, section 2).
+            temperature = self.lesson.temperature
+            soft = temperature**2 * self.data_loss(outputs / temperature, target, weights)
+        return self.lesson.alpha * given + (1 - self.lesson.alpha) * soft
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def train(settings: StudentSettings, data: Data, seeds: Seed, lessons: Lesson) -> tuple[Any, Any]:
+def train(
+    settings: LoopSettings,
+    problem: TrainingProblem,
+    steps: np.ndarray,
+    at_once: int | None,
+) -> tuple[Any, Any]:
     """Trains G x P networks.
 
+    Args:
+        settings: with `REPLICATED` as what is replicated.
+        problem: its method is a `Student` with a lesson (G, P, ...); the rest of what is replicated
+            has an axis over G.
+        steps: (R,) to record at, the first is 0.
+        at_once: networks of a seed to train together; None is all of all seeds.
+
     Returns:
-        Their final parameters, leaves (G, P, ...), and the columns of a `History` but for its
+        Their final parameters, leaves (G, P, ...), and the columns of a `History` but for step and
         time, each (G, P, R, ...).
+
+    Raises:
+        DivergenceError: if a loss is no longer finite.
     """
-
-    def of_seed(seed: Seed, lessons: Lesson) -> tuple[Any, Any]:
-        one = functools.partial(_train_one, settings, data, seed)
-        if settings.at_once is None:
-            return jax.vmap(one)(lessons)
-        return jax.lax.map(one, lessons, batch_size=settings.at_once)
-
-    if settings.at_once is None:
-        return jax.vmap(of_seed)(seeds, lessons)
-    return jax.lax.map(lambda pair: of_seed(*pair), (seeds, lessons))
-
-
-def _train_one(
-    settings: StudentSettings, data: Data, seed: Seed, lesson: Lesson
-) -> tuple[Any, Any]:
-    offset = test_offset = None
     if settings.subtract_initial:
-        offset = _evaluate(settings, seed.params, data.inputs)
-        if data.test_inputs is not None:
-            test_offset = _evaluate(settings, seed.params, data.test_inputs)
-
-    def to_record(state: _State, until: Array) -> tuple[_State, dict[str, Any]]:
-        state = jax.lax.while_loop(
-            lambda s: s.step < until,
-            lambda s: _step(settings, data, seed, lesson, offset, s),
-            state,
-        )
-        return state, _record(settings, data, seed, lesson, (offset, test_offset), state)
-
-    state, columns = jax.lax.scan(to_record, _initial(settings, data, seed), data.steps)
-    return state.params, columns
+        problem = _with_initial_outputs(settings, problem)
+    seeds, lessons = cast(Any, problem.method).lesson.alpha.shape
+    if at_once is None:
+        return _together(settings, problem, steps)
+    parts = [
+        [
+            _together(settings, _part(problem, seed, slice(start, start + at_once)), steps)
+            for start in range(0, lessons, at_once)
+        ]
+        for seed in range(seeds)
+    ]
+    return _joined([_joined(of_seed, axis=1) for of_seed in parts], axis=0)
 
 
-def _initial(settings: StudentSettings, data: Data, seed: Seed) -> _State:
-    order = None
-    if settings.batch_size is not None:
-        batches = -(-len(data.inputs) // settings.batch_size)
-        order = jnp.zeros(batches * settings.batch_size, jnp.int32)
-    optimizer = settings.transformation(data.learning_rate).init(seed.params)
-    return _State(jnp.int32(0), seed.params, optimizer, order)
+def _with_initial_outputs(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
+    """The problem with what every network of a seed starts from."""
+    of_seeds = settings._replace(replicated=REPLICATED[1:])
+    one_lesson = problem._replace(method=jax.tree.map(lambda leaf: leaf[:, 0], problem.method))
+    found = _engine.with_initial_outputs(of_seeds, one_lesson)
+    return found._replace(method=problem.method)
 
 
-def _step(
-    settings: StudentSettings,
-    data: Data,
-    seed: Seed,
-    lesson: Lesson,
-    offset: Array | None,
-    state: _State,
-) -> _State:
-    size, count = settings.batch_size, len(data.inputs)
-    if size is None:
-        state = state._replace(step=state.step + 1)
-        batch = data.inputs, seed.observed, lesson.target, offset
-        return _update(settings, data, lesson, batch, jnp.ones(count, _dtype(seed)), state)
-    assert state.order is not None
-    epoch, position = jnp.divmod(state.step, len(state.order) // size)
-    # By seed and epoch only: networks of one seed see the same batches.
-    length = len(state.order)
-    order = jax.lax.cond(
-        position == 0, lambda: epoch_order(seed.key, epoch, count, length), lambda: state.order
+def _part(problem: TrainingProblem, seed: int, lessons: slice) -> TrainingProblem:
+    """The networks of some lessons of one seed."""
+    rows = slice(seed, seed + 1)
+    fields = set(REPLICATED[1]) - {"method"}
+    of_seed = {n: jax.tree.map(lambda leaf: leaf[rows], getattr(problem, n)) for n in fields}
+    return problem._replace(
+        **of_seed, method=jax.tree.map(lambda leaf: leaf[rows, lessons], problem.method)
     )
-    rows = jax.lax.dynamic_slice_in_dim(order, position * size, size)
-    weights = (position * size + jnp.arange(size) < count).astype(_dtype(seed))
-    taken = None if offset is None else offset[rows]
-    batch = data.inputs[rows], seed.observed[rows], lesson.target[rows], taken
-    state = state._replace(step=state.step + 1, order=order)
-    return _update(settings, data, lesson, batch, weights, state)
 
 
-def _dtype(seed: Seed) -> Any:
-    """The dtype of outputs and targets."""
-    return seed.observed.dtype
+def _together(
+    settings: LoopSettings, problem: TrainingProblem, steps: np.ndarray
+) -> tuple[Any, Any]:
+    """Trains all networks of a problem at the same time."""
+    # Lessons first: the cores of a CPU have networks of any number of seeds to share.
+    lessons_first = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), problem.method)
+    problem = problem._replace(method=lessons_first)
+    shares = Shares(settings, problem, share_count(settings, problem))
+    columns: dict[str, Any] = stack(run(shares, steps, False, None, None))
+    del columns["step"]
+    # (R, P, G, ...)
+    columns = jax.tree.map(lambda column: np.moveaxis(column, (2, 1), (0, 1)), columns)
+    found, _ = _engine.variables(settings, shares.state)
+    params = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found)
+    return params, jax.tree.map(jnp.asarray, columns)
 
 
-def _update(
-    settings: StudentSettings,
-    data: Data,
-    lesson: Lesson,
-    batch: tuple[Array, Array, Array, Array | None],
-    weights: Array,
-    state: _State,
-) -> _State:
-    inputs, observed, target, offset = batch
-
-    def objective(params: Any) -> Array:
-        outputs = settings.apply_fn(params, inputs).astype(observed.dtype)
-        outputs = outputs if offset is None else outputs - offset
-        return _objective_of(settings, lesson, outputs, target, observed, weights)
-
-    loss, gradient = jax.value_and_grad(objective)(state.params)
-    params, optimizer = stepped(
-        settings.transformation(data.learning_rate),
-        state.params,
-        state.optimizer,
-        gradient,
-        loss,
-        objective,
-    )
-    return state._replace(params=params, optimizer=optimizer)
-
-
-def _objective_of(
-    settings: StudentSettings,
-    lesson: Lesson,
-    outputs: Array,
-    target: Array,
-    observed: Array,
-    weights: Array,
-) -> Array:
-    """The loss of a student: ``alpha`` x on the observed labels, the rest on the soft ones."""
-    kind, reduction = settings.objective
-    given = _objective.loss(kind, reduction, outputs, observed, weights)
-    if kind == "mse":
-        soft = _objective.loss(kind, reduction, outputs, target, weights)
-    else:
-        # Gradients through outputs / T shrink like 1/T^2; the factor keeps them as large as those
-        # of the observed labels (arXiv:1503.02531, section 2).
-        temperature = lesson.temperature
-        soft = _objective.loss(kind, reduction, outputs / temperature, target, weights)
-        soft = temperature**2 * soft
-    return lesson.alpha * given + (1 - lesson.alpha) * soft
-
-
-def _evaluate(
-    settings: StudentSettings, params: Any, inputs: Array, initial: Array | None = None
-) -> Array:
-    """Outputs at all inputs (n, C), less the initial ones if they are given."""
-
-    def outputs(batch: Array) -> Array:
-        return settings.apply_fn(params, batch)
-
-    return outputs_at(outputs, inputs, settings.batch_size, initial)
-
-
-def _record(
-    settings: StudentSettings,
-    data: Data,
-    seed: Seed,
-    lesson: Lesson,
-    offsets: tuple[Array | None, Array | None],
-    state: _State,
-) -> dict[str, Any]:
-    """One record of the history, but for its time."""
-    offset, test_offset = offsets
-    outputs = _evaluate(settings, state.params, data.inputs, offset)
-    test_outputs = None
-    if data.test_inputs is not None:
-        test_outputs = _evaluate(settings, state.params, data.test_inputs, test_offset)
-    row = measure(
-        Reference(data.clean, data.test_classes),
-        seed.observed,
-        data.label_fn,
-        outputs,
-        test_outputs,
-        probabilities=settings.objective[0] == "cross_entropy",
-    )
-    row["step"] = state.step
-    weights = jnp.ones(len(outputs), outputs.dtype)
-    row["loss"] = _objective_of(settings, lesson, outputs, lesson.target, seed.observed, weights)
-    row["alpha"] = lesson.alpha
-    row["distance_from_init"] = distance(state.params, seed.params, outputs.dtype)
-    row["outputs"] = outputs if settings.keep_outputs else None
-    row["test_outputs"] = test_outputs if settings.keep_outputs else None
-    return row
+def _joined(parts: list[Any], axis: int) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis), *parts)
 
 
 def plain_lesson(observed: Array) -> Lesson:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from .._checks import (
@@ -24,9 +24,12 @@ from . import _student_arguments as arguments
 from . import _students
 from ._label_fn import bind, coding_of, hard, identity
 from ._teacher_student_result import Packing, TeacherStudentResult
-from .training._history import check_finite_losses
+from .training._history import Reference
+from .training._network import as_network, is_slow_in_loops
 from .training._options import training_call
+from .training._problem import LoopSettings, TrainingProblem
 from .training._records import check_test, record_steps
+from .training._replicas import first
 
 _RECORDS = 20
 
@@ -65,8 +68,8 @@ def teacher_student(
 ) -> TeacherStudentResult:
     """Trains a teacher on the observed labels and a student on its outputs at every checkpoint.
 
-    All students, over checkpoints, temperatures and seeds, are trained in one compiled call. In the
-    kernel regime with squared loss, from outputs 0, a student trained to time t2 on a teacher
+    All students, over checkpoints, temperatures and seeds, are trained together. In the kernel
+    regime with squared loss, from outputs 0, a student trained to time t2 on a teacher
     stopped at t1 has the outputs of `ntk_air.dynamics.teacher_student(t1, t2)`.
 
     The loss of a student is alpha x loss(f, observed) + (1 - alpha) x loss(f, soft). For "mse",
@@ -156,7 +159,6 @@ def teacher_student(
     for name, switch in (switches | {"keep_params": keep_params}).items():
         check_bool(name, switch)
     make, rate = arguments.optimizer_and_rate(optimizer, learning_rate)
-    student_apply = student_apply_fn or apply_fn
     teacher_params, student_params = _parameters(
         teacher_params, student_params, student_apply_fn, num_seeds
     )
@@ -165,39 +167,39 @@ def teacher_student(
     check_finite("inputs", inputs)
     inputs = jnp.asarray(inputs)
     shape = drawn.shape[1:]
-    networks = {"teacher": (apply_fn, teacher_params), "student": (student_apply, student_params)}
+    teacher, student = (apply_fn, teacher_params), (student_apply_fn or apply_fn, student_params)
+    networks = {"teacher": teacher, "student": student}
     dtype = _teacher_dtype(networks, inputs, shape)
     keys = arguments.order_keys(key, batch_size, len(inputs), len(drawn))
-    test_inputs, wanted = (None, None) if test is None else _test_part(test, shape[1])
-    if test_inputs is not None:
-        _teacher_dtype(networks, test_inputs, (len(test_inputs), shape[1]))
-    made = hasattr(make, "update")
-    settings = _students.StudentSettings(
-        apply_fn, make, (loss, reduction), batch_size, subtract_initial, True, students_at_once
+    test_inputs, wanted = (None, None) if test is None else _test_part(test, networks, shape[1])
+    traced = not hasattr(make, "update") and rate.values is not None
+    teach = functools.partial(
+        _students.Student,
+        labels=identity if coding_of(drawn[0]) is None else bind(hard, drawn[0]),
+        loss=loss,
+        reduction=reduction,
     )
-    data = _students.Data(
+    problem = TrainingProblem(
         inputs=inputs,
-        clean=None if clean is None else jnp.asarray(clean, dtype),
+        observed=jnp.asarray(drawn, dtype),
+        reference=Reference(None if clean is None else jnp.asarray(clean, dtype), wanted),
         test_inputs=test_inputs,
-        test_classes=wanted,
-        label_fn=identity if coding_of(drawn[0]) is None else bind(hard, drawn[0]),
-        learning_rate=None if made or rate.values is None else float(rate.values),
-        steps=jnp.asarray(stops),
+        initial_params=teacher_params,
+        initial_state=None,
+        learning_rate=jnp.asarray(rate.values, dtype) if traced else None,
+        method=teach(_students.plain_lesson(jnp.asarray(drawn, dtype))),
+        key=keys[0],
     )
-    seeds = _students.Seed(teacher_params, jnp.asarray(drawn, dtype), keys[0])
-    _, teacher = _students.train(settings, data, seeds, _students.plain_lesson(seeds.observed))
-    _check_losses(stops, teacher)
-    outputs = teacher["outputs"][:, 0]
-    lessons = _students.soft_lessons(outputs, seeds.observed, levels, alpha, uniform)
-    params, columns = _students.train(
-        settings._replace(apply_fn=student_apply, keep_outputs=record_outputs),
-        data._replace(steps=jnp.asarray(records)),
-        _students.Seed(student_params, seeds.observed, keys[1]),
-        lessons,
+    train = functools.partial(_students.train, at_once=students_at_once)
+    settings = functools.partial(_settings, inputs, make, batch_size, subtract_initial)
+    _, taught = train(settings(teacher, True), problem, stops)
+    lessons = _students.soft_lessons(
+        taught["outputs"][:, 0], problem.observed, levels, alpha, uniform
     )
-    _check_losses(records, columns)
+    problem = problem._replace(initial_params=student_params, method=teach(lessons), key=keys[1])
+    params, columns = train(settings(student, record_outputs), problem, records)
     pack = Packing(rate, num_seeds is None, stops, records, levels, uniform)
-    return pack.result(teacher, columns, lessons.target, params if keep_params else None)
+    return pack.result(taught, columns, lessons.target, params if keep_params else None)
 
 
 def _parameters(
@@ -229,13 +231,36 @@ def _teacher_dtype(
     return found["teacher"]
 
 
-def _test_part(test: tuple[ArrayLike, ArrayLike], num_outputs: int) -> tuple[Array, Array]:
+def _test_part(
+    test: tuple[ArrayLike, ArrayLike],
+    networks: dict[str, tuple[ApplyFn, PyTree]],
+    num_outputs: int,
+) -> tuple[Array, Array]:
     inputs, labels = check_test(test)
     inputs = jnp.asarray(inputs)
+    _teacher_dtype(networks, inputs, (len(inputs), num_outputs))
     return inputs, classes_given(labels, len(inputs), num_outputs)
 
 
-def _check_losses(steps: np.ndarray, columns: dict[str, Any]) -> None:
-    """Raises DivergenceError at the first loss of any network that is not finite."""
-    for losses in np.asarray(columns["loss"]).reshape(-1, len(steps)):
-        check_finite_losses(steps, losses)
+def _settings(
+    inputs: Array,
+    optimizer: Any,
+    batch_size: int | None,
+    subtract_initial: bool,
+    function_and_params: tuple[ApplyFn, PyTree],
+    keep_outputs: bool,
+) -> LoopSettings:
+    """What is compiled in of the networks' training."""
+    apply_fn, params = function_and_params
+    network = as_network(apply_fn, params).network
+    return LoopSettings(
+        network=network,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        augment=None,
+        keep_outputs=keep_outputs,
+        mesh=None,
+        replicated=_students.REPLICATED,
+        subtract_initial=subtract_initial,
+        from_host=is_slow_in_loops(network, (first(params), None), inputs),
+    )

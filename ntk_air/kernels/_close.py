@@ -157,10 +157,10 @@ def _with_diagonal(tile: Array, rows: PyTree, columns: PyTree) -> Array:
     return jnp.where(same, rows["diagonal"].T[:, :, None], tile)
 
 
-def warn_of_loss(reason: str) -> None:
+def warn_of_loss(reason: str, advice: str = "pass precision='float64'") -> None:
     """Says that a float32 kernel holds entries that are off by more than rounding."""
     warnings.warn(
         "points that nearly coincide cost a float32 kernel up to half of its digits between them, "
-        f"and {reason}; pass precision='float64'.",
+        f"and {reason}; {advice}.",
         stacklevel=4,
     )

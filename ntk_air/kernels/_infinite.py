@@ -208,7 +208,10 @@ def _points(
     check_graphs(architecture.name, architecture.kernel_fn, kinds, points[0])
     if is_traced(points):
         if architecture.closed_form and a.dtype == jnp.float32:
-            warn_of_loss("inside jit, grad or vmap they, and the diagonal, are not computed again")
+            warn_of_loss(
+                "inside jit, grad or vmap they, and the diagonal, are not computed again",
+                "take x in float64, under 'with jax.enable_x64(True)' around the outermost call",
+            )
         return points[0], points[1] if b is not None else None
     if architecture.closed_form and (b is None or a.dtype == jnp.float32):
         for one in points:

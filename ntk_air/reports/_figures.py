@@ -118,4 +118,12 @@ def _of_parts(analysis: AIRAnalysis) -> list[ReportFigure]:
             plots.before_and_after,
             analysis,
         )
+    if analysis.cross_entropy is not None:
+        add(
+            "cross_entropy",
+            "Trained by cross-entropy: signal and noise in the probabilities, and the closed form "
+            "that holds while they are near uniform.",
+            plots.retrieval,
+            analysis.cross_entropy,
+        )
     return figures

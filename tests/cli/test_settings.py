@@ -72,12 +72,10 @@ def test_settings_of_a_file(command, line, said, tmp_path, capsys):
 
 def test_a_file_is_held_to_the_choices_of_its_flag(tmp_path, capsys):
     path = tmp_path / "c.toml"
-    path.write_text("architecture = 3\n")
+    path.write_text("network = 3\n")
     assert "expected text in quotes" in refused(["air", "--config", str(path)], capsys)
-    path.write_text("architecture = 'cnn'\n")
-    assert "sets architecture to 'cnn', expected one of" in refused(
-        ["air", "--config", str(path)], capsys
-    )
+    path.write_text("network = 'cnn'\n")
+    assert "network is 'cnn', expected one of" in refused(["air", "--config", str(path)], capsys)
     path.write_bytes(b"\xff\xfe")
     assert "not a TOML file" in refused(["air", "--config", str(path)], capsys)
     os.mkfifo(tmp_path / "pipe")

@@ -1,5 +1,8 @@
 """Rescalings of a dataset, own arrays, and saving."""
 
+import json
+import zipfile
+
 import jax
 import ml_dtypes
 import numpy as np
@@ -109,6 +112,25 @@ def test_is_a_pytree_and_saves(tmp_path):
     np.testing.assert_array_equal(again.train_inputs, data.train_inputs)
     np.testing.assert_array_equal(again.extra_labels["second"], data.extra_labels["second"])
     assert again.class_names == data.class_names
+
+
+def test_files_written_before_there_were_kinds_load(tmp_path):
+    """The fields that came later are taken out of the file again."""
+    later = ("train_targets", "test_targets", "kind", "train_identifiers", "test_identifiers")
+    for data, kind in ((make(), "images"), (make(shape=(5,)), "vectors")):
+        path = na.save(data, tmp_path / "data")
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        manifest = json.loads(members["manifest.json"])
+        for name in later:
+            del manifest["tree"]["fields"][name]
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                text = json.dumps(manifest) if name == "manifest.json" else content
+                archive.writestr(name, text)
+        again = na.load(path)
+        assert (again.kind, again.train_identifiers, again.train_targets) == (kind, None, None)
+        np.testing.assert_array_equal(again.train_inputs, data.train_inputs)
 
 
 def test_own_arrays_are_copied():

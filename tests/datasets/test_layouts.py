@@ -85,6 +85,8 @@ def test_all_images_of_a_class_are_read_and_what_is_none_is_named(tmp_path):
     for name in ("train/notes.txt", "train/b/x.eps", "train/b/y.csv", "train/b/z.md"):
         (tmp_path / name).write_text("text")
     (tmp_path / "train/b/.hidden").write_text("")
+    (tmp_path / "train/b/z.md").unlink()
+    (tmp_path / "train/b/linked").symlink_to(tmp_path / "train/a")
     (tmp_path / "train/b/Thumbs.db").write_text("")
     with pytest.warns(UserWarning, match=r"4 file\(s\) below .* left out.*: train/.*, \.\.\.\.$"):
         assert len(load(root).train_labels) == 4

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 import ntk_air as na
-from ntk_air.distillation import _students
+from ntk_air.distillation.training import _engine
 
 d = na.distillation
 N, DIM, CLASSES = 10, 14, 3
@@ -169,9 +169,9 @@ def test_temperature_keeps_the_size_of_the_gradient(x64):
         )  # fmt: skip
 
     run(0.1, (1.0, 2.0, 3.0), 0.0)
-    compiled = _students.train._cache_size()
+    compiled = _engine._loop._cache_size()
     result = run(rate, temperatures, alpha)
-    assert _students.train._cache_size() == compiled, "numbers compiled the loop anew"
+    assert _engine._loop._cache_size() == compiled, "numbers compiled the loop anew"
     f = x @ student
     for k, t in enumerate(temperatures):
         soft = softmax(x @ teacher / t, axis=-1)

@@ -77,7 +77,6 @@ REFUSED = {
     "no outputs": (lambda: finite(lambda p, x: network(p, x)[:, :0]), r"\(2, 0\) for 2 inputs"),
     "no parameters": (lambda: finite(lambda p, x: x, params={}), "no floating-point parameters"),
     "unhashable": (lambda: finite(Unhashable()), "cannot be hashed.*lambda params, x"),
-    "traced": (lambda: jax.jit(lambda x: finite(x=x))(X), "x1 is traced by jit"),
     "tile of zero": (lambda: finite(tile_size=0), "tile_size is 0, expected a whole number"),
     "tile of a half": (lambda: finite(tile_size=2.5), "tile_size is 2.5"),
     "budget of zero": (lambda: finite(memory_budget=0), "memory_budget is 0"),

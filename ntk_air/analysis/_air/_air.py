@@ -20,6 +20,7 @@ from .._network._given import GivenNetwork, count_outputs, given_network
 from .._network._kernel import GivenKernel, StudiedKernel, given_kernel
 from .._network._prepare import prepared
 from ._by_layer import layer_shares
+from ._cross_entropy import check_cross_entropy
 from ._of_kernel import of_kernel
 from ._of_network import of_network
 from ._result import AIRAnalysis
@@ -135,13 +136,14 @@ def _air(
     progress: bool,
 ) -> AIRAnalysis:
     inputs, n = dataset.train_inputs, len(dataset.train_labels)
-    name, started, num_outputs = "a kernel of one's own", None, None
-    if studied is not None:
-        name = studied.name
-        if settings.steps or which.kind == "finite":
-            started = studied.start(inputs, settings.seed)
-            num_outputs = count_outputs(started, inputs, name)
+    name = "a kernel of one's own" if studied is None else studied.name
+    started, num_outputs = None, None
+    if studied is not None and (settings.steps or which.kind == "finite"):
+        started = studied.start(inputs, settings.seed)
+        num_outputs = count_outputs(started, inputs, name)
     targets = targets_of(dataset, noisy, num_outputs, name)
+    if settings.cross_entropy:
+        check_cross_entropy(targets, dataset.num_classes)
     kernel = StudiedKernel(
         which,
         studied,
@@ -169,9 +171,7 @@ def _air(
     found |= of_kernel(es, cross, dataset, targets)
     if which.kind == "finite":
         assert started is not None
-        signals = (targets.clean, targets.noise)
-        shares = layer_shares(*started, inputs, es, signals, memory_budget=budget)
-        found["by_layer"] = shares
+        found["by_layer"] = layer_shares(started, inputs, es, targets, memory_budget=budget)
     pace = settings.paced(float(es.eigenvalues[0]), float(found["stopping"].time))
     if problem is not None:
         trained, pace = of_network(problem, (es, cross), found, settings, which.kind)

@@ -13,6 +13,7 @@ from ... import kernels
 from ..._results import result, static
 from ..._typing import ApplyFn, Array, Float, PyTree
 from ...spectral import Eigensystem
+from ._targets import Targets
 
 
 @result
@@ -63,24 +64,23 @@ def _key(part: Any) -> str:
 
 
 def layer_shares(
-    apply_fn: ApplyFn,
-    params: PyTree,
+    network: tuple[ApplyFn, PyTree],
     inputs: Array,
     es: Eigensystem,
-    signals: tuple[Array, Array],
+    targets: Targets,
     *,
     memory_budget: float | None,
 ) -> LayerShares:
     """Shares of the layers, whose kernels are computed one after another.
 
     Args:
-        apply_fn: of the network.
-        params: its parameters.
+        network: ``apply_fn`` and parameters.
         inputs: (n, ...).
         es: eigensystem of the whole kernel.
-        signals: clean targets and noise (n, C).
+        targets: clean ones and noise.
         memory_budget: bytes for a kernel.
     """
+    apply_fn, params = network
     leaves, structure = jax.tree.flatten(params)
     rows, sizes = [], []
     # Counting the operations of each layer anew would take longer than a small kernel.
@@ -92,7 +92,7 @@ def layer_shares(
     for indices in layers.values():
         part, of_part = _only(apply_fn, leaves, structure, indices)
         kernel: Any = kernels.empirical_ntk(part, of_part, inputs, **how)
-        rows.append(jax.device_get(_forms(kernel, es.eigenvectors, *signals)))
+        rows.append(jax.device_get(_forms(kernel, es.eigenvectors, targets.clean, targets.noise)))
         sizes.append(sum(int(np.size(leaves[i])) for i in indices))
     quadratic, trace, signal, noise = (np.stack(column) for column in zip(*rows, strict=True))
     trusted = np.arange(es.rank) < es.trusted_rank

@@ -11,6 +11,7 @@ from ... import dynamics, kernels
 from ..._typing import Array, Float
 from ...spectral import Eigensystem
 from ._by_class import measured_by_class
+from ._cross_entropy import cross_entropy_retrieval
 from ._held_out import measured_at_test, noise_at_test, predicted_at_test
 from ._settings import Pace, Settings
 from ._training import Problem, TrainedNetworks, trained_networks
@@ -54,6 +55,8 @@ def of_network(
         "predicted": dynamics.retrieval(own, filters=filters, **common),
         "kernel_movement": trained.movement,
     }
+    if settings.cross_entropy:
+        fields["cross_entropy"] = cross_entropy_retrieval(problem, settings.steps, pace)
     if "by_class" in found:
         dataset = problem.dataset
         fields["by_class"] = dataclasses.replace(

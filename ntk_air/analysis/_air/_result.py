@@ -10,6 +10,7 @@ from ...spectral import AIRProfile
 from .._recording._record import KernelMovement
 from ._by_class import ClassRetrieval
 from ._by_layer import LayerShares
+from ._cross_entropy import CrossEntropyRetrieval
 from ._held_out import HeldOutRetrieval
 
 
@@ -39,6 +40,7 @@ class AIRAnalysis:
         by_layer: shares of the network's layers in its kernel; None unless that is finite.
         kernel_movement: the network's NTK before training and after plain training, in its own
             eigenbasis each; None if none was trained.
+        cross_entropy: retrieval of the network trained by that; None unless asked for.
         dataset, noise, architecture: what they were.
         kernel: ``"infinite"``, ``"finite"``, ``"nngp"`` or ``"own"``.
         num_points, num_test, num_classes: sizes n, m, C.
@@ -78,4 +80,5 @@ class AIRAnalysis:
     by_class: ClassRetrieval | None = None
     by_layer: LayerShares | None = None
     kernel_movement: KernelMovement | None = None
+    cross_entropy: CrossEntropyRetrieval | None = None
     kernel: str = static(default="infinite")

@@ -9,7 +9,7 @@ from typing import Any
 from ..._checks import check_bool, check_in_range, check_seed, check_size
 from ..._numerics import check_precision
 
-_OF_TRAINING = ("learning_rate", "momentum", "time_constant", "steps")
+_OF_TRAINING = ("learning_rate", "momentum", "time_constant", "cross_entropy", "steps")
 _OF_NETWORK = ("depth", "width", "weight_std", "bias_std")
 # Steps and momentum of the fully connected network that is taken where none is named, and of
 # others, a step of which costs a hundred times as much: momentum takes them as far in fewer.
@@ -29,6 +29,10 @@ class Pace:
     learning_rate: float
     momentum: float
     time_constant: float
+
+    def time(self, step: int) -> float:
+        """Training time after so many steps."""
+        return self.learning_rate / (1 - self.momentum) * step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class Settings:
         time_constant: τ of the self-distillation, in steps: the given labels have weight 1 for the
             first τ steps and exp(−(s − τ)/τ) after them; None is the stopping time that
             generalised cross-validation chooses from the noisy labels.
+        cross_entropy: also train by cross-entropy, from the same parameters, and measure retrieval
+            in the probabilities.
         standardize: whether inputs are prepared, see `air`; None does not for a network or a
             kernel of your own.
         memory_budget: bytes for the kernel and its eigensystem; None is half of what is free.
@@ -77,6 +83,7 @@ class Settings:
     learning_rate: float | None = None
     momentum: float | None = None
     time_constant: float | None = None
+    cross_entropy: bool = False
     standardize: bool | None = None
     memory_budget: float | None = None
     seed: int = 0
@@ -90,6 +97,7 @@ class Settings:
             check_size("steps", self.steps, 0)
         if self.momentum is not None:
             check_in_range("momentum", self.momentum, 0.0, 1.0, high_open=True)
+        check_bool("cross_entropy", self.cross_entropy)
         if self.standardize is not None:
             check_bool("standardize", self.standardize)
         for name in ("learning_rate", "time_constant"):
@@ -133,7 +141,7 @@ class Settings:
 
     def _refuse(self, why: str, names: tuple[str, ...]) -> None:
         """Raises ValueError if one of these settings was given."""
-        given = [name for name in names if getattr(self, name) not in (None, 0)]
+        given = [name for name in names if getattr(self, name) not in (None, 0, False)]
         if given:
             raise ValueError(
                 f"{', '.join(given)} {'has' if len(given) == 1 else 'have'} no effect {why}; "

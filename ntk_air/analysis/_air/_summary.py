@@ -12,6 +12,7 @@ from ...dynamics import RetrievalCurves
 from .._recording._record import KernelMovement
 from ._by_class import ClassRetrieval
 from ._by_layer import LayerShares
+from ._cross_entropy import CrossEntropyRetrieval
 from ._held_out import HeldOutRetrieval
 from ._result import AIRAnalysis
 
@@ -53,6 +54,7 @@ def summary(analysis: AIRAnalysis) -> dict[str, Any]:
         "by_class": _by_class(analysis.by_class),
         "by_layer": _by_layer(analysis.by_layer),
         "kernel_movement": _movement(analysis.kernel_movement),
+        "cross_entropy": _cross_entropy(analysis.cross_entropy),
         "stopping": stopping(analysis),
         "training": {
             "learning_rate": analysis.learning_rate,
@@ -147,6 +149,14 @@ def _held_out(test: HeldOutRetrieval | None) -> dict[str, Any] | None:
     if test.measured is not None and test.predicted is not None:
         numbers["retrieval"] = _measured(test.measured, test.predicted, test.predicted_infinite)
     return numbers
+
+
+def _cross_entropy(found: CrossEntropyRetrieval | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return network(found.history) | {  # pyright: ignore[reportOptionalOperand]
+        "retrieval": _measured(found.measured, found.predicted, None)
+    }
 
 
 def _by_class(classes: ClassRetrieval | None) -> list[dict[str, Any]] | None:

@@ -16,6 +16,7 @@ from ...distillation import History
 from .._network._given import Started
 from .._recording._kernel_steps import KernelMeter, Row, movement_of, ranks_to_compare
 from .._recording._record import KernelMovement
+from .._recording._watched import Watched
 from ._settings import Pace
 from ._targets import Targets
 
@@ -85,7 +86,7 @@ def problem_of(
     """A problem, its network's NTK at initialisation measured."""
     n = len(targets.clean)
     meter = KernelMeter(
-        started[0],
+        Watched(*started, batch_size=None),
         dataset.train_inputs,
         (np.asarray(targets.clean), np.asarray(targets.observed)),
         retention=targets.retention,
@@ -102,16 +103,16 @@ def problem_of(
 def trained_networks(problem: Problem, num_steps: int, pace: Pace) -> TrainedNetworks:
     """Trains the network plainly and, on classes, by self-distillation."""
     rate, beta, constant = pace.learning_rate, pace.momentum, pace.time_constant
-    plain, params = _train(problem, 1.0, num_steps, pace)
+    plain, params = trained(problem, 1.0, num_steps, pace)
     refined = None
     if problem.targets.classes:
         # Trusting the network before it has retrieved the signal would lock its early errors in.
         alpha = optax.exponential_decay(
             1.0, 1, math.exp(-1 / constant), transition_begin=round(constant)
         )
-        refined, _ = _train(problem, alpha, num_steps, pace, outputs=False)
+        refined, _ = trained(problem, alpha, num_steps, pace, outputs=False)
     steps = [int(s) for s in plain.step]
-    times = [rate / (1 - beta) * s for s in steps]
+    times = [pace.time(s) for s in steps]
     assert plain.outputs is not None
     last = np.asarray(plain.outputs[-1])
     return TrainedNetworks(
@@ -129,9 +130,16 @@ def trained_networks(problem: Problem, num_steps: int, pace: Pace) -> TrainedNet
     )
 
 
-def _train(
-    problem: Problem, alpha: Any, num_steps: int, pace: Pace, *, outputs: bool = True
+def trained(
+    problem: Problem,
+    alpha: Any,
+    num_steps: int,
+    pace: Pace,
+    *,
+    outputs: bool = True,
+    loss: str = "mse",
 ) -> tuple[History, Any]:
+    """History and final parameters of one training of the network, minus its initial outputs."""
     rate, beta = pace.learning_rate, pace.momentum
     dataset, targets = problem.dataset, problem.targets
     test = (dataset.test_inputs, targets.test) if problem.num_test else None
@@ -148,6 +156,8 @@ def _train(
         test=test,
         record_every=_record_steps(num_steps),
         record_outputs=outputs,
+        loss=loss,
+        reduction="sum",
         # In NTK parameterisation f_0 is as large as the labels, and what of it training does not
         # remove stays in every prediction as noise (Chizat, Oyallon, Bach, arXiv:1812.07956).
         subtract_initial=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ... import datasets, distillation
+from ..._digest import add_bytes, new_digest
 from ..._files import publishing
 from ..._typing import Array, PyTree
 from ...distillation import History
@@ -141,9 +141,9 @@ class Group:
 
     def digest(self) -> str:
         """Of points, labels, settings and seeds."""
-        digest = hashlib.sha256(repr((self.settings, self.seeds)).encode())
+        digest = new_digest(repr((self.settings, self.seeds)))
         for array in (self.inputs, *(draw.labels for draw in self.problem.noisy)):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            add_bytes(digest, array)
         return digest.hexdigest()[:16]
 
     def held_out(self, file: Path | None, also: Array | None = None) -> NoisyHeldOut:

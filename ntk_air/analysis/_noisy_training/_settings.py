@@ -29,7 +29,8 @@ class NoisySettings:
         network: one of ``ntk_air.networks.NETWORKS``.
         method: self_distill, or a baseline as in ``gce`` or ``gce/q=0.5``; the words of
             self_distill also as in ``self_distill/alpha=exponential:200``.
-        alpha: of self_distill: a number, agreement, exponential:STEPS, linear:START:END:STEPS, ...
+        alpha: of self_distill: a number, agreement, exponential:STEPS, linear:START:END:STEPS,
+            ..., or posterior and posterior:RATE, which find a weight for each label.
         label_fn: of self_distill: hard, identity, softmax:TEMPERATURE or tanh:SLOPE.
         loss: of self_distill: cross_entropy or mse.
         teacher: of self_distill: step (the current network) or epoch (the last epoch's).
@@ -93,10 +94,12 @@ class NoisySettings:
             raise ValueError(f"method {self.method!r} and the option both say {twice[0]}.")
         if name == specs.SELF_DISTILL:
             words = self.words()
-            distillation.alpha.parse(words["alpha"], 1)
-            distillation.label_fn.parse(words["label_fn"])
+            alpha = distillation.alpha.parse(words["alpha"], 1)
+            label_fn = distillation.label_fn.parse(words["label_fn"])
             check_choice("loss", words["loss"], ("mse", "cross_entropy"))
             check_choice("teacher", words["teacher"], ("step", "epoch"))
+            if isinstance(alpha, distillation.Posterior):
+                alpha.check_beside(label_fn, words["teacher"])
         check_choice("network", self.network, tuple(NETWORKS))
         specs.optimizer(self.optimizer, self.weight_decay)
         specs.parse_schedule(self.schedule, self.learning_rate, self.epochs)

@@ -13,9 +13,10 @@ import numpy as np
 from ... import dynamics, kernels, spectral
 from ..._checks import check_size
 from ..._numerics import double_precision
-from ..._typing import ApplyFn, Array, ArrayLike, PyTree
+from ..._typing import Array, ArrayLike, PyTree
 from ...spectral import Eigensystem
 from ._record import KernelMovement
+from ._watched import Watched
 
 Row = dict[str, Any]
 _OVERLAP_RANKS = (1, 10, 100)
@@ -29,7 +30,7 @@ class KernelMeter:
 
     def __init__(
         self,
-        apply_fn: ApplyFn,
+        network: Watched,
         inputs: ArrayLike,
         targets: tuple[np.ndarray, np.ndarray],
         *,
@@ -40,7 +41,7 @@ class KernelMeter:
         options: dict[str, Any],
     ) -> None:
         """Takes what does not change over training; ``targets`` are clean and observed (n, C)."""
-        self._apply_fn, self._inputs, self._options = apply_fn, inputs, options
+        self._network, self._inputs, self._options = network, inputs, options
         self._clean, self._observed = targets
         self._retention, self._rank, self._dtype = retention, rank, dtype
         self.overlap_ranks = overlap_ranks
@@ -54,9 +55,10 @@ class KernelMeter:
 
     def measure(self, params: PyTree, outputs: np.ndarray, initial: np.ndarray) -> Row:
         """One row of a `KernelMovement`, without step and time."""
+        apply_fn, params = self._network.function(params)
         with self._precision() as convert:
             kernel: Any = kernels.empirical_ntk(
-                self._apply_fn,
+                apply_fn,
                 jax.tree.map(convert, params),
                 convert(self._inputs),
                 **self._options,

@@ -18,13 +18,15 @@ from ..._checks import (
     check_same_length,
     check_same_shape,
     check_size,
+    is_number,
 )
-from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
+from ..._typing import ApplyFn, ArrayLike, Float, PyTree
 from ...distillation import DivergenceError, tabulate
 from ._chosen_steps import ChosenSteps
 from ._held_out import HeldOut
 from ._kernel_steps import KernelMeter, Row, by_direction, movement_of, ranks_to_compare
 from ._record import AIRRecord, KernelMovement
+from ._watched import Watched
 
 _SAME_OUTPUTS = 1e-3
 
@@ -65,7 +67,7 @@ class Recorder:
 
     def __init__(
         self,
-        apply_fn: ApplyFn,
+        apply_fn: ApplyFn | Any,
         params: PyTree,
         inputs: Float[ArrayLike, "n ..."],
         observed: Float[ArrayLike, "n C"],
@@ -87,9 +89,13 @@ class Recorder:
         """Records step 0 from ``params``.
 
         Args:
-            apply_fn: ``(params, inputs) -> outputs (n, C)``, pure, each row from its own input.
-            params: the parameters that training starts from.
-            inputs: training inputs (n, ...).
+            apply_fn: ``(params, inputs) -> outputs (n, C)``, pure, each row from its own input; or
+                a module of flax linen, of nnx or of equinox, recorded in evaluation mode. Each
+                kernel of a module compiles anew, with its statistics of that step.
+            params: the parameters that training starts from; of a module what `self_distill` takes,
+                and later what it hands out: all variables of linen, the state of an nnx module, an
+                equinox module or with its ``State`` a pair.
+            inputs: training inputs (n, ...); integers, such as tokens, stay integers.
             observed: targets ỹ (n, C) that the network is trained on.
             clean: clean targets y (n, C), in the same coding.
             learning_rate: η for the loss ½‖f − ỹ‖² SUMMED over points and outputs, a number or a
@@ -133,12 +139,13 @@ class Recorder:
         self._steps = None if steps is None else ChosenSteps("steps", steps)
         self._kernel_steps = ChosenSteps("kernel_steps", kernel_steps)
         self._rate, self._momentum, self._batch = learning_rate, float(momentum), batch_size
-        self._apply = jax.jit(apply_fn)
+        self._network = Watched(apply_fn, params, self._batch)
+        params = self._network.initial
         self._inputs = jnp.asarray(inputs)
         self._clean, self._observed = np.asarray(clean), np.asarray(observed)
         self._retention = float(spectral.resolve_retention(retention, clean, observed))
         self._signature = _signature(params)
-        self._check_outputs(apply_fn, params)
+        self._check_outputs(params)
         self._test = None if test is None else HeldOut(*test, self._observed)
         self._taken: list[int] = []
         self._last = 0
@@ -146,7 +153,7 @@ class Recorder:
         self._accuracies: list[float] = []
         self._kernel_rows: list[Row] = []
         self._meter = KernelMeter(
-            apply_fn,
+            self._network,
             self._inputs if kernel_dtype is None else np.asarray(inputs),
             (self._clean, self._observed),
             retention=self._retention,
@@ -222,7 +229,7 @@ class Recorder:
                 f"params at step {step} differ in structure, shapes or dtypes from those the "
                 "recorder was made with; pass the same tree that apply_fn takes."
             )
-        outputs = self._outputs_at(params, self._inputs)
+        outputs = self._network.outputs(params, self._inputs)
         if not np.isfinite(outputs).all():
             raise DivergenceError(
                 f"the outputs at step {step} are NaN or infinite: training diverged; lower the "
@@ -230,7 +237,8 @@ class Recorder:
             )
         accuracies = []
         if self._test is not None:
-            accuracies = [self._test.accuracy(self._outputs_at(params, self._test.inputs))]
+            found = self._network.outputs(params, self._test.inputs)
+            accuracies = [self._test.accuracy(found)]
         row = None
         if with_kernel:
             initial = self._outputs[0] if self._outputs else outputs
@@ -240,11 +248,6 @@ class Recorder:
         self._outputs.append(outputs)
         self._accuracies += accuracies
         self._kernel_rows += [] if row is None else [row]
-
-    def _outputs_at(self, params: PyTree, inputs: Array) -> np.ndarray:
-        size = self._batch or len(inputs)
-        batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-        return np.concatenate([jax.device_get(self._apply(params, batch)) for batch in batches])
 
     def _times(self) -> list[float]:
         scale = 1.0 / (1.0 - self._momentum)
@@ -266,8 +269,8 @@ class Recorder:
             num_points=len(self._observed),
         )
 
-    def _check_outputs(self, apply_fn: ApplyFn, params: PyTree) -> None:
-        shape = jax.eval_shape(apply_fn, params, self._inputs).shape
+    def _check_outputs(self, params: PyTree) -> None:
+        shape = self._network.shape(params, self._inputs)
         if shape != self._observed.shape:
             raise ValueError(
                 f"apply_fn returns outputs of shape {shape} for observed targets of shape "
@@ -276,7 +279,7 @@ class Recorder:
 
     def _check_start(self, params: PyTree) -> None:
         first = self._outputs[0]
-        difference = np.abs(self._outputs_at(params, self._inputs) - first).max()
+        difference = np.abs(self._network.outputs(params, self._inputs) - first).max()
         if not difference <= _SAME_OUTPUTS * max(1.0, np.abs(first).max()):
             raise ValueError(
                 f"the outputs at step 0 differ by {difference:.3g} from those of the parameters "
@@ -286,4 +289,5 @@ class Recorder:
 
 def _signature(params: PyTree) -> Any:
     leaves, structure = jax.tree.flatten(params)
-    return structure, [(np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+    numbers = [leaf for leaf in leaves if hasattr(leaf, "dtype") or is_number(leaf)]
+    return structure, [(np.shape(leaf), jnp.result_type(leaf)) for leaf in numbers]

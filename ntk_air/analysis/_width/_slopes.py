@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ..._checks import check_finite, check_in_range
+from ..._power_laws import fitted_slope
 from ..._results import result, static
 from ..._typing import ArrayLike
 
@@ -75,17 +74,16 @@ def fit_slope(
         )
     if not ((sizes > 0).all() and (values > 0).all()):
         raise ValueError("sizes and values must be positive: a power law has no others.")
-    fitted: Any = stats.linregress(
-        np.log(np.broadcast_to(sizes[:, None], values.shape)).ravel(), np.log(values).ravel()
-    )
-    half = float(stats.t.ppf(0.5 + confidence / 2, values.size - 2) * fitted.stderr)
-    slope = float(fitted.slope)
+    x = np.log(np.broadcast_to(sizes[:, None], values.shape)).ravel()
+    y = np.log(values).ravel()
+    fitted = fitted_slope(x, y, np.zeros(x.size))
+    low, high = fitted.interval(confidence)
     return SlopeFit(
-        slope=slope,
-        intercept=float(fitted.intercept),
-        standard_error=float(fitted.stderr),
-        low=slope - half,
-        high=slope + half,
+        slope=fitted.value,
+        intercept=float(y.mean() - fitted.value * x.mean()),
+        standard_error=fitted.error,
+        low=low,
+        high=high,
         confidence=confidence,
         num_points=values.size,
     )

@@ -14,6 +14,7 @@ from ._frame import Column
 MOST_CATEGORIES = 50
 _FEW_ROWS = 10
 _SHOWN = 5
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,19 @@ class Features:
                 f"{quoted(left_out)} left out: constant, or empty, in the training rows.",
                 stacklevel=2,
             )
-        numbers = [c.values.astype(np.float64) for c in varying.values() if c.kind == "numbers"]
         words = {name: c.values for name, c in varying.items() if c.kind == "words"}
+        numbers = [c.values.astype(np.float64) for c in varying.values() if c.kind == "numbers"]
         _say_unknown(words, train, test)
-        # One array of objects: scikit-learn picks columns of arrays by their places.
-        whole = np.empty((len(next(iter(varying.values())).values), len(varying)), object)
-        for place, values in enumerate([*numbers, *words.values()]):
-            whole[:, place] = values
-        transformer = _transformer(len(numbers), len(words), self.scale)
-        with warnings.catch_warnings():
-            # Words that only test rows have are said above.
-            warnings.filterwarnings("ignore", "Found unknown categories", UserWarning)
-            inputs = transformer.fit_transform(whole[train])
-            tested = transformer.transform(whole[test]) if len(test) else inputs[:0]
-        inputs, tested = (np.asarray(x, np.float32) for x in (inputs, tested))
+        parts = []
+        for columns, steps in (
+            (numbers, _of_numbers(self.scale)),
+            (list(words.values()), _of_words()),
+        ):
+            if columns:
+                whole = np.stack(columns, axis=1)
+                parts.append(_fitted(steps, whole[train], whole[test]))
+        both = zip(*parts, strict=True)
+        inputs, tested = (np.concatenate(one, axis=1, dtype=np.float32) for one in both)
         _say_equal(inputs, tested)
         return inputs, tested
 
@@ -113,12 +113,12 @@ def check_features(
     infinite = [
         name
         for name, c in columns.items()
-        if c.kind == "numbers" and np.isinf(c.values.astype(np.float64)).any()
+        if c.kind == "numbers" and (np.abs(c.values.astype(np.float64)) > _LARGEST).any()
     ]
     if infinite:
         raise ValueError(
-            f"{quoted(infinite)} with infinite values, expected finite numbers; repair them, or "
-            f"pass drop={tuple(infinite)!r}."
+            f"{quoted(infinite)} with infinite values, or beyond {_LARGEST:.1g}, expected finite "
+            f"numbers; repair them, or pass drop={tuple(infinite)!r}."
         )
     many = {name: k for name, c in columns.items() if (k := _too_many(c, max_categories))}
     if many:
@@ -166,32 +166,36 @@ def _varies(column: Column, rows: np.ndarray) -> bool:
     return len(here) > 0 and bool((here != here[0]).any())
 
 
-def _transformer(num_numbers: int, num_words: int, scale: bool) -> Any:
+def _fitted(steps: Any, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the steps make of both sets, fitted to the first."""
+    with warnings.catch_warnings():
+        # Words that only test rows have are said in our words.
+        warnings.filterwarnings("ignore", "Found unknown categories", UserWarning)
+        inputs = steps.fit_transform(train)
+        return inputs, steps.transform(test) if len(test) else inputs[:0]
+
+
+def _of_numbers(scale: bool) -> Any:
     # Takes a second to import: only when asked for.
-    from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import StandardScaler
 
-    numbers = make_pipeline(
-        FunctionTransformer(_as_floats),
-        SimpleImputer(strategy="median"),
-        StandardScaler() if scale else "passthrough",
+    return make_pipeline(
+        SimpleImputer(strategy="median"), StandardScaler() if scale else "passthrough"
     )
+
+
+def _of_words() -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
     nothing: Any = None
-    words = make_pipeline(
+    return make_pipeline(
         SimpleImputer(missing_values=nothing, strategy="most_frequent"),
         OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False),
     )
-    parts = [
-        ("numbers", numbers, list(range(num_numbers))),
-        ("words", words, list(range(num_numbers, num_numbers + num_words))),
-    ]
-    return ColumnTransformer([part for part in parts if part[2]], sparse_threshold=0.0)
-
-
-def _as_floats(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float64)
 
 
 def _say_unknown(words: Mapping[str, np.ndarray], train: np.ndarray, test: np.ndarray) -> None:

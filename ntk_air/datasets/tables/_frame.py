@@ -89,18 +89,26 @@ def _of_object(source: Any, what: str) -> Any:
         if is_a(source, "pandas", "DataFrame"):
             _check_names(list(map(str, source.columns)), what)
             return arrow.Table.from_pandas(source, preserve_index=False)
+        if isinstance(source, np.ndarray) and source.dtype.names:
+            source = {name: source[name] for name in source.dtype.names}
         if isinstance(source, Mapping):
             return arrow.table({str(k): _plain(v) for k, v in source.items()})
-        if hasattr(source, "__arrow_c_stream__"):
+        if isinstance(source, list) and source and isinstance(source[0], Mapping):
+            return arrow.Table.from_pylist(source)
+        is_column = any(is_a(source, library, "Series") for library in ("pandas", "polars"))
+        if hasattr(source, "__arrow_c_stream__") and not is_column:
             return arrow.table(source)
-    except (arrow.ArrowInvalid, arrow.ArrowTypeError, arrow.ArrowNotImplementedError) as error:
-        reason = str(error).split("\n")[0]
+    # pyarrow's errors derive from several of Python's.
+    except (arrow.ArrowException, TypeError) as error:
+        reason = ", ".join(map(str, error.args)).split("\n")[0]
         raise ValueError(
-            f"{what} has columns of several lengths, or one of mixed types ({reason}); make it one."
+            f"{what} has columns of several lengths, or of types that Arrow does not mix or know "
+            f"({reason}); repair them."
         ) from error
     raise TypeError(
         f"{what} is of type {type(source).__name__}, expected a frame of pandas, polars or Arrow, "
-        f"a mapping of arrays, or the path of a {' or '.join(SUFFIXES)} file."
+        "a mapping of arrays, a list of mappings, or the path of a "
+        f"{' or '.join(SUFFIXES)} file."
     )
 
 

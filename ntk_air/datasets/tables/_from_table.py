@@ -39,8 +39,8 @@ def from_table(
     medians and words are those of the training rows. Constant columns are left out, with a warning.
 
     Args:
-        table: a frame of pandas, polars or Arrow, a mapping from names to arrays (n,), or the path
-            of a .csv, .tsv or .parquet file.
+        table: a frame of pandas, polars or Arrow, a mapping from names to arrays (n,), a list of
+            mappings, or the path of a .csv, .tsv or .parquet file.
         label: the column of the classes: words, truth values, or whole numbers, which become
             0..C-1 in order, with the others in ``class_names``; or of numbers to be predicted.
         test: which rows are test points: a fraction, drawn within classes; a column of truth values

@@ -53,6 +53,10 @@ def table_source(table: Table, options: TableOptions) -> Source:
     further = [_named(table, "extra_labels", name) for name in options.extra_labels]
     dropped = [options.drop] if isinstance(options.drop, str) else list(options.drop or ())
     dropped = [_named(table, "drop", name) for name in dropped]
+    if label in (*dropped, *further):
+        raise ValueError(
+            f"label {label!r} is named in drop or extra_labels too; leave it out there."
+        )
     taken = {label, *used, *further, *dropped}
     features = {name: c for name, c in table.columns.items() if name not in taken}
     features = check_features(features, label, options.max_categories)
@@ -94,7 +98,9 @@ def table_source(table: Table, options: TableOptions) -> Source:
 
 
 def _named(table: Table, what: str, name: Any) -> str:
-    if name is None or name not in table.columns:
+    # A frame may number its columns.
+    name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+    if not isinstance(name, str) or name not in table.columns:
         given = "is missing" if name is None else f"is {name!r}"
         shown = ", ".join(list(table.columns)[:20]) + (", ..." if len(table.columns) > 20 else "")
         raise ValueError(f"{what} {given}, expected a column of {table.name}: {shown}.")

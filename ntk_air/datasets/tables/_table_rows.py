@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .._corrections import places_of
+from ._corrections import places_of
 from ._frame import read_table
 from ._rows import row_names
 

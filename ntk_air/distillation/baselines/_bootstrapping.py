@@ -11,7 +11,7 @@ from ..._classes import class_of
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
 from ..training._method import Method, method, switch
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._train import train
 from ._methods import per_network
 from ._record import baseline
@@ -50,11 +50,9 @@ def bootstrapping(
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
     *,
-    optimizer: Optimizer,
-    num_steps: int,
     kind: str = "soft",
     weight: Any = None,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """Cross-entropy to weight x observed + (1 - weight) x the network's own prediction.
 
@@ -68,13 +66,11 @@ def bootstrapping(
         params: initial parameters.
         inputs: (n, ...).
         observed: one-hot observed labels (n, C).
-        optimizer: see `cross_entropy`.
-        num_steps: optimiser steps.
         kind: "soft", the prediction is the softmax of the outputs, or "hard", its largest class.
         weight: weight of the observed label, in [0, 1]; 1 is cross-entropy. None is the published
             one, 0.95 for "soft" and 0.8 for "hard". With ``replicas`` a number, or a list of one
             for each network.
-        **options: `TrainingOptions`.
+        **training: ``optimizer``, ``num_steps`` and `TrainingOptions`, see `cross_entropy`.
 
     Returns:
         Final parameters and `History`, with the distance to the mixed labels as ``loss``.
@@ -86,9 +82,10 @@ def bootstrapping(
         >>> import numpy as np, ntk_air as na
         >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
         >>> result = na.distillation.baselines.bootstrapping(
-        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     kind="hard")
         >>> print(result.history.loss.round(3))
-        [0.693 0.682 0.671 0.66 ]
+        [0.693 0.683 0.671 0.659]
     """
     check_choice("kind", kind, tuple(WEIGHTS))
 
@@ -97,13 +94,5 @@ def bootstrapping(
         return Bootstrapping(float(weight), kind)
 
     chosen = WEIGHTS[kind] if weight is None else weight
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        per_network(make, options.get("replicas"), weight=chosen),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    methods = per_network(make, training.get("replicas"), weight=chosen)
+    return train(apply_fn, params, inputs, observed, methods, **training)

@@ -12,6 +12,7 @@ from ..._checks import check_in_range
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
+from ..training._listener import as_listener
 from ..training._method import Batch, Forward, Method, method
 from ..training._options import Optimizer, TrainingOptions
 from ..training._train import train
@@ -149,9 +150,9 @@ def co_teaching(
         check_in_range("forget_rate", forget_rate, 0.0, 1.0, high_open=True)
         return CoTeaching(float(forget_rate), float(ramp_epochs), float(exponent))
 
-    told = options.get("on_record")
+    told = as_listener(options.get("on_record"))
     if told is not None:
-        options["on_record"] = lambda step, joined: told(step, joined[0])
+        options["on_record"] = lambda step, joined, numbers: told(step, joined[0], numbers)
     outcome = train(
         peers,
         None,

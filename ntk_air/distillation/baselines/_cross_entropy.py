@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from ..._typing import ApplyFn, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
 from ..training._method import Method, method
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._train import train
 from ._record import baseline
 
@@ -23,10 +23,7 @@ def cross_entropy(
     params: PyTree,
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
-    *,
-    optimizer: Optimizer,
-    num_steps: int,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """Trains on the observed labels as they are: what every method for noisy labels is up against.
 
@@ -35,13 +32,13 @@ def cross_entropy(
     (learning rate x step) is n times that of a summed loss.
 
     Args:
-        apply_fn: function or unbound flax module, see `ntk_air.distillation.self_distill`.
+        apply_fn: function or module, see `ntk_air.distillation.self_distill`.
         params: initial parameters.
         inputs: training inputs, the first axis over the n points.
         observed: one-hot observed labels (n, C).
-        optimizer: a learning rate, a function of ``learning_rate``, or an optax transformation.
-        num_steps: optimiser steps.
-        **options: `ntk_air.distillation.TrainingOptions`.
+        **training: ``optimizer``: a learning rate, a function of ``learning_rate``, or an optax
+            transformation; ``num_steps``: optimiser steps; the rest are
+            `ntk_air.distillation.TrainingOptions`.
 
     Returns:
         Final parameters and `History`, with ``alpha`` 1 and the cross-entropy as ``loss``.
@@ -58,13 +55,4 @@ def cross_entropy(
         >>> print(result.history.loss.round(3))
         [0.693 0.681 0.669 0.657 ]
     """
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        CrossEntropy(),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    return train(apply_fn, params, inputs, observed, CrossEntropy(), **training)

@@ -13,7 +13,7 @@ from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._label_fn import bind, coding_of, hard, identity
 from ..training._history import DistillationResult
 from ..training._method import Batch, Forward, Method, method, switch
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._records import check_targets
 from ..training._train import train
 from ._methods import per_network
@@ -58,12 +58,10 @@ def distance_to_initialization(
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
     *,
-    optimizer: Optimizer,
-    num_steps: int,
     strength: Any,
     loss: str = "cross_entropy",
     reduction: str | None = None,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """The observed labels' loss + strength^2 / 2 x ||theta - theta_0||^2 over all parameters.
 
@@ -76,15 +74,13 @@ def distance_to_initialization(
         params: initial parameters.
         inputs: (n, ...).
         observed: encoded observed targets (n, C): one-hot for "cross_entropy", any for "mse".
-        optimizer: see `cross_entropy`.
-        num_steps: optimiser steps.
         strength: lambda >= 0; 0 is plain training. With ``replicas`` a number, or a list of one for
             each network.
         loss: "cross_entropy", or "mse" as in the paper's theory.
         reduction: "sum" or "mean" of the loss over the points of a batch; None is "sum" for "mse"
             and "mean" for "cross_entropy". The penalty is the same in both, and whole in every
             batch: for "sum", batches of b of n points have n/b times its weight.
-        **options: `TrainingOptions`.
+        **training: ``optimizer``, ``num_steps`` and `TrainingOptions`, see `cross_entropy`.
 
     Returns:
         Final parameters and `History`, with the loss without the penalty as ``loss``.
@@ -113,13 +109,5 @@ def distance_to_initialization(
         check_in_range("strength", strength, 0.0, high_open=True)
         return DistanceToInitialization(float(strength), labels, loss, chosen)
 
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        per_network(make, options.get("replicas"), strength=strength),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    methods = per_network(make, training.get("replicas"), strength=strength)
+    return train(apply_fn, params, inputs, observed, methods, **training)

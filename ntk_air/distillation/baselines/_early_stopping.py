@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Unpack, cast
 
 import jax
@@ -16,6 +15,7 @@ from ..._seeds import one_key
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._evaluation import evaluate
 from ..training._history import DistillationResult
+from ..training._listener import as_listener
 from ..training._options import Optimizer, TrainingOptions
 from ..training._records import check_pair
 from ..training._train import train
@@ -153,7 +153,7 @@ class _Best:
         self._classes = class_of(observed)
         self._size = options.get("batch_size")
         self._precision = options.get("precision")
-        self._also: Callable[[int, PyTree], Any] | None = options.get("on_record")
+        self._also = as_listener(options.get("on_record"))
         self.accuracies: list[float] = []
         self.params: PyTree = None
         self._initial = self._outputs(params) if options.get("subtract_initial") else 0.0
@@ -167,14 +167,14 @@ class _Best:
             precision=self._precision,
         )
 
-    def __call__(self, step: int, params: PyTree) -> None:
+    def __call__(self, step: int, params: PyTree, numbers: dict[str, Any]) -> None:
         outputs = self._outputs(params) - self._initial
         accuracy = float(jnp.mean(class_of(outputs) == self._classes))
         if not self.accuracies or accuracy > max(self.accuracies):
             self.params = jax.tree.map(_on_host, params)
         self.accuracies.append(accuracy)
         if self._also is not None:
-            self._also(step, params)
+            self._also(step, params, numbers)
 
 
 def _on_host(leaf: Array) -> Any:

@@ -11,7 +11,7 @@ from ..._checks import check_in_range
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
 from ..training._method import Batch, Forward, Method, method
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._train import train
 from ._methods import per_network, weighted_mean
 from ._record import baseline
@@ -71,11 +71,9 @@ def elr(
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
     *,
-    optimizer: Optimizer,
-    num_steps: int,
     momentum: Any = 0.7,
     strength: Any = 3.0,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """Cross-entropy + strength x mean log(1 - <t_i, p_i>), t_i a running mean of p_i.
 
@@ -89,26 +87,25 @@ def elr(
         params: initial parameters.
         inputs: (n, ...).
         observed: one-hot observed labels (n, C).
-        optimizer: see `cross_entropy`.
-        num_steps: optimiser steps.
         momentum: share of the old mean that a step keeps, in [0, 1).
         strength: weight of the regulariser, >= 0; 0 is cross-entropy. With ``replicas`` both are
             numbers, or lists of one for each network.
-        **options: `TrainingOptions`.
+        **training: ``optimizer``, ``num_steps`` and `TrainingOptions`, see `cross_entropy`.
 
     Returns:
         Final parameters and `History`; ``loss`` has the regulariser in it.
 
     Raises:
-        ValueError: see `cross_entropy`; a number out of range.
+        ValueError: see `cross_entropy`; a momentum or strength out of range.
 
     Example:
         >>> import numpy as np, ntk_air as na
         >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
         >>> result = na.distillation.baselines.elr(
-        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     strength=1.0)
         >>> print(result.history.loss.round(3))
-        [ 0.693 0.193 -0.215 -0.539]
+        [0.693 0.518 0.374 0.258]
     """
 
     def make(momentum: float, strength: float) -> EarlyLearningRegularization:
@@ -116,13 +113,5 @@ def elr(
         check_in_range("strength", strength, 0.0, high_open=True)
         return EarlyLearningRegularization(float(momentum), float(strength))
 
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        per_network(make, options.get("replicas"), momentum=momentum, strength=strength),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    methods = per_network(make, training.get("replicas"), momentum=momentum, strength=strength)
+    return train(apply_fn, params, inputs, observed, methods, **training)

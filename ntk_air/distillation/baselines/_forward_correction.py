@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_finite, check_in_range, real_array
-from ..._numerics import as_float, eps_of
+from ..._numerics import as_float
 from ..._results import result
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from .._evaluation import evaluate
+from .._transition import check_rows, check_yields
 from ..training._history import DistillationResult, History
 from ..training._method import Method, method
 from ..training._options import Optimizer, TrainingOptions
@@ -248,19 +249,6 @@ def _check_transition(transition: ArrayLike, observed: Any, replicas: int | None
             f"transition has shape {matrix.shape}, expected ({classes}, {classes}) for observed "
             f"targets with {classes} classes."
         )
-    check_finite("transition", matrix)
-    rounding = eps_of(matrix.dtype)
-    matrix = np.asarray(as_float(matrix, "transition"))
-    if matrix.min() < 0 or not np.allclose(matrix.sum(-1), 1, atol=max(1e-4, rounding)):
-        raise ValueError(
-            f"transition has least entry {matrix.min():g} and rows that sum to "
-            f"{matrix.sum(-1).min():g}..{matrix.sum(-1).max():g}; expected rows of probabilities."
-        )
-    seen = np.any(targets > 0, axis=tuple(range(targets.ndim - 1)))
-    missing = np.flatnonzero(seen & (matrix.reshape(-1, classes, classes).max(1).min(0) == 0))
-    if missing.size:
-        raise ValueError(
-            f"class {missing[0]} is observed, and the transition never yields it: column "
-            f"{missing[0]} is zero."
-        )
+    matrix = check_rows(matrix)
+    check_yields(matrix, targets)
     return jnp.asarray(matrix)

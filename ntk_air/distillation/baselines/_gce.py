@@ -11,7 +11,7 @@ from ..._checks import check_in_range, check_size
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
 from ..training._method import Batch, Forward, Method, method
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._train import train
 from ._methods import per_network, weighted_mean
 from ._record import NoisyRun, baseline
@@ -64,12 +64,10 @@ def gce(
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
     *,
-    optimizer: Optimizer,
-    num_steps: int,
     q: Any = 0.7,
     threshold: Any = None,
     start_epoch: int = 40,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """Generalised cross-entropy (1 - p^q) / q, p the probability of the observed label.
 
@@ -82,28 +80,27 @@ def gce(
         params: initial parameters.
         inputs: (n, ...).
         observed: one-hot observed labels (n, C).
-        optimizer: see `cross_entropy`.
-        num_steps: optimiser steps.
         q: in (0, 1]: towards 0 cross-entropy, at 1 half the absolute error of the probabilities.
             With ``replicas`` a number, or a list of one for each network.
         threshold: points with p at most this, in (0, 1), pull no longer; None truncates nothing.
             A network at its start, with p near 1/C, needs epochs without.
         start_epoch: epochs before the truncation begins; without ``batch_size`` a step is an epoch.
-        **options: `TrainingOptions`.
+        **training: ``optimizer``, ``num_steps`` and `TrainingOptions`, see `cross_entropy`.
 
     Returns:
         Final parameters and `History`, with the loss before truncation as ``loss``.
 
     Raises:
-        ValueError: see `cross_entropy`; a number out of range.
+        ValueError: see `cross_entropy`; a ``q``, threshold or epoch out of range.
 
     Example:
         >>> import numpy as np, ntk_air as na
         >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
         >>> result = na.distillation.baselines.gce(
-        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     q=0.5)
         >>> print(result.history.loss.round(3))
-        [0.549 0.544 0.54 0.535]
+        [0.586 0.58 0.573 0.567]
     """
     begin = check_size("start_epoch", start_epoch, 0)
 
@@ -114,13 +111,5 @@ def gce(
         check_in_range("threshold", threshold, 0.0, 1.0, low_open=True, high_open=True)
         return GeneralizedCrossEntropy(float(q), float(threshold), begin)
 
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        per_network(make, options.get("replicas"), q=q, threshold=threshold),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    methods = per_network(make, training.get("replicas"), q=q, threshold=threshold)
+    return train(apply_fn, params, inputs, observed, methods, **training)

@@ -8,7 +8,7 @@ from ..._checks import check_in_range
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
 from ..training._method import Method, method
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._train import train
 from ._methods import per_network
 from ._record import baseline
@@ -33,10 +33,8 @@ def label_smoothing(
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
     *,
-    optimizer: Optimizer,
-    num_steps: int,
     smoothing: Any = 0.1,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """Cross-entropy to the observed labels mixed with the uniform distribution.
 
@@ -48,11 +46,9 @@ def label_smoothing(
         params: initial parameters.
         inputs: (n, ...).
         observed: one-hot observed labels (n, C).
-        optimizer: see `cross_entropy`.
-        num_steps: optimiser steps.
         smoothing: weight of the uniform distribution, in [0, 1); 0 is cross-entropy. With
             ``replicas`` a number, or a list of one for each network.
-        **options: `TrainingOptions`.
+        **training: ``optimizer``, ``num_steps`` and `TrainingOptions`, see `cross_entropy`.
 
     Returns:
         Final parameters and `History`, with the distance to the smoothed labels as ``loss``.
@@ -64,22 +60,15 @@ def label_smoothing(
         >>> import numpy as np, ntk_air as na
         >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
         >>> result = na.distillation.baselines.label_smoothing(
-        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     smoothing=0.2)
         >>> print(result.history.loss.round(3))
-        [0.693 0.683 0.673 0.664]
+        [0.693 0.685 0.677 0.67 ]
     """
 
     def make(smoothing: float) -> LabelSmoothing:
         check_in_range("smoothing", smoothing, 0.0, 1.0, high_open=True)
         return LabelSmoothing(float(smoothing))
 
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        per_network(make, options.get("replicas"), smoothing=smoothing),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    methods = per_network(make, training.get("replicas"), smoothing=smoothing)
+    return train(apply_fn, params, inputs, observed, methods, **training)

@@ -11,7 +11,7 @@ from ..._checks import check_in_range
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
 from ..training._method import Batch, Forward, Method, method
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._train import train
 from ._methods import per_network
 from ._record import baseline
@@ -61,10 +61,8 @@ def mixup(
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
     *,
-    optimizer: Optimizer,
-    num_steps: int,
     concentration: Any = 1.0,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """Cross-entropy on mixtures of the points of a batch, of inputs and of labels alike.
 
@@ -77,11 +75,9 @@ def mixup(
         params: initial parameters.
         inputs: (n, ...).
         observed: one-hot observed labels (n, C).
-        optimizer: see `cross_entropy`.
-        num_steps: optimiser steps.
         concentration: c > 0; towards 0 it is cross-entropy, large values mix halves. With
             ``replicas`` a number, or a list of one for each network.
-        **options: `TrainingOptions`.
+        **training: ``optimizer``, ``num_steps`` and `TrainingOptions`, see `cross_entropy`.
 
     Returns:
         Final parameters and `History`, with the cross-entropy at the points themselves as ``loss``.
@@ -102,13 +98,5 @@ def mixup(
         check_in_range("concentration", concentration, 0.0, low_open=True, high_open=True)
         return Mixup(float(concentration))
 
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        per_network(make, options.get("replicas"), concentration=concentration),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    methods = per_network(make, training.get("replicas"), concentration=concentration)
+    return train(apply_fn, params, inputs, observed, methods, **training)

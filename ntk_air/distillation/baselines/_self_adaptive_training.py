@@ -11,7 +11,7 @@ from ..._checks import check_in_range, check_size
 from ..._typing import ApplyFn, Array, ArrayLike, Float, PyTree
 from ..training._history import DistillationResult
 from ..training._method import Batch, Forward, Method, method
-from ..training._options import Optimizer, TrainingOptions
+from ..training._options import TrainingArguments
 from ..training._train import train
 from ._methods import per_network
 from ._record import NoisyRun, baseline
@@ -68,11 +68,9 @@ def self_adaptive_training(
     inputs: Float[ArrayLike, "n ..."],
     observed: Float[ArrayLike, "n C"],
     *,
-    optimizer: Optimizer,
-    num_steps: int,
     momentum: Any = 0.9,
     start_epoch: int = 60,
-    **options: Unpack[TrainingOptions],
+    **training: Unpack[TrainingArguments],
 ) -> DistillationResult:
     """Cross-entropy to targets t_i that move towards the predictions, weighted by max_c t_ic.
 
@@ -86,27 +84,26 @@ def self_adaptive_training(
         params: initial parameters.
         inputs: (n, ...).
         observed: one-hot observed labels (n, C).
-        optimizer: see `cross_entropy`.
-        num_steps: optimiser steps.
         momentum: share of the old target that a step keeps, in [0, 1]. With ``replicas`` a number,
             or a list of one for each network.
         start_epoch: epochs of plain cross-entropy before; without ``batch_size`` a step is an
             epoch.
-        **options: `TrainingOptions`.
+        **training: ``optimizer``, ``num_steps`` and `TrainingOptions`, see `cross_entropy`.
 
     Returns:
         Final parameters and `History`, with the weighted distance to the targets as ``loss``.
 
     Raises:
-        ValueError: see `cross_entropy`; a number out of range.
+        ValueError: see `cross_entropy`; a momentum or an epoch out of range.
 
     Example:
         >>> import numpy as np, ntk_air as na
         >>> x, observed, w = np.eye(4), np.eye(2)[[0, 1, 0, 1]], np.zeros((4, 2))
         >>> result = na.distillation.baselines.self_adaptive_training(
-        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3)
+        ...     lambda w, x: x @ w, w, x, observed, optimizer=0.1, num_steps=3,
+        ...     start_epoch=1)
         >>> print(result.history.loss.round(3))
-        [0.693 0.681 0.669 0.657 ]
+        [0.693 0.681 0.672 0.666]
     """
     begin = check_size("start_epoch", start_epoch, 0)
 
@@ -114,13 +111,5 @@ def self_adaptive_training(
         check_in_range("momentum", momentum, 0.0, 1.0)
         return SelfAdaptiveTraining(float(momentum), begin)
 
-    return train(
-        apply_fn,
-        params,
-        inputs,
-        observed,
-        per_network(make, options.get("replicas"), momentum=momentum),
-        optimizer=optimizer,
-        num_steps=num_steps,
-        **options,
-    )
+    methods = per_network(make, training.get("replicas"), momentum=momentum)
+    return train(apply_fn, params, inputs, observed, methods, **training)

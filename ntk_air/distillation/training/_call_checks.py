@@ -92,12 +92,6 @@ def check_subtraction(subtract_initial: bool, network: TrainableNetwork) -> None
         )
 
 
-def check_listener(on_record: Any) -> None:
-    """Raises ValueError unless ``on_record`` is None or can be called."""
-    if on_record is not None and not callable(on_record):
-        raise ValueError(f"on_record is {on_record!r}, expected a function (step, params).")
-
-
 def spread_over(mesh: Mesh, replicas: int | None, size: int) -> Mesh:
     """The devices in a row, each for networks of its own where their number divides, or points."""
     if not isinstance(mesh, Mesh):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from ..._digest import add_array, digest_of_file, new_digest
 from ..._files import publishing
 from . import _engine
 
@@ -128,10 +128,10 @@ class Checkpoint:
         stored: dict[str, Any],
         columns: dict[str, Any],
     ) -> str:
-        digest = hashlib.sha256(f"{self._fingerprint} {step} {count} {names}".encode())
+        digest = new_digest(f"{self._fingerprint} {step} {count} {names}")
         for kind, tree in (("state", stored), ("records", columns)):
             for name in sorted(tree):
-                _add(digest, f"{kind} {name}", tree[name])
+                add_array(digest, f"{kind} {name}", tree[name])
         return digest.hexdigest()
 
     def _seal_files(self, step: int) -> None:
@@ -167,10 +167,7 @@ class Checkpoint:
     def _digests(self, step: int) -> dict[str, str]:
         folder = self._path / str(step)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        return {
-            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
-        }
+        return {path.relative_to(folder).as_posix(): digest_of_file(path) for path in files}
 
     def _restore(self, step: int, **items: Any) -> Any:
         try:
@@ -227,23 +224,16 @@ def fingerprint(
     or precision is another run; functions have no digest of their own, and what they read in a
     callback to Python is not seen. Not the mesh: a run goes on with other devices.
     """
-    digest = hashlib.sha256()
     alone = settings._replace(mesh=None, from_host=False)
     state = jax.eval_shape(functools.partial(_engine.initial_state, alone), problem)
     program = jax.make_jaxpr(functools.partial(_engine.step, alone))(problem, state)
     written = (settings.batch_size, settings.keep_outputs, jax.tree.structure(problem), program)
-    digest.update(_ADDRESS.sub("", "\n".join(map(str, written))).encode())
+    digest = new_digest(_ADDRESS.sub("", "\n".join(map(str, written))))
     # Computed of the rest, and to other last digits by other devices.
     data = problem._replace(initial_outputs=None, test_initial_outputs=None)
     for leaf in [steps, *jax.tree.leaves(data), *_constants(program)]:
-        _add(digest, "", jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        add_array(digest, "", jax.random.key_data(leaf) if _is_key(leaf) else leaf)
     return digest.hexdigest()
-
-
-def _add(digest: Any, name: str, value: Any) -> None:
-    array = np.ascontiguousarray(value)
-    digest.update(f"{name}{(array.shape, array.dtype.name)!r}".encode())
-    digest.update(array.reshape(-1).view(np.uint8).data)
 
 
 def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[Any]:

@@ -13,12 +13,20 @@ from ._problem import NETWORKS, POINTS, LoopSettings, TrainingProblem
 
 
 def mapped(settings: LoopSettings, function: Any, *axes: Any, out_axes: Any) -> Any:
-    """``function(settings, problem, ...)`` of one network, or mapped over all replicas."""
-    one = functools.partial(function, settings)
-    if settings.replicated is None:
-        return one
-    in_axes = (_problem_axes(settings.replicated), *axes)
-    run = jax.vmap(one, in_axes=in_axes, out_axes=out_axes)
+    """``function(settings, problem, ...)`` of one network, or mapped over all that are replicated.
+
+    Axes are those of `jax.vmap`, or functions to them from the fields that are replicated.
+    """
+    run = functools.partial(function, settings)
+
+    def at(axis: Any, fields: tuple[str, ...]) -> Any:
+        return axis(fields) if callable(axis) else axis
+
+    in_axes, found_axes = (), None
+    for fields in reversed(settings.replicated):
+        in_axes = tuple(at(axis, fields) for axis in (_problem_axes, *axes))
+        found_axes = at(out_axes, fields)
+        run = jax.vmap(run, in_axes=in_axes, out_axes=found_axes)
     if not spreads_networks(settings):
         return run
     # Networks do not meet: every device runs the loop of its own, without communication.
@@ -26,7 +34,7 @@ def mapped(settings: LoopSettings, function: Any, *axes: Any, out_axes: Any) -> 
         run,
         mesh=settings.mesh,
         in_specs=_specs(in_axes),
-        out_specs=_specs(out_axes),
+        out_specs=_specs(found_axes),
         check_vma=False,
     )
 
@@ -41,10 +49,10 @@ def placed(settings: LoopSettings, problem: TrainingProblem) -> TrainingProblem:
     mesh = settings.mesh
     if mesh is None:
         return problem
-    apart = settings.replicated if spreads_networks(settings) else None
+    apart = settings.replicated[0] if spreads_networks(settings) else ()
 
     def place(name: str) -> Any:
-        spec = PartitionSpec(NETWORKS) if name in (apart or ()) else PartitionSpec()
+        spec = PartitionSpec(NETWORKS) if name in apart else PartitionSpec()
         return jax.device_put(getattr(problem, name), NamedSharding(mesh, spec))
 
     return TrainingProblem(**{name: place(name) for name in TrainingProblem._fields})

@@ -18,8 +18,8 @@ from ._batches import epoch_order, outputs_at, wide
 from ._devices import mapped, spread
 from ._history import measure
 from ._method import Batch
-from ._optimizer import stepped
-from ._problem import STATE_AXES, LoopSettings, State, TrainingProblem
+from ._problem import LoopSettings, State, TrainingProblem, state_axes
+from ._stepping import begun, stepped, used
 
 # Streams of one key; epochs count up from zero, and draw the order of the points.
 _STEP_STREAM = 2**31
@@ -28,7 +28,7 @@ _STEP_STREAM = 2**31
 @functools.partial(jax.jit, static_argnums=0)
 def initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
     """The state before the first step."""
-    return mapped(settings, _initial_state, out_axes=STATE_AXES)(problem)
+    return mapped(settings, _initial_state, out_axes=state_axes)(problem)
 
 
 def advance(settings: LoopSettings, problem: TrainingProblem, state: State, until: int) -> State:
@@ -42,13 +42,13 @@ def advance(settings: LoopSettings, problem: TrainingProblem, state: State, unti
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _loop(settings: LoopSettings, problem: TrainingProblem, state: State, until: Array) -> State:
-    run = mapped(settings, _advance, STATE_AXES, None, out_axes=STATE_AXES)
+    run = mapped(settings, _advance, state_axes, None, out_axes=state_axes)
     return run(problem, state, until)
 
 
 def step(settings: LoopSettings, problem: TrainingProblem, state: State) -> State:
     """One step."""
-    return mapped(settings, _one_step, STATE_AXES, out_axes=STATE_AXES)(problem, state)
+    return mapped(settings, _one_step, state_axes, out_axes=state_axes)(problem, state)
 
 
 _step = jax.jit(step, static_argnums=0, donate_argnums=2)
@@ -57,7 +57,7 @@ _step = jax.jit(step, static_argnums=0, donate_argnums=2)
 @functools.partial(jax.jit, static_argnums=0)
 def record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
     """One record of the history at the current step."""
-    row = mapped(settings, _record, STATE_AXES, out_axes=0)(problem, state)
+    row = mapped(settings, _record, state_axes, out_axes=0)(problem, state)
     return row | {"step": state.step}
 
 
@@ -73,7 +73,7 @@ def _initial_state(settings: LoopSettings, problem: TrainingProblem) -> State:
         params=jax.tree.map(jnp.copy, params),
         network=jax.tree.map(jnp.copy, problem.initial_state),
         optimizer=jax.tree.map(
-            jnp.copy, settings.transformation(problem.learning_rate).init(params)
+            jnp.copy, begun(settings.transformation(problem.learning_rate), params)
         ),
         memory=jax.tree.map(jnp.copy, problem.method.start(problem.observed)),
         order=order,
@@ -94,6 +94,27 @@ def evaluate(
         return settings.network.evaluate(params, network_state, spread(settings, batch))
 
     return outputs_at(outputs, inputs, settings.batch_size, initial)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def variables(settings: LoopSettings, state: State) -> tuple[Any, Any]:
+    """Copies of the parameters to use the network with, and of its state."""
+    run = used
+    for _ in settings.replicated:
+        run = jax.vmap(run)
+    return jax.tree.map(jnp.copy, (run(state.optimizer, state.params), state.network))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def refined(
+    settings: LoopSettings, problem: TrainingProblem, memory: Any
+) -> tuple[Array, Array] | None:
+    """What the method's memory says of the labels, see `Method.refined`."""
+
+    def one(settings: LoopSettings, problem: TrainingProblem, memory: Any) -> Any:
+        return problem.method.refined(problem.observed, memory)
+
+    return mapped(settings, one, 0, out_axes=0)(problem, memory)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -132,12 +153,13 @@ def _one_step(settings: LoopSettings, problem: TrainingProblem, state: State) ->
     assert order is not None
     epoch, position = jnp.divmod(state.step, len(order) // size)
     # Only what a new epoch changes goes through the condition: XLA copies what does.
+    refreshed = problem.method.needs_outputs
     order, memory = jax.lax.cond(
         position == 0,
         lambda: _start_epoch(settings, problem, epoch, state),
-        lambda: (state.order, state.memory),
+        lambda: (state.order, state.memory if refreshed else None),
     )
-    state = state._replace(order=order, memory=memory)
+    state = state._replace(order=order, memory=memory if refreshed else state.memory)
     assert state.order is not None
     rows = jax.lax.dynamic_slice_in_dim(state.order, position * size, size)
     present = position * size + jnp.arange(size) < len(problem.inputs)
@@ -148,15 +170,14 @@ def _one_step(settings: LoopSettings, problem: TrainingProblem, state: State) ->
 def _start_epoch(
     settings: LoopSettings, problem: TrainingProblem, epoch: Array, state: State
 ) -> tuple[Array, Any]:
-    """A fresh order of all points, and the method's memory."""
+    """A fresh order of all points, and the method's memory if it follows the outputs."""
     assert state.order is not None
     assert problem.key is not None
     order = epoch_order(problem.key, epoch, len(problem.inputs), len(state.order))
     if not problem.method.needs_outputs:
-        return order, state.memory
-    outputs = evaluate(
-        settings, state.params, state.network, problem.inputs, problem.initial_outputs
-    )
+        return order, None
+    variables = used(state.optimizer, state.params), state.network
+    outputs = evaluate(settings, *variables, problem.inputs, problem.initial_outputs)
     return order, problem.method.refresh(state.memory, outputs)
 
 
@@ -191,7 +212,8 @@ def _update(
             return outputs - jnp.moveaxis(initial, 0, -2)
 
         loss, kept = problem.method.objective(forward, params, batch, memory)
-        return loss, (states[-1], kept)
+        # A memory that comes back as it was is not written: rows of it are slow to write.
+        return loss, (states[-1], None if kept is memory else kept)
 
     (loss, (network, kept)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     params, optimizer = stepped(
@@ -202,7 +224,9 @@ def _update(
         loss,
         lambda params: objective(params)[0],
     )
-    if rows is not None:
+    if kept is None:
+        kept = state.memory
+    elif rows is not None:
         # The padding repeats a point: it writes nothing.
         targets = jnp.where(weights > 0, rows, len(problem.inputs))
         kept = jax.tree.map(lambda m, new: m.at[targets].set(new, mode="drop"), state.memory, kept)
@@ -240,7 +264,7 @@ def _batch(
 
 
 def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> dict[str, Any]:
-    variables = state.params, state.network
+    variables = used(state.optimizer, state.params), state.network
     outputs = evaluate(settings, *variables, problem.inputs, problem.initial_outputs)
     test_outputs = None
     if problem.test_inputs is not None:
@@ -265,7 +289,8 @@ def _record(settings: LoopSettings, problem: TrainingProblem, state: State) -> d
         probabilities=problem.method.loss == "cross_entropy",
     )
     row |= {"alpha": jnp.asarray(alpha).astype(outputs.dtype), "loss": loss}
-    row["distance_from_init"] = distance(state.params, problem.initial_params, outputs.dtype)
+    row |= problem.method.judged(problem.observed, problem.reference.clean, memory)
+    row["distance_from_init"] = distance(variables[0], problem.initial_params, outputs.dtype)
     row["outputs"] = outputs if settings.keep_outputs else None
     row["test_outputs"] = test_outputs if settings.keep_outputs else None
     return row

@@ -44,12 +44,14 @@ class History:
             they vary; NaN where the learning rate is not known. One unit of it is one unit of
             gradient flow on the loss as reduced: the summed one by default for "mse".
         loss: (R,) distance of the outputs to the target of that step, in the chosen reduction.
-        alpha: (R,) weight of the observed labels in that target.
+        alpha: (R,) weight of the observed labels in that target; for `posterior` the mean over
+            the points.
         agreement: (R,) fraction of points whose output and observed target name the same class.
         l2_to_clean: (R,) ||f - y||_2 / sqrt(n); for cross-entropy of the probabilities, the
             softmax of the outputs, since only those are meant to be the targets.
         label_to_clean: (R,) ||h(f) - y||_2 / sqrt(n): how wrong the labels are that the network
-            teaches itself; 0 is the premise of the convergence theorem.
+            teaches itself; 0 is the premise of the convergence theorem. For `posterior` those
+            of `hard`.
         error_to_clean: (R,) fraction of points whose class differs from the clean one.
         error_to_observed: (R,) fraction of points whose class differs from the observed one.
         margin: (R,) smallest (y_i - c) (f(x_i) - c) for a single output, c halfway between the two
@@ -60,6 +62,9 @@ class History:
         test_accuracy: (R,) fraction of test points of the right class; NaN without test points.
         outputs: (R, n, C), or None unless asked for.
         test_outputs: (R, m, C), or None unless asked for and test points were given.
+        alpha_right: (R,) for `posterior` with clean targets, the mean weight of the observed labels
+            that are right, NaN where there are none; None otherwise.
+        alpha_wrong: (R,) the same of those that are wrong.
     """
 
     step: Array
@@ -76,6 +81,8 @@ class History:
     test_accuracy: Array
     outputs: Array | None = None
     test_outputs: Array | None = None
+    alpha_right: Array | None = None
+    alpha_wrong: Array | None = None
 
 
 @result
@@ -87,10 +94,17 @@ class DistillationResult:
             module with its other collections, of an nnx module its whole state. A first axis over
             the networks where several were trained together.
         history: the records, see `History`.
+        label_weights: (n,) for `posterior`, the weight of each observed label after the last step:
+            the probability that it is right. (R, n) of networks trained together.
+        refined: (n, C) for `posterior`, the probability of each class after the last step; of a
+            single output two columns, those of -1 and of +1. (R, n, C) of networks trained
+            together.
     """
 
     params: Any
     history: History
+    label_weights: Array | None = dataclasses.field(default=None, kw_only=True)
+    refined: Array | None = dataclasses.field(default=None, kw_only=True)
 
     def replica(self, index: int) -> DistillationResult:
         """The outcome of one of the networks that were trained together.
@@ -103,11 +117,13 @@ class DistillationResult:
             raise ValueError("a single network was trained, and this is its result.")
         if not -len(loss) <= index < len(loss):
             raise ValueError(f"index is {index}, expected one of {len(loss)} networks from 0 on.")
-        one = jax.tree.map(lambda leaf: leaf[index], (self.params, self.history))
+        of_all = self.params, self.history, self.label_weights, self.refined
+        params, history, weights, refined = jax.tree.map(lambda leaf: leaf[index], of_all)
         shared = {"step": self.history.step}
         if self.history.time.ndim == 1:
             shared["time"] = self.history.time
-        return DistillationResult(one[0], dataclasses.replace(one[1], **shared))
+        history = dataclasses.replace(history, **shared)
+        return DistillationResult(params, history, label_weights=weights, refined=refined)
 
 
 def history_of(columns: dict[str, Any]) -> History:

@@ -138,6 +138,16 @@ class Method:
         weights = jnp.ones(len(observed), outputs.dtype)
         return jnp.ones((), outputs.dtype), self.data_loss(outputs, observed, weights)
 
+    def judged(self, observed: Array, clean: Array | None, memory: PyTree) -> dict[str, Array]:
+        """Columns of a `History` that the method has besides, (): none."""
+        del observed, clean, memory
+        return {}
+
+    def refined(self, observed: Array, memory: PyTree) -> tuple[Array, Array] | None:
+        """Weights of the labels (n,) and the posterior of the classes (n, C): none."""
+        del observed, memory
+        return None
+
     def data_loss(self, outputs: Array, wanted: Array, weights: Array) -> Array:
         """The chosen loss of outputs against targets (b, C), over rows of positive weight."""
         return _objective.loss(self.loss, self.reduction, outputs, wanted, weights)

@@ -1,8 +1,8 @@
 """Networks as the trainer sees them: trained on a batch, evaluated on any points.
 
-Functions, flax linen modules and flax nnx modules come in; two pure functions of parameters and
-state come out. State is what a network keeps beside its parameters, such as the running statistics
-of BatchNorm: training on a batch updates it, evaluation reads it.
+Functions and modules of flax linen, flax nnx and equinox come in; two pure functions of parameters
+and state come out. State is what a network keeps beside its parameters, such as the running
+statistics of BatchNorm: training on a batch updates it, evaluation reads it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from ..._modules import is_a
 from ..._numerics import cast_floats, double_precision
 from ..._typing import ApplyFn, Array, PyTree
+from ._equinox_networks import equinox_module
 from ._flax_networks import linen, nnx_module
 
 P = ParamSpec("P")
@@ -77,10 +78,11 @@ def as_network(network: Any, params: PyTree) -> Adapted:
     """The network, its trained parameters and its state.
 
     Args:
-        network: ``(params, inputs) -> outputs``, an unbound linen module, or an nnx module; what is
-            `Adapted` already is returned as it is.
+        network: ``(params, inputs) -> outputs``, an unbound linen module, an nnx or equinox module;
+            what is `Adapted` already is returned as it is.
         params: of a function its parameters, of a linen module all that ``init`` returned, of an
-            nnx module None or what ``nnx.state`` returns.
+            nnx module None or what ``nnx.state`` returns, of an equinox module None, its ``State``,
+            another module, or both.
 
     Raises:
         ValueError: parameters that do not belong to such a network, or nothing that can be called.
@@ -91,10 +93,12 @@ def as_network(network: Any, params: PyTree) -> Adapted:
         return Adapted(*linen(network, params))
     if is_a(network, "flax.nnx", "Module"):
         return Adapted(*nnx_module(network, params))
+    if is_a(network, "equinox", "Module"):
+        return Adapted(*equinox_module(network, params))
     if not callable(network):
         raise ValueError(
             f"apply_fn is a {type(network).__name__}, expected a function (params, inputs) -> "
-            "outputs, or a flax linen or nnx module."
+            "outputs, or a module of flax linen, of nnx or of equinox."
         )
     owner = getattr(network, "__self__", None)
     collections = sorted(params) if isinstance(params, Mapping) else []
@@ -180,6 +184,28 @@ class InPrecision:
             return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
         return jax.tree.map(cast, tree)
+
+
+def is_slow_in_loops(
+    network: TrainableNetwork, variables: tuple[PyTree, PyTree], inputs: Array
+) -> bool:
+    """Whether the gradient holds convolutions and runs on a CPU.
+
+    XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
+    a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
+    of `ntk_air.networks` have other forms for CPUs.
+    """
+    if any(device.platform != "cpu" for device in inputs.devices()):
+        return False
+    traced = jax.jit(_gradient(network)).trace(*variables, inputs)
+    if "conv_general_dilated" not in str(traced.jaxpr):
+        return False
+    return "stablehlo.convolution" in traced.lower().as_text()
+
+
+@functools.lru_cache(maxsize=128)
+def _gradient(network: TrainableNetwork) -> Any:
+    return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))
 
 
 def in_double(function: Callable[P, R]) -> Callable[P, R]:

@@ -10,7 +10,6 @@ import numpy as np
 import optax
 
 from ..._checks import check_finite, check_learning_rate
-from ..._typing import Array, PyTree
 from .._alpha_given import tabulate
 
 
@@ -33,6 +32,12 @@ class Rate:
         if self.kind == "steps":
             return np.concatenate([[0.0], np.cumsum(self.values)])[steps]
         return self.values[..., None] * steps
+
+    def at(self, step: int, num_steps: int) -> np.ndarray | float:
+        """The learning rate of the step to come, after the last one that of the last."""
+        if self.values is None:
+            return float("nan")
+        return self.values[min(step, num_steps - 1)] if self.kind == "steps" else self.values
 
 
 def resolve_optimizer(
@@ -78,24 +83,6 @@ def made(optimizer: Callable[..., Any], learning_rate: Any) -> optax.GradientTra
             "optax transformation, as optax.adam returns; a schedule goes in learning_rate."
         )
     return transformation
-
-
-def stepped(
-    transformation: Any,
-    params: PyTree,
-    state: Any,
-    gradient: PyTree,
-    loss: Array,
-    objective: Callable[[PyTree], Array],
-) -> tuple[PyTree, Any]:
-    """Parameters and state of the optimiser after a step.
-
-    Line searches and rates that follow the loss get it, and the function that it is of.
-    """
-    updates, state = optax.with_extra_args_support(transformation).update(
-        gradient, state, params, value=loss, grad=gradient, value_fn=objective
-    )
-    return optax.apply_updates(params, updates), state
 
 
 def _rate(value: Any, num_steps: int, replicas: int | None) -> Rate:

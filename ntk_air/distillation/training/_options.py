@@ -7,15 +7,17 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, Required, TypedDict, TypeVar, cast
 
 import optax
 from jax.sharding import Mesh
 
-from ..._typing import Array, ArrayLike, PyTree
+from ..._typing import Array, ArrayLike
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+# Lookahead, schedule-free and sharpness-aware optimisers keep a second set of parameters: results,
+# history and `on_record` are of the one to use the network with.
 # A number: gradient descent with that rate; a function of ``learning_rate`` such as optax.adam, or
 # a finished transformation, which compiles the loop anew.
 Optimizer = float | ArrayLike | optax.GradientTransformation | Callable[..., Any]
@@ -37,7 +39,11 @@ class TrainingOptions(TypedDict, total=False):
             increasing sequence. The first record is before any step, the last after the last one.
         record_outputs: keep the outputs of every record, (R, n, C), and those at test points.
         on_record: called with ``(step, params)`` at every record, such as an
-            `ntk_air.analysis.Recorder`; not for records that a checkpoint already holds.
+            `ntk_air.analysis.Recorder`; not for records that a checkpoint already holds. A function
+            of three arguments, without a default for the third, also gets the numbers of the
+            record, a dict: ``step``, ``epoch`` (whole ones done), ``time``, ``learning_rate`` of
+            the step to come, ``loss``, ``test_accuracy`` and all others of a `History`, NaN where
+            they are not known; with ``replicas`` arrays over the networks.
         checkpoint: a folder to store the run in at records (by orbax), at most one twentieth of
             the time; the same call goes on from it, to the same history. It is left there when the
             run is done.
@@ -78,7 +84,7 @@ class TrainingOptions(TypedDict, total=False):
     test: tuple[ArrayLike, ArrayLike] | None
     record_every: int | Sequence[int] | None
     record_outputs: bool
-    on_record: Callable[[int, PyTree], Any] | None
+    on_record: Callable[..., Any] | None
     checkpoint: str | os.PathLike[str] | None
     key: Array | int | Sequence[int] | None
     learning_rate: float | ArrayLike | Callable[[Any], Any] | None
@@ -90,15 +96,38 @@ class TrainingOptions(TypedDict, total=False):
     progress: bool
 
 
+class TrainingArguments(TrainingOptions, total=False):
+    """What a training method hands on to the loop: `TrainingOptions`, and what every call needs.
+
+    Attributes:
+        optimizer: a learning rate, a function of ``learning_rate``, or an optax transformation.
+        num_steps: optimiser steps.
+    """
+
+    optimizer: Required[Optimizer]
+    num_steps: Required[int]
+
+
 def training_call(function: _F) -> _F:
     """Decorator of a training function: refuses keywords that it does not have, in its own name.
 
+    Where it takes `TrainingArguments` as a whole, its signature shows those that every call needs.
+
     Raises:
-        TypeError: by the function made, on such a keyword; the message has the nearest valid one.
+        TypeError: by the function made, on such a keyword, with the nearest valid one in the
+            message, or without an argument that every call needs.
     """
-    parameters = inspect.signature(function).parameters.values()
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
     known = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    rest = [p for p in parameters if p.kind is p.VAR_KEYWORD]
+    needed: list[inspect.Parameter] = []
+    if rest:
+        if TrainingArguments.__name__ in str(rest[0].annotation):
+            needed = [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+                for name, annotation in (("optimizer", "Optimizer"), ("num_steps", "int"))
+            ]
         known |= {"optimizer", "num_steps", *TrainingOptions.__annotations__}
 
     @functools.wraps(function)
@@ -107,6 +136,12 @@ def training_call(function: _F) -> _F:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known))}."
             raise TypeError(f"{function.__name__}() has no argument {name!r}; {hint}")
+        for one in needed:
+            if one.name not in kwargs:
+                raise TypeError(f"{function.__name__}() needs the argument {one.name!r}.")
         return function(*args, **kwargs)
 
+    before = [p for p in parameters if p.kind < inspect.Parameter.KEYWORD_ONLY]
+    shown = [*before, *needed, *parameters[len(before) :]]
+    call.__dict__["__signature__"] = signature.replace(parameters=shown)
     return cast(_F, call)

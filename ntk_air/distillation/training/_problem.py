@@ -27,8 +27,9 @@ class LoopSettings(NamedTuple):
     augment: Callable[[Array, Array], Array] | None
     keep_outputs: bool
     mesh: Mesh | None  # one axis, named after what is spread: points of a batch, or networks
-    # Fields of `TrainingProblem` with a leading axis over networks; None: one network.
-    replicated: tuple[str, ...] | None
+    # Of networks trained together, the fields of `TrainingProblem` with a leading axis over them;
+    # several entries for several such axes, the first one first, and none for a single network.
+    replicated: tuple[tuple[str, ...], ...]
     subtract_initial: bool = False
     from_host: bool = False  # one call a step: gradients of convolutions on CPUs are slow in loops
 
@@ -71,5 +72,6 @@ class State(NamedTuple):
     diverged: Array  # the first step whose loss was not finite, -1 before
 
 
-STATE_AXES = State(None, 0, 0, 0, 0, 0, 0)  # pyright: ignore[reportArgumentType]
-"""Where the axis over networks is, if several are trained together: all are at the same step."""
+def state_axes(replicated: tuple[str, ...]) -> State:
+    """Where the axis over networks is: all are at the same step, and with one key in one order."""
+    return State(None, 0, 0, 0, 0, 0 if "key" in replicated else None, 0)  # pyright: ignore[reportArgumentType]

@@ -62,8 +62,10 @@ def for_each(name: str, value: Any, replicas: int | None) -> list[Any] | None:
     return list(value)
 
 
-def check_replicas(replicas: int, params: PyTree, state: PyTree, observed: Any) -> None:
-    """Raises ValueError unless everything stacked has ``replicas`` entries."""
+def check_replicas(replicas: int | None, params: PyTree, state: PyTree, observed: Any) -> None:
+    """Raises ValueError unless everything stacked has ``replicas`` entries; None is one network."""
+    if replicas is None:
+        return
     lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(params)}
     if lengths != {replicas}:
         raise ValueError(

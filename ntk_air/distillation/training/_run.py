@@ -6,26 +6,25 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..._progress import progress_bar
-from ..._typing import PyTree
-from . import _checkpoint, _engine
+from . import _checkpoint
 from ._history import DivergenceError, check_finite_losses
 from ._threads import Shares
 
 
 def run(
-    settings: _engine.LoopSettings,
     shares: Shares,
     steps: np.ndarray,
     progress: bool,
     store: _checkpoint.Checkpoint | None,
-    on_record: Callable[[int, PyTree], Any] | None,
+    told: Callable[[dict[str, Any]], Any] | None,
 ) -> list[dict[str, Any]]:
-    """Runs from record to record; stops at the first one at which a loss has not been finite."""
+    """Runs from record to record, and tells of each.
+
+    Stops at the first one at which a loss has not been finite.
+    """
     rows = []
     if store is not None:
         shares.state, rows = store.resume(shares.state)
@@ -35,12 +34,10 @@ def run(
             _check_diverged(shares.diverged)
             # Records wait on the host: the device holds one at a time, however many there are.
             rows.append(shares.record())
-            check_finite_losses([until], [rows[-1]["loss"]])
-            if on_record is not None:
-                state = shares.state
-                # Copies, since the next steps use up the state's own.
-                copied = jax.tree.map(jnp.copy, (state.params, state.network))
-                on_record(int(until), settings.network.join(*copied))
+            losses = np.ravel(rows[-1]["loss"])
+            check_finite_losses([until], [losses if len(losses) > 1 else losses[0]])
+            if told is not None:
+                told(rows[-1])
             if store is not None and store.is_due(int(until)):
                 store.write(shares.state, rows)
             show(int(until), rows[-1])

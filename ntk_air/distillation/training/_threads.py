@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _engine
+from ._problem import state_axes
 
 
 class Shares:
@@ -29,8 +30,10 @@ class Shares:
     ) -> None:
         """``count`` shares as even as they can be; 1 for a single network."""
         self._settings = settings
-        shared = [name for name in problem._fields if name not in (settings.replicated or ())]
-        networks = 0 if count == 1 else len(jax.tree.leaves(problem.initial_params)[0])
+        replicated = settings.replicated[0] if settings.replicated else ()
+        shared = [name for name in problem._fields if name not in replicated]
+        self._together = [n for n, axis in state_axes(replicated)._asdict().items() if axis is None]
+        networks = 0 if count == 1 else _network_count(settings, problem)
         ends = np.linspace(0, networks, count + 1).astype(int)
         self._rows = [slice(a, b) for a, b in itertools.pairwise(ends)]
         self._problems = self._split(problem, shared)
@@ -58,7 +61,7 @@ class Shares:
 
         def join(name: str) -> Any:
             parts = [getattr(state, name) for state in self._states]
-            if name == "step":
+            if name in self._together:
                 return parts[0]
             return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
@@ -67,13 +70,14 @@ class Shares:
     @state.setter
     def state(self, state: _engine.State) -> None:
         # Each uses up its own.
-        parts = self._split(state, ["step"])
-        self._states = [part._replace(step=jnp.copy(state.step)) for part in parts]
+        together = {name: getattr(state, name) for name in self._together}
+        parts = self._split(state, self._together)
+        self._states = [part._replace(**jax.tree.map(jnp.copy, together)) for part in parts]
 
     @property
     def diverged(self) -> np.ndarray:
         """The first step of each network whose loss was not finite, -1 where there is none."""
-        return np.concatenate([np.atleast_1d(np.asarray(s.diverged)) for s in self._states])
+        return np.concatenate([np.ravel(np.asarray(state.diverged)) for state in self._states])
 
     def advance(self, until: int) -> None:
         """Trains all networks until ``until`` steps have been done."""
@@ -111,10 +115,16 @@ class Shares:
 def share_count(settings: _engine.LoopSettings, problem: _engine.TrainingProblem) -> int:
     """How many shares are fastest: one for each core of a CPU, one in all elsewhere."""
     on_cpu = all(device.platform == "cpu" for device in problem.inputs.devices())
-    if settings.replicated is None or settings.mesh is not None or not on_cpu:
+    if not settings.replicated or settings.mesh is not None or not on_cpu:
         return 1
-    count = min(_cores(), len(jax.tree.leaves(problem.initial_params)[0]))
+    count = min(_cores(), _network_count(settings, problem))
     return count if count > 1 and _threads_compute_the_same() else 1
+
+
+def _network_count(settings: _engine.LoopSettings, problem: _engine.TrainingProblem) -> int:
+    """Length of the first axis over networks trained together."""
+    replicated = [getattr(problem, name) for name in settings.replicated[0]]
+    return len(jax.tree.leaves(replicated)[0])
 
 
 def _cores() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +19,6 @@ from . import _checkpoint, _engine
 from ._call_checks import (
     check_augment,
     check_key,
-    check_listener,
     check_padding,
     check_params,
     check_subtraction,
@@ -31,14 +29,16 @@ from ._call_checks import (
 )
 from ._devices import placed
 from ._history import DistillationResult, Reference, history_of
+from ._listener import Listener, as_listener, numbers_of
 from ._method import Method
-from ._network import TrainableNetwork, adapted_to, as_network, computing_dtype, in_double
+from ._network import adapted_to, as_network, computing_dtype, in_double, is_slow_in_loops
 from ._optimizer import Rate, resolve_optimizer
 from ._options import Optimizer, training_call
 from ._problem import LoopSettings, State, TrainingProblem
 from ._records import checked_batch, record_steps, whole_number
 from ._replicas import check_replicas, first, replica_keys, stack_methods
 from ._run import run
+from ._stepping import check_steps
 from ._threads import Shares, share_count
 
 
@@ -58,7 +58,7 @@ def train(
     test: tuple[ArrayLike, ArrayLike] | None = None,
     record_every: int | Sequence[int] | None = None,
     record_outputs: bool = False,
-    on_record: Callable[[int, PyTree], Any] | None = None,
+    on_record: Callable[..., Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     key: Any = None,
     learning_rate: Any = None,
@@ -74,7 +74,7 @@ def train(
     `self_distill` and the `baselines` are calls of it, each with a `Method` of theirs.
 
     Args:
-        network: a function ``f(params, x)``, a module of flax.linen or of flax.nnx.
+        network: a function ``f(params, x)``, a module of flax.linen, of flax.nnx or of equinox.
         params: initial parameters, as for `self_distill`.
         inputs: (n, ...).
         observed: encoded observed targets (n, C).
@@ -125,20 +125,20 @@ def train(
     steps = record_steps(record_every, num_steps)
     if replicas is not None:
         replicas = whole_number("replicas", replicas, 1)
-    check_listener(on_record)
+    listener = as_listener(on_record)
     make, rate = resolve_optimizer(optimizer, learning_rate, int(num_steps), replicas)
     check_params(params)
     adapted, params, state = adapted_to(precision, as_network(network, params))
     params = jax.tree.map(as_float, params)
     inputs, test = _widened(precision, jnp.asarray(inputs), test)
-    if replicas is not None:
-        check_replicas(replicas, params, state, observed)
+    check_replicas(replicas, params, state, observed)
     batch_size = checked_batch(batch_size, len(inputs))
     check_padding(adapted, batch_size, len(inputs))
     check_key(key, batch_size, augment, one)
     check_subtraction(subtract_initial, adapted)
     check_augment(augment, inputs, batch_size)
     sample = (params, state) if replicas is None else first((params, state))
+    check_steps(make, sample[0])
     dtype = output_dtype(adapted, sample, inputs, np.shape(targets))
     test_inputs, wanted = test_part(adapted, sample, test, np.shape(targets)[1])
     traced = None
@@ -162,9 +162,9 @@ def train(
         augment,
         check_bool("record_outputs", record_outputs),
         None if mesh is None else spread_over(mesh, replicas, batch_size or len(inputs)),
-        None if replicas is None else _replicated(problem, method, rate, subtract_initial),
+        () if replicas is None else (_replicated(problem, method, rate, subtract_initial),),
         subtract_initial,
-        _is_slow_in_loops(adapted, sample, inputs),
+        is_slow_in_loops(adapted, sample, inputs),
     )
     problem = placed(settings, problem)
     if subtract_initial:
@@ -174,20 +174,44 @@ def train(
         digest = _checkpoint.fingerprint(settings, problem, steps)
         store = _checkpoint.Checkpoint(checkpoint, digest, int(num_steps))
     shares = Shares(settings, problem, share_count(settings, problem))
-    rows = run(settings, shares, steps, progress, store, on_record)
-    return _outcome(settings, shares.state, rows, jax.device_put(rate.times(steps).astype(dtype)))
+    told = _telling(listener, settings, shares, rate, int(num_steps))
+    rows = run(shares, steps, progress, store, told)
+    return _outcome(settings, problem, shares.state, rows, rate.times(steps).astype(dtype))
 
 
 def _outcome(
-    settings: LoopSettings, state: State, rows: list[dict[str, Any]], time: Array
+    settings: LoopSettings,
+    problem: TrainingProblem,
+    state: State,
+    rows: list[dict[str, Any]],
+    time: np.ndarray,
 ) -> DistillationResult:
     columns: dict[str, Any] = jax.tree.map(jnp.asarray, _checkpoint.stack(rows))
-    if settings.replicated is not None:
+    if settings.replicated:
         step = columns.pop("step")
         columns = jax.tree.map(lambda column: jnp.moveaxis(column, 1, 0), columns)
         columns["step"] = step
-    history = history_of({"time": time, **columns})
-    return DistillationResult(settings.network.join(state.params, state.network), history)
+    history = history_of({"time": jax.device_put(time), **columns})
+    params = settings.network.join(*_engine.variables(settings, state))
+    found = None if state.memory is None else _engine.refined(settings, problem, state.memory)
+    weights, refined = (None, None) if found is None else found
+    return DistillationResult(params, history, label_weights=weights, refined=refined)
+
+
+def _telling(
+    listener: Listener | None, settings: LoopSettings, shares: Shares, rate: Rate, num_steps: int
+) -> Callable[[dict[str, Any]], Any] | None:
+    """Calls a listener with a record, and parameters as they are then."""
+    if listener is None:
+        return None
+
+    def tell(row: dict[str, Any]) -> None:
+        state = shares.state
+        epoch = 1 if state.order is None else state.order.shape[-1] // (settings.batch_size or 1)
+        params = settings.network.join(*_engine.variables(settings, state))
+        listener(int(row["step"]), params, numbers_of(row, rate, epoch, num_steps))
+
+    return tell
 
 
 def _widened(precision: Any, inputs: Array, test: Any) -> tuple[Array, Any]:
@@ -213,25 +237,3 @@ def _replicated(
     if rate.kind == "networks":
         names.append("learning_rate")
     return tuple(names)
-
-
-def _is_slow_in_loops(
-    network: TrainableNetwork, variables: tuple[PyTree, PyTree], inputs: Array
-) -> bool:
-    """Whether the gradient holds convolutions and runs on a CPU.
-
-    XLA takes about a hundred times longer there for the gradient of a convolution's weights inside
-    a loop than outside (jax#12868). Looked for in the program of this platform, since the networks
-    of `ntk_air.networks` have other forms for CPUs.
-    """
-    if any(device.platform != "cpu" for device in inputs.devices()):
-        return False
-    traced = jax.jit(_gradient(network)).trace(*variables, inputs)
-    if "conv_general_dilated" not in str(traced.jaxpr):
-        return False
-    return "stablehlo.convolution" in traced.lower().as_text()
-
-
-@functools.lru_cache(maxsize=128)
-def _gradient(network: TrainableNetwork) -> Any:
-    return jax.grad(lambda *arguments: jnp.sum(network.evaluate(*arguments)))

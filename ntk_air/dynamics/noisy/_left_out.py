@@ -180,7 +180,8 @@ def _clear(resolved: np.ndarray, floor: float) -> bool:
 def _parts(
     vectors: Array, targets: Array, values: Array, errors: Array, reach: Array, partial: bool
 ) -> Parts:
-    coefficients = jnp.matmul(vectors.T, targets, precision="highest")
+    # TᵀU and not UᵀT, see `ntk_air.spectral.project`; a transpose of U would be a copy of it here.
+    coefficients = jnp.matmul(targets.T, vectors, precision="highest").T
     squares = vectors**2
     weight, part = jnp.zeros(len(vectors)), jnp.zeros_like(targets)
     if partial:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._modules import is_a, mode_options
+from ..._modules import equinox_state, is_a, mode_options, required
 from ..._typing import ApplyFn, Array, PyTree
 
 
@@ -18,6 +18,7 @@ def functional(
     module: Any,
     variables: Mapping[str, Any] | None = None,
     *,
+    state: Any = None,
     batched: bool | None = None,
     **call_options: Any,
 ) -> tuple[ApplyFn, PyTree]:
@@ -38,6 +39,8 @@ def functional(
             parameters. nnx variables of another type than ``nnx.Param`` stay fixed.
         variables: of a linen module: what its ``init`` returned, ``{"params": ..., ...}``.
             Collections beside ``"params"`` stay fixed.
+        state: of an equinox module that keeps one (BatchNorm): the ``State`` that
+            ``equinox.nn.make_with_state`` returned, or training after it; it stays fixed.
         batched: whether the module takes inputs (n, ...); False maps it over single ones. Default:
             True for flax, False for other pytrees (equinox's convention).
         **call_options: keyword arguments of every call (of ``module.apply`` for linen, so
@@ -64,12 +67,16 @@ def functional(
             f"variables belong to a flax linen module, got {type(module).__name__}, which holds "
             "its own; leave them out."
         )
+    if state is not None and not is_a(module, "equinox", "Module"):
+        raise ValueError(
+            f"state belongs to an equinox module, got {type(module).__name__}; leave it out."
+        )
     if linen:
         call, tree = _linen(module, variables, call_options)
     elif is_a(module, "flax.nnx", "Module"):
         call, tree = _nnx(module, call_options)
     else:
-        call, tree = _pytree(module, call_options)
+        call, tree = _pytree(module, state, call_options)
         batched = bool(batched)
     params, rest = _partition(tree)
 
@@ -130,7 +137,7 @@ def _nnx(module: Any, options: dict[str, Any]) -> tuple[Call, PyTree]:
     return call, params
 
 
-def _pytree(module: Any, options: dict[str, Any]) -> tuple[Call, PyTree]:
+def _pytree(module: Any, state: Any, options: dict[str, Any]) -> tuple[Call, PyTree]:
     if not callable(module) or not any(map(_is_trainable, jax.tree.leaves(module))):
         raise ValueError(
             f"functional takes a flax module or a callable pytree with floating-point arrays, got "
@@ -138,8 +145,20 @@ def _pytree(module: Any, options: dict[str, Any]) -> tuple[Call, PyTree]:
             "or write apply_fn(params, inputs) yourself."
         )
     if is_a(module, "equinox", "Module"):
+        module, state = equinox_state(module, state)
         module = sys.modules["equinox"].nn.inference_mode(module)
+        if "key" in required(module.__call__):
+            options = {"key": None} | options
     options = mode_options(module.__call__, training=False) | options
+    if state is not None:
+        # By its leaves: reading is all that happens, but each State may be used only once.
+        leaves, structure = jax.tree.flatten(state)
+        return (
+            lambda module, inputs: module(inputs, jax.tree.unflatten(structure, leaves), **options)[
+                0
+            ],
+            module,
+        )
     return lambda module, inputs: module(inputs, **options), module
 
 

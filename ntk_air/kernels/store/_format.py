@@ -18,13 +18,13 @@ import stat
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..._archive import damaged, open_regular
 from ..._checks import check_size
+from ..._digest import digest_of_text
 from ..._version import __version__
 from ._layout import DiskLayout, Tile
 
@@ -91,7 +91,7 @@ def publish(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def _hash(identity: dict[str, Any]) -> str:
-    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return digest_of_text(json.dumps(identity, sort_keys=True))
 
 
 def differences(stored: Any, asked: Any, name: str) -> list[str]:

@@ -8,7 +8,6 @@ swapped, copied from another store or written over by a tile of its own store do
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -16,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..._digest import DIGEST_SIZE, add_bytes, new_digest
 from ._format import DiskLayout, Tile, present_tiles, tile_file
 
 _FOLDER = "seals"
-_SEAL_BYTES = 2 * hashlib.sha256().digest_size + 1
+_SEAL_BYTES = 2 * DIGEST_SIZE + 1
 
 
 class Seals:
@@ -78,9 +78,9 @@ class Seals:
         return True
 
     def _digest(self, tile: Tile, leading: int, entries: np.ndarray) -> str:
-        taken = hashlib.sha256(f"{self._kernel} {tile} {leading}\n".encode())
+        taken = new_digest(f"{self._kernel} {tile} {leading}\n")
         little = entries.dtype.newbyteorder("<")
-        taken.update(np.ascontiguousarray(entries, little).reshape(-1).view(np.uint8).data)
+        add_bytes(taken, np.asarray(entries, little))
         return taken.hexdigest()
 
     def _found(self, tile: Tile) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from importlib.metadata import version
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..._typing import Array, PyTree
+from ..._digest import digest_of_arrays, digest_of_text
+from ..._typing import Array
 from ..._version import __version__
 from ..store import _writer
 from ..store._reader import StoredKernel
@@ -136,20 +136,9 @@ def describe(program: KernelProgram, task: Task) -> dict[str, Any]:
     text = "\n".join(lowered.as_text() for lowered in compiled)
     return {
         **task.description,
-        "program": hashlib.sha256(text.encode()).hexdigest(),
-        "inputs": digest((task.points1, task.points2)),
-        "parameters": digest(task.operands),
+        "program": digest_of_text(text),
+        "inputs": digest_of_arrays((task.points1, task.points2)),
+        "parameters": digest_of_arrays(task.operands),
         "platform": jax.default_backend(),
         "versions": {"ntk_air": __version__} | {name: version(name) for name in _PACKAGES},
     }
-
-
-def digest(tree: PyTree) -> str:
-    """SHA-256 of the arrays of a tree: structure, types, shapes and bytes."""
-    # Not the tree's own text: it may show functions by their address.
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        found.update(array.reshape(-1).view(np.uint8).data)
-    return found.hexdigest()

@@ -94,8 +94,8 @@ def activation_check(activation: Activation) -> Check:
     """The assumption that phi is smooth: a finding, the report goes on without it."""
     gamma = activation.gamma
     return Check(
-        name="smooth activation",
-        statement=f"|phi(0)|, |phi'|, |phi''| <= Gamma < infinity for {activation.name}",
+        "smooth activation",
+        f"|phi(0)|, |phi'|, |phi''| <= Gamma < infinity for {activation.name}",
         required="finite",
         measured="unknown" if np.isnan(gamma) else gamma,
         holds=bool(np.isfinite(gamma)),

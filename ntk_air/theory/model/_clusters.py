@@ -93,15 +93,15 @@ def cluster_checks(geometry: ClusterGeometry, max_noise_rate: float) -> tuple[Ch
     worst = geometry.worst_noise_rate
     return (
         Check(
-            name="some labels are wrong, few enough",
-            statement=f"0 < rho < {max_noise_rate:g} in every cluster",
+            "some labels are wrong, few enough",
+            f"0 < rho < {max_noise_rate:g} in every cluster",
             required=max_noise_rate,
             measured=worst,
             holds=0 < worst < max_noise_rate,
         ),
         Check(
-            name="classes are separated",
-            statement="centres of different classes are more than 2 epsilon_0 apart",
+            "classes are separated",
+            "centres of different classes are more than 2 epsilon_0 apart",
             required=2 * geometry.radius,
             measured=geometry.separation,
             holds=2 * geometry.radius < geometry.separation < np.inf,

@@ -23,9 +23,8 @@ def follow_check(points: np.ndarray, clean: np.ndarray) -> Check:
     chance = float(np.sum((np.bincount(clean) / len(clean)) ** 2))
     required = chance + 3 * float(np.sqrt(chance * (1 - chance) / len(clean)))
     return Check.above(
-        name="labels follow the inputs",
-        statement="points whose nearest other point has their label, above chance by three "
-        "standard errors",
+        "labels follow the inputs",
+        "points whose nearest other point has their label, above chance by three standard errors",
         required=required,
         measured=right,
     )
@@ -51,8 +50,8 @@ def apart_check(leads: Sequence[float]) -> Check:
     """The assumption that this kernel tells labels from random ones."""
     least = min(abs(lead) for lead in leads)
     return Check.at_least(
-        name="labels are anisotropic",
-        statement="mean rank of the labels' energy over the directions, apart from that of random "
+        "labels are anisotropic",
+        "mean rank of the labels' energy over the directions, apart from that of random "
         "orders of the labels, in their standard deviations: least over seeds",
         required=APART,
         measured=least,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+from ..._digest import add_array, new_digest
 from ..._results import name_of
 from ..._version import __version__
 
@@ -32,7 +32,7 @@ def digest(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) 
     Raises:
         ValueError: if an argument's content cannot be told, as of a user's own function.
     """
-    taken = hashlib.sha256()
+    taken = new_digest()
     _add(taken, "environment", _environment())
     _add(taken, "function", name)
     for path, value in inspect.signature(function).bind(*arguments).arguments.items():
@@ -72,7 +72,7 @@ def _add(taken: Any, path: str, value: Any) -> None:
         if array.dtype.hasobject:
             raise _unknown(path, value)
         form = "jax" if isinstance(value, jax.Array) else kind.__name__
-        _write(taken, f"{form} {array.dtype!r} {array.shape}", array.tobytes())
+        add_array(taken, form, array)
     elif kind in (list, tuple):
         _write(taken, kind.__name__, str(len(value)).encode())
         for index, item in enumerate(value):

@@ -61,8 +61,8 @@ def scaling_check(
         law_text += f" (1 + c {size}^{_exponent(next_order)})"
     beside = f", within {slack:g}" if slack > ROUND_OFF else ""
     return Check(
-        name=name,
-        statement=f"{law_text}: in the 95 % interval of the fitted exponent{beside}",
+        name,
+        f"{law_text}: in the 95 % interval of the fitted exponent{beside}",
         required=predicted,
         measured=str(law),
         holds=isinstance(law, PowerLaw) and law.low - slack <= predicted <= law.high + slack,
@@ -94,8 +94,8 @@ def decay_check(
     """
     scaling, law = _measured(quantity, size, sizes, values, bound, 1.0, None, replicates)
     return Check(
-        name=name,
-        statement=f"{quantity} {verb} at least as fast as {size}^{_exponent(bound)}: lower end of "
+        name,
+        f"{quantity} {verb} at least as fast as {size}^{_exponent(bound)}: lower end of "
         "the 95 % interval of the fitted exponent",
         required=f"<= {bound:g}",
         measured=str(law),
@@ -129,8 +129,8 @@ def resolution_checks(
         return ()
     widest = max((r for r in reaches.values() if not np.isnan(r)), default=0.0)
     resolved = Check.at_most(
-        name="exponents are resolved",
-        statement=f"half-width of every interval of an exponent; infinite below {FEWEST} seeds",
+        "exponents are resolved",
+        f"half-width of every interval of an exponent; infinite below {FEWEST} seeds",
         required=RESOLUTION,
         measured=widest,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ..._checks import check_finite, check_in_range, check_ndim, check_same_shape
+from ..._power_laws import fitted_slope
 from ..._results import result, static
 
 CONFIDENCE = 0.95
@@ -70,13 +70,13 @@ def power_law(x: Any, y: Any, groups: Any, *, next_order: float | None = None) -
         check_in_range("next_order", next_order, -np.inf, low_open=True, high_open=True)
     if not (np.all(x > 0) and np.all(y > 0)):
         raise ValueError("a power law needs positive values; drop zeros before the fit.")
-    plain = _fit(np.log(x), np.log(y), None, groups)
+    plain = _fit(x, y, None, groups)
     if next_order is None:
         return plain
     if len(np.unique(np.log(x).round(2))) < 3:
         shift = float(np.max(x**next_order))
         return PowerLaw(exponent=plain.exponent, low=plain.low - shift, high=plain.high + shift)
-    law = _fit(np.log(x), np.log(y), x**next_order, groups)
+    law = _fit(x, y, x**next_order, groups)
     shift = abs(law.exponent - plain.exponent)
     return PowerLaw(exponent=law.exponent, low=law.low - shift, high=law.high + shift)
 
@@ -103,61 +103,7 @@ def exponent_alone(x: np.ndarray, y: np.ndarray) -> PowerLaw:
     return PowerLaw(exponent=slope, low=-np.inf, high=np.inf)
 
 
-def _fit(
-    log_x: np.ndarray, log_y: np.ndarray, term: np.ndarray | None, groups: np.ndarray
-) -> PowerLaw:
-    names, owner = np.unique(groups, return_inverse=True)
-    rows = [np.flatnonzero(owner == group) for group in range(len(names))]
-    log_x, log_y = _centred(log_x, rows), _centred(log_y, rows)
-    if term is None:
-        each = [(log_x[r], log_y[r]) for r in rows]
-    else:
-        term = _centred(term, rows)
-        each = [(_without(log_x[r], term[r]), _without(log_y[r], term[r])) for r in rows]
-    spreads = np.array([float(a @ a) for a, _ in each])
-    # What is left of two values once the term is taken out is round-off.
-    sloping = spreads > 1e-12 * max(float(log_x @ log_x), 1e-300)
-    if sloping.sum() >= 3:
-        slopes = np.array([a @ b for a, b in each])[sloping] / spreads[sloping]
-        return _of_slopes(slopes, spreads[sloping] / spreads.sum())
-    if term is not None:
-        log_x, log_y = _without(log_x, term), _without(log_y, term)
-    return _of_points(log_x, log_y, len(names) + (term is not None))
-
-
-def _of_slopes(slopes: np.ndarray, weights: np.ndarray) -> PowerLaw:
-    """Mean of independent slopes, with Student's t of their scatter."""
-    count, mean = len(slopes), float(weights @ slopes)
-    variance = float(np.sum((weights * (slopes - mean)) ** 2)) * count / (count - 1)
-    return _interval(mean, variance**0.5, count - 1)
-
-
-def _of_points(x: np.ndarray, y: np.ndarray, used: int) -> PowerLaw:
-    """Slope through points of which ``used`` parameters are already taken out."""
-    freedom, spread = len(x) - used - 1, float(x @ x)
-    if freedom < 1 or spread == 0:
-        raise ValueError(
-            f"{len(x)} points and {used + 1} parameters leave no freedom for an interval; measure "
-            "at three or more values in each group."
-        )
-    slope = float(x @ y) / spread
-    residual = y - slope * x
-    return _interval(slope, (float(residual @ residual) / freedom / spread) ** 0.5, freedom)
-
-
-def _interval(exponent: float, error: float, freedom: int) -> PowerLaw:
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
-    return PowerLaw(exponent=exponent, low=exponent - reach, high=exponent + reach)
-
-
-def _centred(values: np.ndarray, rows: list[np.ndarray]) -> np.ndarray:
-    centred = np.empty(len(values))
-    for own in rows:
-        centred[own] = values[own] - values[own].mean()
-    return centred
-
-
-def _without(values: np.ndarray, term: np.ndarray) -> np.ndarray:
-    """What is left of the values once their part along the term is taken out."""
-    size = float(term @ term)
-    return values - (values @ term / size) * term if size > 0 else values
+def _fit(x: np.ndarray, y: np.ndarray, term: np.ndarray | None, groups: np.ndarray) -> PowerLaw:
+    slope = fitted_slope(np.log(x), np.log(y), groups, term)
+    low, high = slope.interval(CONFIDENCE)
+    return PowerLaw(exponent=slope.value, low=low, high=high)

@@ -149,22 +149,22 @@ def _assumptions(cases: Sequence[StoppingCase], phi: Activation, width: int) -> 
         activation_check(phi),
         *spectrum_checks(weakest.spectrum),
         Check.at_least(
-            name="wide enough to keep its Jacobian",
-            statement="width >= (2 sup|phi''| |C| |W_T - W_0|)^2 / (lambda(C) / 2): the centres' "
+            "wide enough to keep its Jacobian",
+            "width >= (2 sup|phi''| |C| |W_T - W_0|)^2 / (lambda(C) / 2): the centres' "
             "Jacobian moves by less than half its least singular value",
             required=needed,
             measured=width,
         ),
         Check.at_most(
-            name="small clusters",
-            statement="eta T sigma_{K+1}(J)^2 <= 1/4: no direction beyond K is fitted by more than "
+            "small clusters",
+            "eta T sigma_{K+1}(J)^2 <= 1/4: no direction beyond K is fitted by more than "
             "a quarter at T",
             required=0.25,
             measured=leak,
         ),
         Check(
-            name="a stopping step in reach",
-            statement=f"T < {MAX_STEPS}",
+            "a stopping step in reach",
+            f"T < {MAX_STEPS}",
             required=MAX_STEPS,
             measured=max(c.num_steps for c in cases),
             holds=all(c.num_steps < MAX_STEPS for c in cases),
@@ -184,24 +184,24 @@ def _conclusions(
     off = worst([c.residual.max() for c in every])
     return (
         Check.at_most(
-            name="the algorithm's steps",
-            statement="W_{s+1} = W_s - eta J^T (f_s - observed): outputs and |W_s - W_0| of the "
+            "the algorithm's steps",
+            "W_{s+1} = W_s - eta J^T (f_s - observed): outputs and |W_s - W_0| of the "
             f"first {CHECKED_STEPS} steps, largest deviation relative to how far they move",
             required=ALGORITHM,
             measured=off,
         ),
         _linear_check(every, phi, width),
         Check(
-            name="all clean labels recovered",
-            statement="points whose rounded output at T is not the clean label, of all points, "
+            "all clean labels recovered",
+            "points whose rounded output at T is not the clean label, of all points, "
             "every dataset and initialisation",
             required=0,
             measured=wrong,
             holds=wrong == 0,
         ),
         Check.at_most(
-            name="close to initialisation",
-            statement="|W_T - W_0| / bound of order sqrt(K / lambda(C)) <= 1",
+            "close to initialisation",
+            "|W_T - W_0| / bound of order sqrt(K / lambda(C)) <= 1",
             required=1.0,
             measured=ratio,
         ),
@@ -219,8 +219,8 @@ def _linear_check(every: Sequence[StoppingCase], phi: Activation, width: int) ->
     off = [np.abs(c.distance / c.linear - 1).max() for c in every]
     furthest = int(np.argmax(np.asarray(off) / np.asarray(shares)))
     return Check.at_most(
-        name="distance of the linearised network",
-        statement="| |W_T - W_0| / that of the network linearised at initialisation - 1 | <= q^2 "
+        "distance of the linearised network",
+        "| |W_T - W_0| / that of the network linearised at initialisation - 1 | <= q^2 "
         f"+ {ALGORITHM:g}, q the share of its least singular value by which the centres' Jacobian "
         "moves",
         required=float(shares[furthest]),

@@ -169,35 +169,31 @@ def _conclusions(cases: Sequence[BimodalityCase], num_seeds: int) -> tuple[Check
     lost = worst([c.lost for c in cases])
     return (
         Check.at_least(
-            name="K large singular values",
-            statement="sigma_K(J)^2 / (n_min lambda(C)) >= (3/4)^2 / 2",
+            "K large singular values",
+            "sigma_K(J)^2 / (n_min lambda(C)) >= (3/4)^2 / 2",
             required=9 / 32,
             measured=float(large),
         ),
         Check.at_most(
-            name="two groups",
-            statement="sigma_{K+1}(J) / sigma_K(J) <= 1/3",
-            required=1 / 3,
-            measured=gap,
+            "two groups", "sigma_{K+1}(J) / sigma_K(J) <= 1/3", required=1 / 3, measured=gap
         ),
         Check.at_most(
-            name="the rest is below the distance to the centres' Jacobian",
-            statement="sigma_{K+1}(J) / |J - J_C|_2 <= 1",
+            "the rest is below the distance to the centres' Jacobian",
+            "sigma_{K+1}(J) / |J - J_C|_2 <= 1",
             required=1.0,
             measured=weyl,
             slack=ROUND_OFF,
         ),
         Check.at_most(
-            name="that distance is at most proportional to the radius",
-            statement="|J - J_C|_2 / (sqrt(n) epsilon_0 (sup|phi''| |W_0|_2 / sqrt(k) + sup|phi'|))"
-            " <= 1",
+            "that distance is at most proportional to the radius",
+            "|J - J_C|_2 / (sqrt(n) epsilon_0 (sup|phi''| |W_0|_2 / sqrt(k) + sup|phi'|)) <= 1",
             required=1.0,
             measured=bound,
             slack=ROUND_OFF,
         ),
         Check.at_most(
-            name="clean labels in the K directions",
-            statement="energy of y outside the first K left singular vectors <= 1/4",
+            "clean labels in the K directions",
+            "energy of y outside the first K left singular vectors <= 1/4",
             required=0.25,
             measured=lost,
         ),

@@ -215,15 +215,15 @@ def _assumptions(
         unit_norm_check(measure_clusters(points)),
         activation_check(phi),
         Check.at_most(
-            name="small step",
-            statement="eta lambda_1 <= 2, kernel at initialisation",
+            "small step",
+            "eta lambda_1 <= 2, kernel at initialisation",
             required=2.0,
             measured=step,
             slack=FLOAT_SLACK,
         ),
         Check.at_most(
-            name="wide enough",
-            statement="|K_T - K_0|_F / |K_0|_F <= 1/10 at the largest width",
+            "wide enough",
+            "|K_T - K_0|_F / |K_0|_F <= 1/10 at the largest width",
             required=0.1,
             measured=change,
         ),
@@ -237,8 +237,8 @@ def _conclusions(cases: Sequence[Sequence[LinearizationCase]]) -> tuple[Check, .
     last = worst([c.error / c.scale for c in max(cases, key=lambda row: row[0].width)])
     return (
         Check.at_most(
-            name="error below its bound",
-            statement="sup_t |f_t - f_t^lin| / (2 eta B L R sum |f_r - observed|) <= 1, largest",
+            "error below its bound",
+            "sup_t |f_t - f_t^lin| / (2 eta B L R sum |f_r - observed|) <= 1, largest",
             required=1.0,
             measured=ratio,
             slack=FLOAT_SLACK,
@@ -275,8 +275,8 @@ def _conclusions(cases: Sequence[Sequence[LinearizationCase]]) -> tuple[Check, .
             replicates=True,
         ),
         Check.at_most(
-            name="the linearised network predicts training",
-            statement="sup_t |f_t - f_t^lin| / |f_0 - observed| at the largest width <= 1/20",
+            "the linearised network predicts training",
+            "sup_t |f_t - f_t^lin| / |f_0 - observed| at the largest width <= 1/20",
             required=0.05,
             measured=last,
         ),

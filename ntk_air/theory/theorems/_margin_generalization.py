@@ -136,35 +136,35 @@ def _assumptions(
         few_wrong_check(geometry),
         apart_check(geometry),
         Check.at_most(
-            name="points of the sphere",
-            statement="largest input norm <= 1",
+            "points of the sphere",
+            "largest input norm <= 1",
             required=1.0,
             measured=geometry.max_input_norm,
             slack=1e-06,
         ),
         Check.below(
-            name="gradient descent ran on",
-            statement="least clean training margin at the last step < 0: wrong labels are fitted",
+            "gradient descent ran on",
+            "least clean training margin at the last step < 0: wrong labels are fitted",
             required=0.0,
             measured=late,
         ),
         Check.above(
-            name="targets are nearly clean",
-            statement="least clean margin of alpha observed + (1 - alpha) h(f) over the last half "
+            "targets are nearly clean",
+            "least clean margin of alpha observed + (1 - alpha) h(f) over the last half "
             "of the steps above 1 - 2 rho: labels are let go, and what the network says is right",
             required=geometry.average_margin,
             measured=toward,
         ),
         Check.above(
-            name="enough steps",
-            statement="least clean margin above 1 - 2 rho at which the network linearised at "
+            "enough steps",
+            "least clean margin above 1 - 2 rho at which the network linearised at "
             "initialisation, trained on these targets from half way on, ends",
             required=geometry.average_margin,
             measured=reachable,
         ),
         Check.below(
-            name="a distance to test at",
-            statement="least distance of test points below half the separation of the classes",
+            "a distance to test at",
+            "least distance of test points below half the separation of the classes",
             required=geometry.separation / 2,
             measured=min(distances, default=np.inf),
         ),
@@ -189,26 +189,26 @@ def _margin_checks(by: dict[str, list[Outcome]], geometry: ClusterGeometry) -> t
     least = min(o.margin for o in by[DISTILLED])
     return (
         Check.above(
-            name="margin of self-distillation",
-            statement="least clean training margin above 1 - 2 rho, that of the cluster averages",
+            "margin of self-distillation",
+            "least clean training margin above 1 - 2 rho, that of the cluster averages",
             required=geometry.average_margin,
             measured=least,
         ),
         Check.above(
-            name="margins grow",
-            statement="training margin, self-distillation - early stopping, least over seeds, > 0",
+            "margins grow",
+            "training margin, self-distillation - early stopping, least over seeds, > 0",
             required=0.0,
             measured=gain,
         ),
         Check.above(
-            name="certified distance grows",
-            statement="margin / ||W||_2, self-distillation - early stopping, least over seeds, > 0",
+            "certified distance grows",
+            "margin / ||W||_2, self-distillation - early stopping, least over seeds, > 0",
             required=0.0,
             measured=reach,
         ),
         Check(
-            name="certificate",
-            statement="points at 0.999 margin / ||W||_2 from each training point of positive "
+            "certificate",
+            "points at 0.999 margin / ||W||_2 from each training point of positive "
             "margin, wrong ones",
             required=f"0 of {probes}, at least one",
             measured=sum(o.probes_wrong for o in every),
@@ -234,22 +234,22 @@ def _test_error_checks(by: dict[str, list[Outcome]], reached: Sequence[int]) -> 
     worse = worst(gaps)
     return (
         Check(
-            name="right inside the clusters",
-            statement="test error of early stopping and self-distillation within epsilon_0",
+            "right inside the clusters",
+            "test error of early stopping and self-distillation within epsilon_0",
             required=0.0,
             measured=inside,
             holds=inside == 0,
         ),
         Check.below(
-            name="running on fits wrong labels",
-            statement="least clean margin of test points within epsilon_0, gradient descent at the "
+            "running on fits wrong labels",
+            "least clean margin of test points within epsilon_0, gradient descent at the "
             "last step - early stopping, largest over seeds, < 0",
             required=0.0,
             measured=cost,
         ),
         Check.at_most(
-            name="no worse away from the centres",
-            statement="mean test error of self-distillation - early stopping, largest over "
+            "no worse away from the centres",
+            "mean test error of self-distillation - early stopping, largest over "
             "distances below half the separation",
             required=0.01,
             measured=worse,

@@ -87,14 +87,14 @@ def spectrum_checks(spectrum: ClusterSpectrum) -> tuple[Check, ...]:
     resolved = spectrum.geometry.num_clusters * np.finfo(np.float64).eps * spectrum.norm**2
     return (
         Check.above(
-            name="positive cluster kernel",
-            statement="lambda(C) > 0, above the round-off K eps |C|^2",
+            "positive cluster kernel",
+            "lambda(C) > 0, above the round-off K eps |C|^2",
             required=float(resolved),
             measured=spectrum.least,
         ),
         Check.at_least(
-            name="wide enough at initialisation",
-            statement="least eigenvalue of the network's kernel of the centres >= lambda(C) / 2",
+            "wide enough at initialisation",
+            "least eigenvalue of the network's kernel of the centres >= lambda(C) / 2",
             required=spectrum.least / 2,
             measured=spectrum.weakest,
         ),
@@ -114,8 +114,8 @@ def small_clusters_check(ratios: Sequence[float], what: str) -> Check:
     """The assumption on |J - J_C|_2 / sigma_K(J_C): the radius is small beside the centres."""
     ratio = worst(ratios)
     return Check(
-        name="small clusters",
-        statement=f"0 < |J - J_C|_2 <= sigma_K(J_C) / 4{what}",
+        "small clusters",
+        f"0 < |J - J_C|_2 <= sigma_K(J_C) / 4{what}",
         required=0.25,
         measured=ratio,
         holds=0 < ratio <= 0.25,
@@ -126,8 +126,8 @@ def few_wrong_check(geometry: ClusterGeometry) -> Check:
     """The assumption on the noise rate of early stopping and of overfitting: rho <= delta / 8."""
     limit = geometry.label_gap / 8
     return Check(
-        name="some labels are wrong, few enough",
-        statement="0 < rho <= delta / 8 in every cluster",
+        "some labels are wrong, few enough",
+        "0 < rho <= delta / 8 in every cluster",
         required=limit,
         measured=geometry.worst_noise_rate,
         # 1e-9 allows for delta / 8 = 0.25 and a rate of 0.25 in float32 labels.
@@ -138,8 +138,8 @@ def few_wrong_check(geometry: ClusterGeometry) -> Check:
 def unit_norm_check(geometry: ClusterGeometry) -> Check:
     """The assumption that inputs have unit norm."""
     return Check.at_most(
-        name="unit norm",
-        statement="max |x| <= 1 up to float32 rounding",
+        "unit norm",
+        "max |x| <= 1 up to float32 rounding",
         required=1.0,
         measured=geometry.max_input_norm,
         slack=1e-06,

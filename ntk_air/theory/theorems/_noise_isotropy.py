@@ -188,20 +188,20 @@ def _assumptions(tested: Sequence[Draws]) -> tuple[Check, ...]:
     bias = max(_bias_share(d) for d in tested)
     return (
         Check.above(
-            name="there is noise",
-            statement="E |observed - E[observed | clean]|^2 per point > 0",
+            "there is noise",
+            "E |observed - E[observed | clean]|^2 per point > 0",
             required=0.0,
             measured=noisy,
         ),
         Check.at_most(
-            name="equal variances",
-            statement="noise variances of any two points, ratio",
+            "equal variances",
+            "noise variances of any two points, ratio",
             required=EQUAL_VARIANCES,
             measured=ratio,
         ),
         Check.at_most(
-            name="errors prefer no class",
-            statement="|E[observed | clean] - kappa clean|^2 as a share of the noise energy",
+            "errors prefer no class",
+            "|E[observed | clean] - kappa clean|^2 as a share of the noise energy",
             required=1e-6,
             measured=bias,
         ),
@@ -215,22 +215,22 @@ def _conclusions(
     follows = min(other_energies(d)[2] for d in tested)
     return (
         Check.at_least(
-            name="isotropic noise",
-            statement="probability, if observed - kappa clean has mean zero and equal variances, "
+            "isotropic noise",
+            "probability, if observed - kappa clean has mean zero and equal variances, "
             "of energies as unequal over groups or of class means as large, least over seeds",
             required=level,
             measured=isotropic,
         ),
         Check.at_least(
-            name="energy follows the variances",
-            statement="probability under E |u_k xi|^2 = sum_i u_ki^2 v_i, xi = observed - "
+            "energy follows the variances",
+            "probability under E |u_k xi|^2 = sum_i u_ki^2 v_i, xi = observed - "
             "E[observed | clean], least over seeds",
             required=level,
             measured=follows,
         ),
         Check.above(
-            name="labels lie in the leading directions",
-            statement="mean rank of the labels' energy before that of random orders of the labels, "
+            "labels lie in the leading directions",
+            "mean rank of the labels' energy before that of random orders of the labels, "
             "in their standard deviations: least over seeds",
             required=0.0,
             measured=min(leads),

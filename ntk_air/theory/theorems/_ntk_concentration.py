@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from ..._power_laws import student
 from ..._seeds import seed_list
 from ..model._activations import Activation, find_activation
 from ..model._cluster_kernel import cluster_kernel
@@ -106,8 +106,8 @@ def check_ntk_concentration(
         source=SOURCE,
         assumptions=(
             Check(
-                name="bounded slope",
-                statement=f"sup|phi'| < infinity for {phi.name}",
+                "bounded slope",
+                f"sup|phi'| < infinity for {phi.name}",
                 required="finite",
                 measured="unknown" if np.isnan(phi.max_slope) else phi.max_slope,
                 holds=bool(np.isfinite(phi.max_slope)),
@@ -159,10 +159,10 @@ def _cases(
 def _variance_check(cases: Sequence[ConcentrationCase]) -> Check:
     ratios = np.asarray([c.relative for c in cases])
     mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / len(ratios) ** 0.5)
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(ratios) - 1)) * error
+    reach = student(CONFIDENCE, len(ratios) - 1) * error
     return Check(
-        name="constant",
-        statement="mean of width |K_W - Sigma|_F^2 / its expectation, with 95 % interval, is 1",
+        "constant",
+        "mean of width |K_W - Sigma|_F^2 / its expectation, with 95 % interval, is 1",
         required=1.0,
         measured=f"{mean:.3f} in [{mean - reach:.3f}, {mean + reach:.3f}]",
         holds=bool(abs(mean - 1) <= reach),

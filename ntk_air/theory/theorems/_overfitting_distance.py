@@ -148,14 +148,14 @@ def _assumptions(
         activation_check(phi),
         small_clusters_check(spreads, " at initialisation"),
         Check.at_most(
-            name="the networks overfit",
-            statement="max |f - observed| over points and networks",
+            "the networks overfit",
+            "max |f - observed| over points and networks",
             required=FITTED,
             measured=error,
         ),
         Check.at_least(
-            name="bounds that say something",
-            statement="conflicting pairs, over all networks, whose bound is positive: at least 1",
+            "bounds that say something",
+            "conflicting pairs, over all networks, whose bound is positive: at least 1",
             required=1,
             measured=informative,
         ),
@@ -172,8 +172,8 @@ def _conclusions(
     rates = np.array([[draws[0].geometry.noise_rate for draws in row] for row in by_rate])
     return (
         Check.at_most(
-            name="bound of every conflicting pair",
-            statement="(|f_i - f_j| / (sup|phi'| |x_i - x_j|) - |W_0|_2) / |W - W_0|_F <= 1 for "
+            "bound of every conflicting pair",
+            "(|f_i - f_j| / (sup|phi'| |x_i - x_j|) - |W_0|_2) / |W - W_0|_F <= 1 for "
             f"all {sum(c.pairs for c in every)} pairs, the largest",
             required=1.0,
             measured=ratio,

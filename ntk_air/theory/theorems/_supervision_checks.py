@@ -74,20 +74,20 @@ def assumptions(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     ran_on = min(run.ran_on for run in every)
     return (
         Check.above(
-            name="positive student kernel",
-            statement="lambda_n > 0, above the round-off n eps lambda_1",
+            "positive student kernel",
+            "lambda_n > 0, above the round-off n eps lambda_1",
             required=weakest.round_off,
             measured=weakest.least_eigenvalue,
         ),
         Check.above(
-            name="the teacher is stopped early",
-            statement="(1 - eta lambda_n)^s of the slowest direction is left",
+            "the teacher is stopped early",
+            "(1 - eta lambda_n)^s of the slowest direction is left",
             required=0.5,
             measured=left,
         ),
         Check.above(
-            name="the network teacher ran on",
-            statement="its last step / the step nearest to the clean labels > 1",
+            "the network teacher ran on",
+            "its last step / the step nearest to the clean labels > 1",
             required=1.0,
             measured=ran_on,
         ),
@@ -100,14 +100,14 @@ def conclusions_of(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     limit = worst([run.limit_error for run in every])
     return (
         Check.at_least(
-            name="complexity grows along the path",
-            statement="least increment, relative to the end, student of the teacher's kernel",
+            "complexity grows along the path",
+            "least increment, relative to the end, student of the teacher's kernel",
             required=-1e-9,
             measured=increment,
         ),
         Check.at_most(
-            name="limit",
-            statement="the converged teacher's targets are as complex as the observed labels",
+            "limit",
+            "the converged teacher's targets are as complex as the observed labels",
             required=1e-6,
             measured=limit,
         ),
@@ -128,8 +128,8 @@ def _bound_conclusions(every: Sequence[SupervisionRun]) -> tuple[Check, ...]:
     return (
         _less("the bound prefers early stopping", "bound", EARLY, CONVERGED, every),
         Check.at_most(
-            name="margin bound",
-            statement="clean test error - bound, largest over the "
+            "margin bound",
+            "clean test error - bound, largest over the "
             f"{len(telling)} of {len(students)} students whose bound is not vacuous",
             required=0.0,
             measured=gap,
@@ -142,8 +142,8 @@ def _errs_less(every: Sequence[SupervisionRun]) -> Check:
     pairs = [(r.rows[EARLY].test_error, r.rows[CONVERGED].test_error) for r in every]
     largest = max(pairs, key=lambda pair: pair[0] - pair[1])
     return Check(
-        name="the student errs less",
-        statement=f"test error of the {EARLY} below that of the {CONVERGED}, or both 0",
+        "the student errs less",
+        f"test error of the {EARLY} below that of the {CONVERGED}, or both 0",
         required=largest[1],
         measured=largest[0],
         holds=all(a < b or a == b == 0 for a, b in pairs),
@@ -155,8 +155,8 @@ def _less(name: str, field: str, small: str, large: str, every: Sequence[Supervi
     largest = max(pairs, key=lambda pair: pair[0] - pair[1])
     shown = [_bound_text(v) if field == "bound" else v for v in largest]
     return Check(
-        name=name,
-        statement=f"{field} of the {small} below that of the {large}",
+        name,
+        f"{field} of the {small} below that of the {large}",
         required=shown[1],
         measured=shown[0],
         holds=all(a < b for a, b in pairs),

@@ -76,11 +76,19 @@ def test_missing_entries_take_the_training_median_and_the_commonest_word():
         from_table(columns, label="ill", missing="refuse")
 
 
-@pytest.mark.parametrize("form", ["mapping", "arrow", "csv", "semicolons", "blanks", "parquet"])
+@pytest.mark.parametrize(
+    "form", ["mapping", "rows", "record", "arrow", "csv", "semicolons", "blanks", "parquet"]
+)
 def test_every_form_of_one_table_is_one_dataset(tmp_path, form):
     plain = from_table(COLUMNS, label="ill", scale=False)
     if form == "mapping":
         source = {k: v.tolist() for k, v in COLUMNS.items()}
+    elif form == "rows":
+        source = [
+            dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)
+        ]
+    elif form == "record":
+        source = np.rec.fromarrays(list(COLUMNS.values()), names=list(COLUMNS))
     elif form == "arrow":
         source = arrow.table(COLUMNS)
     elif form == "parquet":
@@ -232,7 +240,7 @@ def test_numbers_to_be_predicted():
             {"label": "ill"},
             "column 'when' of dates .*drop=",
         ),
-        ({"mixed": ["a", 3] * (N // 2)}, {"label": "ill"}, "mixed types"),
+        ({"mixed": ["a", 3] * (N // 2)}, {"label": "ill"}, "does not mix or know"),
         ({"age": AGE[:3]}, {"label": "ill"}, "several lengths"),
         ({"part": np.ones(N, bool)}, {"label": "ill", "test": "part"}, "all rows are test rows"),
         (
@@ -241,6 +249,9 @@ def test_numbers_to_be_predicted():
             "20 group.s. have rows in both sets",
         ),
         ({}, {"label": "age", "regression": False}, "'age' holds fractions"),
+        ({}, {"label": ["ill"]}, "label is .'ill'., expected a column"),
+        ({}, {"label": "ill", "drop": "ill"}, "'ill' is named in drop"),
+        ({"income": INCOME * 1e50}, {"label": "ill"}, "'income' with infinite values, or beyond"),
     ],
 )
 def test_bad_tables_are_one_line(change, options, words):
@@ -326,3 +337,24 @@ def test_options_of_other_data_are_refused(tmp_path):
         load(str(path))
     with pytest.raises(ValueError, match="the label of own is no class"):
         load(str(path), label="age", classes=(0, 1))
+
+
+@pytest.mark.peers
+def test_frames_of_pandas_and_polars_are_the_same_table():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    plain = from_table(COLUMNS, label="ill")
+    frame = pandas.DataFrame(COLUMNS)
+    named = frame.set_index(pandas.Index([f"r{i}" for i in range(N)]))
+    for table in (frame, named, polars.DataFrame(COLUMNS)):
+        data = from_table(table, label="ill")
+        np.testing.assert_array_equal(data.train_inputs, plain.train_inputs)
+        np.testing.assert_array_equal(data.train_labels, plain.train_labels)
+    assert from_table(named, label="ill").train_identifiers == tuple(f"r{i}" for i in range(N))
+    chosen = pandas.Categorical(ILL, categories=["yes", "no", "unknown"], ordered=True)
+    data = from_table(frame.assign(ill=chosen), label="ill")
+    assert data.class_names == ("yes", "no")
+    gap = frame.assign(count=pandas.array([None, *range(N - 1)], dtype="Int64"))
+    with pytest.warns(UserWarning, match="1 in 'count'"):
+        from_table(gap, label="ill")
+    with pytest.raises(ValueError, match="more than one column named 'age'"):
+        from_table(pandas.concat([frame, frame[["age"]]], axis=1), label="ill")

@@ -64,7 +64,7 @@ def test_the_steps_are_those_of_the_loop(options, monkeypatch):
     monkeypatch.setattr(_engine, "_step", lambda *given: calls.append(1) or step(*given))
     stepped = train(**options)
     assert len(calls) == 8
-    monkeypatch.setattr(_train, "_is_slow_in_loops", lambda *given: False)
+    monkeypatch.setattr(_train, "is_slow_in_loops", lambda *given: False)
     looped = train(**options)
     assert len(calls) == 8
     for a, b in zip(jax.tree.leaves(stepped), jax.tree.leaves(looped), strict=True):
@@ -101,5 +101,5 @@ def test_only_convolutions_of_xla_need_it(module, expected):
     is_nnx = isinstance(module, nnx.Module)
     variables = None if is_nnx else module.init(jax.random.key(0), IMAGES)
     network, params, state = as_network(module, variables)
-    found = _train._is_slow_in_loops(network, (params, state), jax.numpy.asarray(IMAGES))
+    found = _train.is_slow_in_loops(network, (params, state), jax.numpy.asarray(IMAGES))
     assert found is expected

@@ -51,6 +51,96 @@ def test_transformations_that_look_at_the_loss(transformation):
     np.testing.assert_allclose(train(transformation).params, params, rtol=2e-4, atol=2e-5)
 
 
+CONTRIB = optax.contrib
+
+
+def adversary():
+    return optax.chain(CONTRIB.normalize(), optax.sgd(0.05))
+
+
+def sam(**options):
+    return CONTRIB.sam(optax.sgd(0.02), adversary(), **options)
+
+
+# With the parameters to use the network with, after steps of optax's own.
+SECOND_SETS = {
+    "sharpness-aware": (sam(), lambda state, params: state.cache),
+    "in a chain": (optax.chain(optax.clip(1.0), sam()), lambda state, params: state[1].cache),
+    "opaque": (sam(opaque_mode=True), lambda state, params: params),
+    "schedule-free": (CONTRIB.schedule_free_sgd(0.05), CONTRIB.schedule_free_eval_params),
+    "sophia": (CONTRIB.sophia(0.01), lambda state, params: params),
+}
+
+
+@pytest.mark.parametrize("name", SECOND_SETS)
+def test_second_sets_of_parameters_and_functions_of_the_loss(name):
+    transformation, choose = SECOND_SETS[name]
+    extra = {
+        "opaque": {"grad_fn": lambda params, index: jax.grad(loss_of)(params)},
+        "sophia": {"obj_fn": loss_of},
+    }.get(name, {})
+    params, state = START, transformation.init(START)
+    for _ in range(5):  # an adversarial step is the last one
+        steps, state = transformation.update(jax.grad(loss_of)(params), state, params, **extra)
+        params = optax.apply_updates(params, steps)
+    chosen, seen = choose(state, params), []
+    found = train(transformation, num_steps=5, on_record=lambda step, p: seen.append(p))
+    np.testing.assert_allclose(found.params, chosen, rtol=2e-5, atol=1e-6)
+    np.testing.assert_array_equal(seen[-1], found.params)
+    np.testing.assert_allclose(found.history.loss[-1], loss_of(chosen), rtol=1e-5)
+    moved = np.linalg.norm(chosen - START)
+    np.testing.assert_allclose(found.history.distance_from_init[-1], moved, rtol=1e-5)
+    if name in ("sharpness-aware", "in a chain", "schedule-free"):
+        assert np.abs(chosen - params).max() > 1e-3  # those that gradients are taken at
+
+
+@pytest.mark.parametrize(
+    "before", [optax.identity(), optax.clip_by_global_norm(0.1)], ids=["alone", "in a chain"]
+)
+def test_lookahead_is_measured_at_its_slow_parameters(before):
+    ahead = optax.chain(before, optax.lookahead(optax.adam(0.02), 3, 0.5))
+    both = optax.LookaheadParams.init_synced(START)
+    state = ahead.init(both)
+    for _ in range(5):
+        steps, state = ahead.update(jax.grad(loss_of)(both.fast), state, both)
+        both = optax.apply_updates(both, steps)
+    found = train(ahead, num_steps=5)
+    np.testing.assert_allclose(found.params, both.slow, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(found.history.loss[-1], loss_of(both.slow), rtol=1e-5)
+    assert np.abs(both.fast - both.slow).max() > 1e-3
+    stacked = d.self_distill(
+        linear_model, jnp.stack([START, 2 * START]), INPUTS, CODES, optimizer=ahead, num_steps=5,
+        alpha=1.0, replicas=2,
+    )  # fmt: skip
+    np.testing.assert_allclose(stacked.params[0], both.slow, rtol=2e-5, atol=1e-6)
+
+
+def test_students_too():
+    both = d.teacher_student(
+        linear_model, START, INPUTS, CODES, optimizer=sam(), teacher_steps=5, student_steps=1,
+        checkpoints=[5],
+    )  # fmt: skip
+    found = train(sam(), num_steps=5, record_every=5)
+    np.testing.assert_allclose(both.teacher.loss[-1], found.history.loss[-1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (CONTRIB.dpsgd(0.1, 1.0, 0.1, 0), "differentially_private_aggregate, is not there"),
+        (
+            optax.GradientTransformationExtraArgs(
+                optax.identity().init, lambda g, s, p=None, *, hessian: (g, s)
+            ),
+            "optimizer cannot take a step: .*hessian",
+        ),
+    ],
+)
+def test_what_cannot_step_here_is_refused(optimizer, message):
+    with pytest.raises(ValueError, match=message):
+        train(optimizer)
+
+
 def test_a_function_of_the_rate_may_search_lines():
     found = train(optax.lbfgs, learning_rate=1.0, num_steps=12)
     least = float(loss_of(np.linalg.lstsq(INPUTS, CODES)[0]))

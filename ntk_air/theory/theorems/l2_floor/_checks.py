@@ -34,21 +34,21 @@ def floor_assumptions(
         few,
         apart,
         Check.at_most(
-            name="monotone gradient descent",
-            statement=f"eta lambda_1 = {settings.step_size:g}, momentum {settings.momentum:g}: "
+            "monotone gradient descent",
+            f"eta lambda_1 = {settings.step_size:g}, momentum {settings.momentum:g}: "
             "every filter value, over all steps and directions, <= 1",
             required=1.0,
             measured=largest,
         ),
         Check.below(
-            name="equal shares of wrong labels",
-            statement="rho differs between clusters by less than 0.001",
+            "equal shares of wrong labels",
+            "rho differs between clusters by less than 0.001",
             required=1e-3,
             measured=spread,
         ),
         Check.below(
-            name="enough steps",
-            statement="(1 - lambda_K / lambda_1)^S: the cluster directions are fitted",
+            "enough steps",
+            "(1 - lambda_K / lambda_1)^S: the cluster directions are fitted",
             required=1e-3,
             measured=decay,
         ),
@@ -69,21 +69,21 @@ def _schedule_assumptions(every: Sequence[FloorRun], accuracy: float) -> tuple[C
     allowed, kept = 0.9 * accuracy * 2 * rho, 1 - 0.9 * accuracy
     return (
         Check.at_most(
-            name="the schedule ends",
-            statement=f"alpha_S |observed - clean| / sqrt(n) <= {0.9 * accuracy:g} x 2 rho",
+            "the schedule ends",
+            f"alpha_S |observed - clean| / sqrt(n) <= {0.9 * accuracy:g} x 2 rho",
             required=allowed,
             measured=last,
         ),
         Check(
-            name="the network is not trusted too early",
-            statement="h(f_s) = y at every step from some s0 on, on the self-distilling runs",
+            "the network is not trusted too early",
+            "h(f_s) = y at every step from some s0 on, on the self-distilling runs",
             required="some s0",
             measured=max(late) if len(late) == len(every) else "never",
             holds=len(late) == len(every),
         ),
         Check(
-            name="enough steps once the labels are right",
-            statement="with h(f) = y, the run's alpha and its outputs at s0, |f - y| / sqrt(n) at "
+            "enough steps once the labels are right",
+            "with h(f) = y, the run's alpha and its outputs at s0, |f - y| / sqrt(n) at "
             f"the end <= {0.9 * accuracy:g} x 2 rho, every radius, and min y f there >= "
             f"1 - {0.9 * accuracy:g} ({margin:.4g} is), epsilon_0 <= {POINT:g}",
             required=allowed,
@@ -118,8 +118,8 @@ def _descent_checks(every: Sequence[FloorRun], points: Sequence[FloorRun]) -> tu
             2 * rho,
         ),
         Check.at_least(
-            name="gradient descent is one of them",
-            statement="|f - y| / sqrt(n) at the best step less that least, every radius",
+            "gradient descent is one of them",
+            "|f - y| / sqrt(n) at the best step less that least, every radius",
             required=-ROUND_OFF,
             measured=below,
         ),
@@ -146,14 +146,14 @@ def _distilled_checks(
     rho = every[0].geometry.noise_rate
     return (
         Check.at_most(
-            name="self-distillation has no floor",
-            statement=f"|f - y| / sqrt(n) at the end <= {accuracy:g} x 2 rho, every radius",
+            "self-distillation has no floor",
+            f"|f - y| / sqrt(n) at the end <= {accuracy:g} x 2 rho, every radius",
             required=accuracy * 2 * rho,
             measured=float(np.max([run.distilled for run in every])),
         ),
         Check.at_least(
-            name="margin of self-distillation",
-            statement=f"min y f at the end >= 1 - {accuracy:g}, epsilon_0 <= {POINT:g}",
+            "margin of self-distillation",
+            f"min y f at the end >= 1 - {accuracy:g}, epsilon_0 <= {POINT:g}",
             required=1 - accuracy,
             measured=float(np.min([run.distilled_margin for run in points])),
         ),

@@ -114,8 +114,8 @@ def overshoot_assumptions(runs: tuple[Overshoot, ...]) -> tuple[Check, ...]:
     drift = float(np.max([run.drift for run in runs]))
     return (
         Check.at_most(
-            name="wide enough",
-            statement=f"relative change of the network's kernel in {STEPS[-1]} steps, every method",
+            "wide enough",
+            f"relative change of the network's kernel in {STEPS[-1]} steps, every method",
             required=DRIFT,
             measured=drift,
         ),
@@ -132,8 +132,8 @@ def overshoot_conclusions(runs: tuple[Overshoot, ...], rho: float) -> tuple[Chec
     beyond = [run for run in runs if run.predicted < 2 * rho - slack]
     checks = [
         Check.at_most(
-            name="networks stop where their filters say",
-            statement="least |f - y| / sqrt(n) over the steps, network against closed form, "
+            "networks stop where their filters say",
+            "least |f - y| / sqrt(n) over the steps, network against closed form, "
             "deviation relative to 2 rho, gradient descent and heavy ball",
             required=NEAR,
             measured=off,
@@ -143,8 +143,8 @@ def overshoot_conclusions(runs: tuple[Overshoot, ...], rho: float) -> tuple[Chec
         least = float(np.min([run.measured for run in monotone]))
         checks.append(
             Check.at_least(
-                name="a network's gradient descent keeps the floor",
-                statement="least |f - y| / sqrt(n), eta lambda_1 <= 1 without momentum, >= 2 rho "
+                "a network's gradient descent keeps the floor",
+                "least |f - y| / sqrt(n), eta lambda_1 <= 1 without momentum, >= 2 rho "
                 "less the deviation above",
                 required=2 * rho - slack,
                 measured=least,
@@ -155,8 +155,8 @@ def overshoot_conclusions(runs: tuple[Overshoot, ...], rho: float) -> tuple[Chec
         best = min(beyond, key=lambda run: run.predicted)
         checks.append(
             Check(
-                name="overshooting gets below the floor",
-                statement="least |f - y| / sqrt(n) of the methods predicted below 2 rho, all with "
+                "overshooting gets below the floor",
+                "least |f - y| / sqrt(n) of the methods predicted below 2 rho, all with "
                 f"filters above 1: the largest; momentum {best.momentum:g} reaches "
                 f"{best.measured:.4g}, predicted {best.predicted:.4g}",
                 required=2 * rho,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from ...._power_laws import student
 from ...reporting._exponents import decay_check
 from ...reporting._records import record
 from ...reporting._report import Check
@@ -64,28 +64,21 @@ def assumptions(problem: LogisticProblem, paths: Sequence[LogisticPath]) -> tupl
     early = max(float(p.steps[p.stop] / p.steps[-1]) for p in paths)
     return (
         Check.at_most(
-            name="small step",
-            statement="eta x smoothness <= 1",
-            required=1.0,
-            measured=step,
-            slack=1e-12,
+            "small step", "eta x smoothness <= 1", required=1.0, measured=step, slack=1e-12
         ),
         Check.at_most(
-            name="enough points",
-            statement="tr Sigma |w*|^2 / n, whose root bounds the excess risk of the stopped "
+            "enough points",
+            "tr Sigma |w*|^2 / n, whose root bounds the excess risk of the stopped "
             "solution up to constants and logarithms",
             required=ENOUGH,
             measured=load,
         ),
         Check.above(
-            name="separable data",
-            statement="min y x w > 0 at the last step",
-            required=0.0,
-            measured=margin,
+            "separable data", "min y x w > 0 at the last step", required=0.0, measured=margin
         ),
         Check.at_most(
-            name="the rule stops early",
-            statement="training loss of w* is reached within a tenth of the steps",
+            "the rule stops early",
+            "training loss of w* is reached within a tenth of the steps",
             required=0.1,
             measured=early,
         ),
@@ -96,8 +89,8 @@ def resolved_error(paths: Sequence[LogisticPath]) -> Check:
     """The assumption that the draws tell the sign of the gap in error."""
     gap, reach = _error_gap(paths)
     return Check(
-        name="the gap in error is resolved",
-        statement="95 % interval of the mean over seeds of the error where stopped less that "
+        "the gap in error is resolved",
+        "95 % interval of the mean over seeds of the error where stopped less that "
         "at the last step leaves 0 out: half-width below the mean's size",
         required=abs(gap),
         measured=reach,
@@ -110,8 +103,8 @@ def conclusions_of(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     off = worst([p.residual for p in paths])
     return (
         Check.at_most(
-            name="the algorithm's steps",
-            statement="w_{s+1} = w_s + eta mean of y x sigmoid(-y x w): records of the first "
+            "the algorithm's steps",
+            "w_{s+1} = w_s + eta mean of y x sigmoid(-y x w): records of the first "
             f"{CHECKED_STEPS} steps, largest relative deviation",
             required=QUADRATURE,
             measured=off,
@@ -127,14 +120,14 @@ def _ridge_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     angle = -worst([-p.ridge_cosine for p in paths])
     return (
         Check.at_most(
-            name="ridge path",
-            statement="|w_t - u| / |w_t| <= 1 / sqrt(2), u ridge of strength 1 / (eta t), every t",
+            "ridge path",
+            "|w_t - u| / |w_t| <= 1 / sqrt(2), u ridge of strength 1 / (eta t), every t",
             required=NEAREST,
             measured=furthest,
         ),
         Check.at_least(
-            name="angle to the ridge path",
-            statement="cosine >= 1 / sqrt(2) at every t",
+            "angle to the ridge path",
+            "cosine >= 1 / sqrt(2) at every t",
             required=NEAREST,
             measured=angle,
         ),
@@ -159,29 +152,29 @@ def _risk_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
         _lower("calibration error", "calibration", paths, "without training"),
         _error_check(paths),
         Check.below(
-            name="calibrated where stopped",
-            statement="C(w) / E min(p*, 1 - p*)^2 < 1: below what diverging weights can end at",
+            "calibrated where stopped",
+            "C(w) / E min(p*, 1 - p*)^2 < 1: below what diverging weights can end at",
             required=1.0,
             measured=calibrated,
         ),
         Check.at_most(
-            name="the limit is not calibrated",
-            statement="sqrt E min(p*, 1 - p*)^2 - sqrt E min(p, 1 - p)^2 - sqrt C(w) <= 0 at every "
+            "the limit is not calibrated",
+            "sqrt E min(p*, 1 - p*)^2 - sqrt E min(p, 1 - p)^2 - sqrt C(w) <= 0 at every "
             "record, largest; the second term vanishes as |w| grows",
             required=0.0,
             measured=short,
             slack=QUADRATURE,
         ),
         Check.at_most(
-            name="calibration error within the excess risk",
-            statement="2 C(w) - excess risk <= 0 at every record, largest",
+            "calibration error within the excess risk",
+            "2 C(w) - excess risk <= 0 at every record, largest",
             required=0.0,
             measured=pinsker,
             slack=QUADRATURE,
         ),
         Check.at_most(
-            name="excess error within the distance of probabilities",
-            statement="excess error - 2 E |p - p*| <= 0 at every record, largest",
+            "excess error within the distance of probabilities",
+            "excess error - 2 E |p - p*| <= 0 at every record, largest",
             required=0.0,
             measured=plug_in,
             slack=QUADRATURE,
@@ -200,15 +193,15 @@ def _divergence_conclusions(paths: Sequence[LogisticPath]) -> tuple[Check, ...]:
     slopes = [np.polyfit(np.log(times), np.log(p.loss_bounds[last]), 1)[0] for p in paths]
     return (
         Check.at_least(
-            name="the norm diverges",
-            statement="growth of |w| over the last factor of ten in time / (log 10 / margin of "
+            "the norm diverges",
+            "growth of |w| over the last factor of ten in time / (log 10 / margin of "
             "w / |w|) >= 1/2, least over seeds; 1 in the limit",
             required=0.5,
             measured=growth,
         ),
         Check.at_most(
-            name="training loss below its bound",
-            statement="loss / min over u along the last w of (loss of u + |u|^2 / (2 t)) <= 1 at "
+            "training loss below its bound",
+            "loss / min over u along the last w of (loss of u + |u|^2 / (2 t)) <= 1 at "
             "every record, largest",
             required=1.0,
             measured=above,
@@ -236,9 +229,9 @@ def _lower(name: str, field: str, paths: Sequence[LogisticPath], other: str) -> 
     ]
     largest = max(pairs, key=lambda pair: pair[0] - pair[1])
     return Check(
-        name=f"{name} of the stopped solution"
+        f"{name} of the stopped solution"
         + (" against no training" if other == "without training" else ""),
-        statement=f"{name} where stopped below that {other}",
+        f"{name} where stopped below that {other}",
         required=largest[1],
         measured=largest[0],
         holds=all(a < b for a, b in pairs),
@@ -249,8 +242,8 @@ def _error_check(paths: Sequence[LogisticPath]) -> Check:
     """Of a mean: the paper's separation of errors is one of rates in n, not of every draw."""
     mean, reach = _error_gap(paths)
     return Check(
-        name=EXCESS_ERROR,
-        statement="error where stopped - at the last step, mean over seeds: upper end of the 95 % "
+        EXCESS_ERROR,
+        "error where stopped - at the last step, mean over seeds: upper end of the 95 % "
         "interval below 0",
         required=0.0,
         measured=f"{mean:.4f} in [{mean - reach:.4f}, {mean + reach:.4f}]",
@@ -263,7 +256,7 @@ def _error_gap(paths: Sequence[LogisticPath]) -> tuple[float, float]:
     gaps = np.array([p.risks[p.stop].error - p.risks[-1].error for p in paths])
     if len(gaps) < 2:
         return float(gaps.mean()), float("inf")
-    reach = stats.t.ppf(0.5 + CONFIDENCE / 2, len(gaps) - 1) * gaps.std(ddof=1)
+    reach = student(CONFIDENCE, len(gaps) - 1) * gaps.std(ddof=1)
     return float(gaps.mean()), float(reach / len(gaps) ** 0.5)
 
 

@@ -49,27 +49,27 @@ def assumptions(
     return (
         *_truth_checks(settings),
         Check.at_most(
-            name="known noise level",
-            statement="noise level of the rule, relative error against that of the draws",
+            "known noise level",
+            "noise level of the rule, relative error against that of the draws",
             required=KNOWN,
             measured=wrong,
         ),
         Check.above(
-            name="the network can fit the noise",
-            statement="least eigenvalue of the kernel, relative to the largest, above round-off",
+            "the network can fit the noise",
+            "least eigenvalue of the kernel, relative to the largest, above round-off",
             required=RESOLVED,
             measured=least,
         ),
         Check.at_most(
-            name="enough points",
-            statement="squared error of interpolating the truth without noise, largest n, against "
+            "enough points",
+            "squared error of interpolating the truth without noise, largest n, against "
             "a tenth of the noise that interpolation keeps",
             required=0.1 * kept,
             measured=missed,
         ),
         Check.at_most(
-            name="sizes that resolve the truth",
-            statement="exponent of the sequence model's error over these sizes: the rate that is "
+            "sizes that resolve the truth",
+            "exponent of the sequence model's error over these sizes: the rate that is "
             "asked for where it is slower than n^(-2/3)",
             required=SLOWEST,
             measured=_exponent(
@@ -77,14 +77,14 @@ def assumptions(
             ),
         ),
         Check.at_most(
-            name="wide enough",
-            statement="|K_W - K| / |K| of the real network at initialisation",
+            "wide enough",
+            "|K_W - K| / |K| of the real network at initialisation",
             required=WIDE,
             measured=float(network["kernel deviation"]),
         ),
         Check(
-            name="enough steps of the network",
-            statement="the real network reached the noise level",
+            "enough steps of the network",
+            "the real network reached the noise level",
             required="yes",
             measured="yes" if network["stopped"] else "no",
             holds=bool(network["stopped"]),
@@ -96,14 +96,14 @@ def _truth_checks(settings: NoiseLevelSettings) -> tuple[Check, Check]:
     """That the function behind the labels has the slope assumed and is the network's to learn."""
     return (
         Check.at_most(
-            name="Lipschitz truth",
-            statement="largest slope of the truth on a fine grid",
+            "Lipschitz truth",
+            "largest slope of the truth on a fine grid",
             required=1 + 1e-6,
             measured=steepest(settings.truth),
         ),
         Check.at_most(
-            name="the network can represent the truth",
-            statement="mean square of what is orthogonal to the kernel's functions (odd harmonics "
+            "the network can represent the truth",
+            "mean square of what is orthogonal to the kernel's functions (odd harmonics "
             "k >= 3 without biases), against a thousandth of the noise's",
             required=1e-3 * settings.noise**2,
             measured=unlearnable(settings.truth, settings.bias),
@@ -127,8 +127,8 @@ def conclusions(
     return (
         rate_check("rate", every, [stop for stop, _ in predicted]),
         Check(
-            name="error as predicted",
-            statement="squared error where stopped, mean over seeds, largest n, over that of the "
+            "error as predicted",
+            "squared error where stopped, mean over seeds, largest n, over that of the "
             f"sequence model: within a factor of {NEAR:g} and 99 % of the draws' error "
             f"({100 * spread:.2g} %)",
             required=f"{1 / NEAR:.3g} to {NEAR:g}",
@@ -136,29 +136,29 @@ def conclusions(
             holds=bool(abs(np.log(ratio)) <= np.log(NEAR) + spread),
         ),
         Check.at_least(
-            name="interpolation keeps the noise",
-            statement="squared error of interpolation, mean over seeds, / (2/3 noise^2), which "
+            "interpolation keeps the noise",
+            "squared error of interpolation, mean over seeds, / (2/3 noise^2), which "
             "linear interpolation between neighbours keeps at every n: least over n",
             required=KEPT,
             measured=kept,
         ),
         Check(
-            name="running on is worse",
-            statement="squared error of interpolation / where stopped, largest n",
+            "running on is worse",
+            "squared error of interpolation / where stopped, largest n",
             required=1.0,
             measured=float(lasting[-1] / stopped.mean()),
             holds=bool(lasting[-1] > stopped.mean()),
         ),
         Check.at_most(
-            name="the network's steps",
-            statement=f"outputs and |W_s - W_0| of its first {CHECKED_STEPS} steps against the "
+            "the network's steps",
+            f"outputs and |W_s - W_0| of its first {CHECKED_STEPS} steps against the "
             "algorithm in float64, largest deviation relative to how far they move",
             required=ALGORITHM,
             measured=float(network["off the algorithm"]),
         ),
         Check.at_most(
-            name="the network does the same",
-            statement="squared error of the real network, relative to its linearisation's",
+            "the network does the same",
+            "squared error of the real network, relative to its linearisation's",
             required=0.5,
             measured=near,
         ),
@@ -181,8 +181,8 @@ def rate_check(
     expected = _exponent(sizes, predicted)
     bound = max(RATE, expected)
     return Check(
-        name=name,
-        statement="squared error, mean over seeds, at least as fast as n^(-2/3), or as the "
+        name,
+        "squared error, mean over seeds, at least as fast as n^(-2/3), or as the "
         f"sequence model where that is slower ({expected:.3f}): exponent with 99 % interval of "
         "the draws",
         required=f"<= {bound:.3f}",
@@ -233,8 +233,8 @@ def harmonic_conclusions(
             [stop for stop, _ in predicted],
         ),
         Check(
-            name=f"{settings.truth} is not learned without biases",
-            statement="squared error at the best step, mean over seeds, largest n: at least the "
+            f"{settings.truth} is not learned without biases",
+            "squared error at the best step, mean over seeds, largest n: at least the "
             f"mean square of its odd harmonics k >= 3, {floor:.4g}, at every draw and step (least "
             f"{best.min():.4g}), and near it",
             required=f"{floor:.4g} to {above:.4g}",

@@ -32,15 +32,15 @@ def kernel_checks(starts: Sequence[Start]) -> tuple[Check, ...]:
     resolved = max(len(s.eigenvalues) * np.finfo(np.float64).eps * s.eigenvalues[0] for s in starts)
     return (
         Check.at_most(
-            name="small step",
-            statement="eta lambda_1 <= 1, kernel at initialisation",
+            "small step",
+            "eta lambda_1 <= 1, kernel at initialisation",
             required=1.0,
             measured=step,
             slack=ROUND_OFF,
         ),
         Check.above(
-            name="positive kernel",
-            statement="lambda_n > 0, above the round-off n eps lambda_1",
+            "positive kernel",
+            "lambda_n > 0, above the round-off n eps lambda_1",
             required=float(resolved),
             measured=least,
         ),
@@ -58,15 +58,15 @@ def horizon_checks(
     forgotten = max(forgotten_step(start, geometry) for start in starts)
     return (
         Check.at_most(
-            name="enough steps",
-            statement="gradient descent on the clean labels themselves would end within "
+            "enough steps",
+            "gradient descent on the clean labels themselves would end within "
             f"{0.8 * accuracy:g} x the floor of monotone gradient descent",
             required=required,
             measured=remaining,
         ),
         Check.below(
-            name="initial outputs are forgotten",
-            statement="(1 - eta lambda_K)^s |f_0| / sqrt(n) <= 2 rho epsilon_0 at some step < S",
+            "initial outputs are forgotten",
+            "(1 - eta lambda_K)^s |f_0| / sqrt(n) <= 2 rho epsilon_0 at some step < S",
             required=float(plan.num_steps),
             measured=forgotten,
         ),
@@ -95,8 +95,8 @@ def forgotten_step(start: Start, geometry: ClusterGeometry) -> float:
 def recursion_check(name: str, residuals: Sequence[float], required: float) -> Check:
     """That what was run in function space is the algorithm, worst over the runs."""
     return Check.at_most(
-        name=name,
-        statement="f_{s+1} = f_s - eta K (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), largest "
+        name,
+        "f_{s+1} = f_s - eta K (f_s - alpha_s observed - (1 - alpha_s) h(f_s)), largest "
         "deviation of a step",
         required=required,
         measured=float(np.max(residuals)),
@@ -114,8 +114,8 @@ def function_space_conclusions(every: Sequence[SeedRuns], plan: Plan) -> tuple[C
             "the algorithm's steps (function space)", [r.linear.residual for r in every], ROUND_OFF
         ),
         Check(
-            name="rate (function space)",
-            statement="|f_{s0+j} - y| / ((1 - eta lambda_n)^j |f_{s0} - y| + max alpha |noise|) "
+            "rate (function space)",
+            "|f_{s0+j} - y| / ((1 - eta lambda_n)^j |f_{s0} - y| + max alpha |noise|) "
             "<= 1 at every step",
             required=1.0,
             measured="h(f_s) = y never holds to the end" if worst is None else worst,
@@ -126,8 +126,8 @@ def function_space_conclusions(every: Sequence[SeedRuns], plan: Plan) -> tuple[C
     allowed = ROUND_OFF + (wrong if wrong <= LABELS_KEPT else 0.0)
     checks.append(
         Check.at_most(
-            name="limit of a constant alpha (function space)",
-            statement=f"alpha = {LIMIT_ALPHA:g}: f - y is alpha (observed - clean), deviation per "
+            "limit of a constant alpha (function space)",
+            f"alpha = {LIMIT_ALPHA:g}: f - y is alpha (observed - clean), deviation per "
             "root-n from its closed form, beside that of h(f) from y",
             required=allowed,
             measured=deviation,
@@ -139,8 +139,8 @@ def function_space_conclusions(every: Sequence[SeedRuns], plan: Plan) -> tuple[C
 def diverged(error: Exception) -> Check:
     """The one conclusion left when training did not stay finite."""
     return Check(
-        name="training stays finite",
-        statement="the loss is finite at every record",
+        "training stays finite",
+        "the loss is finite at every record",
         required="finite",
         measured=str(error),
         holds=False,

@@ -91,8 +91,8 @@ def control_checks(controls: Sequence[Control]) -> tuple[Check, ...]:
         farther = [c.distance / c.expected for c in early]
         checks.append(
             Check(
-                name="trusting too early locks wrong labels in",
-                statement=f"alpha {CONTROL_ALPHA:g} from step 0 on: h(f) is wrong at the end in "
+                "trusting too early locks wrong labels in",
+                f"alpha {CONTROL_ALPHA:g} from step 0 on: h(f) is wrong at the end in "
                 f"{len(early)} of {of} runs, and |f - y| there is above that with h(f) = y at "
                 "every step: least ratio",
                 required="> 1",
@@ -105,8 +105,8 @@ def control_checks(controls: Sequence[Control]) -> tuple[Check, ...]:
         if settled:
             checks.append(
                 Check(
-                    name=name,
-                    statement=f"alpha {CONTROL_ALPHA:g}, {control}: largest distance / bound from "
+                    name,
+                    f"alpha {CONTROL_ALPHA:g}, {control}: largest distance / bound from "
                     "the step on at which h(f) = y",
                     required=1.0,
                     measured=float(np.max([c.ratio for c in settled])),

@@ -33,15 +33,15 @@ def network_conclusions(
     probe = float(np.max([r.probe for r in every]))
     conclusions = [
         Check.at_most(
-            name="the algorithm's steps (network)",
-            statement="first outputs against gradient steps written out in float64, relative",
+            "the algorithm's steps (network)",
+            "first outputs against gradient steps written out in float64, relative",
             required=FIRST_STEPS,
             measured=probe,
         ),
         _rate_check(every, plan),
         Check.at_most(
-            name="self-distillation reaches the clean labels",
-            statement=f"|f - y| / sqrt(n) at the end <= {accuracy:g} x the floor of monotone "
+            "self-distillation reaches the clean labels",
+            f"|f - y| / sqrt(n) at the end <= {accuracy:g} x the floor of monotone "
             "gradient descent",
             required=accuracy * geometry.average_error,
             measured=last,
@@ -52,8 +52,8 @@ def network_conclusions(
         margin = float(np.min([h.margin[-1] for h in distilled]))
         conclusions.append(
             Check.above(
-                name="margin",
-                statement="min y f(x) at the end is above 1 - 2 rho, that of the cluster averages",
+                "margin",
+                "min y f(x) at the end is above 1 - 2 rho, that of the cluster averages",
                 required=geometry.average_margin,
                 measured=margin,
             )
@@ -80,8 +80,8 @@ def _rate_check(every: Sequence[SeedRuns], plan: Plan) -> Check:
         ratios.append(np.max((bound.distance - error) / bound.bound) if len(bound.step) else np.nan)
     worst = float(np.max(ratios))
     return Check(
-        name="rate (network)",
-        statement="the same at every record of the network from its own s0, beside twice the "
+        "rate (network)",
+        "the same at every record of the network from its own s0, beside twice the "
         f"linearisation error measured on gradient descent, {max(errors):.2g}",
         required=1.0,
         measured="h(f_s) = y never holds to the end" if np.isnan(worst) else worst,
@@ -109,8 +109,8 @@ def _distance_check(every: Sequence[SeedRuns]) -> list[Check]:
     ]
     return [
         Check.below(
-            name="self-distillation stays closer to initialisation",
-            statement="|W - W_0| at the end, ratio to gradient descent, < 1; function space "
+            "self-distillation stays closer to initialisation",
+            "|W - W_0| at the end, ratio to gradient descent, < 1; function space "
             f"predicts {predicted:.3g}",
             required=1.0,
             measured=float(np.max(moved)),
@@ -140,8 +140,8 @@ def _floor_check(
     worst = int(np.argmin(np.asarray(lowest) - np.asarray(floors)))
     return [
         Check(
-            name=name,
-            statement="|f - y| / sqrt(n) at every record once f_0 is forgotten, against the least "
+            name,
+            "|f - y| / sqrt(n) at every record once f_0 is forgotten, against the least "
             "of all filters between 0 and 1 (2 rho where clusters are points with equal shares of "
             f"flips) less twice the linearisation error, {method}",
             required=floors[worst],

@@ -48,8 +48,8 @@ def schedule_checks(
     # The other four fifths are left to what has not been fitted yet.
     allowed = 0.2 * accuracy * geometry.average_error
     ends = Check.at_most(
-        name="the schedule ends",
-        statement="alpha_S |observed - clean| / sqrt(n) <= "
+        "the schedule ends",
+        "alpha_S |observed - clean| / sqrt(n) <= "
         f"{0.2 * accuracy:g} x the floor of monotone gradient descent",
         required=allowed,
         measured=last * geometry.label_error,
@@ -84,9 +84,8 @@ def _trusted_check(every: Sequence[SeedRuns], num_steps: int) -> Check:
         for space, steps in settled.items()
     ]
     return Check(
-        name="the network is not trusted too early",
-        statement="h(f_s) = y at every step from some s0 < S on, on the self-distilling runs "
-        "themselves",
+        "the network is not trusted too early",
+        "h(f_s) = y at every step from some s0 < S on, on the self-distilling runs themselves",
         required=f"s0 < {num_steps}",
         measured=", ".join(found),
         holds=all(s is not None and s < num_steps for steps in settled.values() for s in steps),
@@ -102,8 +101,8 @@ def _end_checks(
     far = float(np.max([np.inf if end is None else end.distance for end in ends]))
     checks = [
         Check.at_most(
-            name="enough steps once the labels are right",
-            statement="with h(f) = y, the run's alpha and its outputs at s0, |f - y| / sqrt(n) is "
+            "enough steps once the labels are right",
+            "with h(f) = y, the run's alpha and its outputs at s0, |f - y| / sqrt(n) is "
             f"at most {0.8 * accuracy:g} x the floor of monotone gradient descent at the end",
             required=allowed,
             measured=far,
@@ -115,8 +114,8 @@ def _end_checks(
         least = float(np.min([-np.inf if end is None else end.margin for end in ends]))
         checks.append(
             Check.at_least(
-                name="enough steps for the margin",
-                statement="with h(f) = y, the run's alpha and its outputs at s0, the least y f is "
+                "enough steps for the margin",
+                "with h(f) = y, the run's alpha and its outputs at s0, the least y f is "
                 "at least 1 - rho at the end",
                 required=required,
                 measured=least,
@@ -136,8 +135,8 @@ def _wide_check(every: Sequence[SeedRuns], geometry: ClusterGeometry, accuracy: 
     allowed = 0.1 * accuracy * geometry.average_error
     off = float(np.max([linearisation_error(r) for r in every]))
     return Check.at_most(
-        name="wide enough",
-        statement="|f - y| / sqrt(n) of gradient descent is that of its linearisation up to "
+        "wide enough",
+        "|f - y| / sqrt(n) of gradient descent is that of its linearisation up to "
         f"{0.1 * accuracy:g} x the floor, at every record",
         required=allowed,
         measured=off,
@@ -147,8 +146,8 @@ def _wide_check(every: Sequence[SeedRuns], geometry: ClusterGeometry, accuracy: 
 def _limit_check(every: Sequence[SeedRuns]) -> Check:
     wrong = float(np.max([r.linear.limit_label for r in every]))
     return Check.at_most(
-        name="labels stay clean at a constant alpha",
-        statement=f"|h(f_s) - y| / sqrt(n) from clean outputs, alpha {LIMIT_ALPHA:g}, every step",
+        "labels stay clean at a constant alpha",
+        f"|h(f_s) - y| / sqrt(n) from clean outputs, alpha {LIMIT_ALPHA:g}, every step",
         required=LABELS_KEPT,
         measured=wrong,
     )

@@ -104,9 +104,17 @@ def test_words_beside_numbers_are_refused():
         from_arrays(X, WORDS, X, Y, name="own")
 
 
+def test_classes_without_points_are_said_where_they_are_most():
+    with pytest.warns(UserWarning, match="3 different labels up to 255: most classes have no po"):
+        assert from_arrays(X, np.where(Y == 2, 255, Y), name="own").num_classes == 256
+    assert len(from_arrays(X, WORDS, X[:0], [], name="own").test_labels) == 0
+
+
 def test_objects_of_one_type_are_what_they_hold():
-    for labels, classes in ((WORDS, Y), (Y, Y), (Y > 0, Y > 0)):
-        data = from_arrays(X, labels.astype(object), name="own")
+    strings = WORDS.astype(np.dtypes.StringDType())
+    objects = [(x.astype(object), y) for x, y in ((WORDS, Y), (Y, Y), (Y > 0, Y > 0))]
+    for labels, classes in (*objects, (strings, Y)):
+        data = from_arrays(X, labels, name="own")
         np.testing.assert_array_equal(data.train_labels, classes)
 
 
@@ -150,8 +158,9 @@ def test_archives_with_the_names_of_others(tmp_path):
     np.savez(tmp_path / "own.npz", **sets)
     with pytest.warns(UserWarning, match="its 6 validation points are taken for them"):
         assert len(load(str(tmp_path / "own.npz")).test_labels) == 6
-    np.savez(tmp_path / "one.npz", X=X, y=WORDS)
-    assert load(str(tmp_path / "one.npz")).class_names == ("cat", "dog", "eel")
+    for inputs, labels in (("X", "y"), ("data", "target"), ("images", "labels")):
+        np.savez(tmp_path / "one.npz", **{inputs: X, labels: WORDS})
+        assert load(str(tmp_path / "one.npz")).class_names == ("cat", "dog", "eel")
 
 
 def test_tokens_stay_whole_numbers(tmp_path):

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .._archive import open_regular
-from .._text import from_spreadsheet, one_line
+from ..._archive import open_regular
+from ..._text import from_spreadsheet, one_line
 
 IDENTIFIER, CORRECTED = "index", "corrected"
 _SHOWN = 3
