@@ -122,10 +122,16 @@ def eigensystem_budget(
         ValueError: if it does not fit.
     """
     budget = resolve_budget(memory_budget)
-    needed = (_DENSE_COPIES if rank in (None, size) else _PARTIAL_COPIES) * size * size * itemsize
+    needed = eigensystem_bytes(size, itemsize, rank)
     if needed > budget:
         raise ValueError(
             f"{what} and its eigensystem need about {needed} bytes ({human(needed)}), the budget "
             f"is {budget} bytes ({human(budget)}); {advice}."
         )
     return budget
+
+
+def eigensystem_bytes(size: int, itemsize: int, rank: int | None) -> int:
+    """About what a kernel of so many rows and its eigenpairs take; None is all."""
+    copies = _DENSE_COPIES if rank in (None, size) else _PARTIAL_COPIES
+    return copies * size * size * itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -40,3 +41,9 @@ def with_progress(
     finally:
         if bar is not None:
             bar.close()
+
+
+def announce(text: str, shown: bool) -> None:
+    """A line before long work, where a bar would be drawn: on a terminal, if it was asked for."""
+    if shown and sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)

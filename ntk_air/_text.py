@@ -27,10 +27,17 @@ def markdown(text: str) -> str:
 
 
 def spreadsheet(text: str) -> str:
-    """Text of a cell that no spreadsheet runs as a formula: those have an apostrophe in front."""
-    if not text.startswith(_FORMULA) or _is_number(text):
-        return text
-    return f"'{text}"
+    """Text of a cell that no spreadsheet runs as a formula: those have an apostrophe in front.
+
+    So has what would be read as such text with its apostrophe, so that `from_spreadsheet` takes
+    back one and no more.
+    """
+    return f"'{text}" if _is_formula(text) else text
+
+
+def from_spreadsheet(text: str) -> str:
+    """What `spreadsheet` made a cell of."""
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
 def plain(value: Any) -> Any:
@@ -43,6 +50,11 @@ def plain(value: Any) -> Any:
         return value
     value = np.asarray(value).item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_formula(text: str) -> bool:
+    bare = text.lstrip("'")
+    return bare.startswith(_FORMULA) and not _is_number(bare)
 
 
 def _is_number(text: str) -> bool:

@@ -8,8 +8,9 @@ from ._air._held_out import HeldOutRetrieval
 from ._air._result import AIRAnalysis
 from ._air._settings import Settings
 from ._air._summary import headline_rank, summary
+from ._labels._changes import LabelChanges, compare_label_reports
 from ._labels._label_report import label_report
-from ._labels._report import LabelReport, NoiseRate
+from ._labels._report import LabelReport, NoiseRate, WrongCount
 from ._labels._truth import TruthComparison
 from ._noisy_training._problem import NoisyProblem, noisy_problem
 from ._noisy_training._settings import NoisySettings
@@ -51,6 +52,9 @@ __all__ = [
     "label_report",
     "LabelReport",
     "NoiseRate",
+    "WrongCount",
+    "compare_label_reports",
+    "LabelChanges",
     "TruthComparison",
     # methods for noisy labels
     "noisy_training",

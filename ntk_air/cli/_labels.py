@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .._text import one_line
-from ._noisy_labels import DEFAULTS, add_options, report_of, truth_known
+from ._noisy_labels import DEFAULTS, add_options, report_of, shown_data, truth_known
 from ._options import Options, computing, options_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = {**DEFAULTS, "all": False, "noise_rate": None, "rule": "leave_one_out"}
 _SHOWN = 20
+_MOST_CLASSES = 5
 
 
 def add_parser(commands: Any) -> None:
@@ -38,7 +39,8 @@ def add_parser(commands: Any) -> None:
     one.add_argument("--all", action="store_true", help="list every point, not only the suspected")
     one.add_argument(
         "--out",
-        help=f"suspected.csv or .parquet; default here, the first {_SHOWN} (all by --all)",
+        help="suspects.html, a page with pictures or rows, and suspects.csv beside it, to correct; "
+        f"or suspects.csv or .parquet; default here, the first {_SHOWN} (all by --all)",
     )
     one.set_defaults(run=run, parser=one)
 
@@ -63,13 +65,18 @@ def _run(options: Options, out: Path | None) -> int:
     how = {"noise_rate": options["noise_rate"], "rule": options["rule"], "rules": ()}
     dataset, noisy, report = report_of(options, test_size=0, **how)
     print(_headline(dataset.name, report))
+    for line in _by_class(report):
+        print(line)
     if truth_known(noisy):
         print(_against_the_truth(noisy, report))
     if out is None:
         every = options["all"]
         _show(report.table() if every else report.suspects(), None if every else _SHOWN)
     else:
-        table = reports.write_label_report(report, out, every=options["all"])
+        shown = {}
+        if out.suffix == ".html":
+            shown = shown_data(options, dataset)
+        table = reports.write_label_report(report, out, every=options["all"], **shown)
         print(f"{out}: {len(table['index'])} rows ({time.perf_counter() - began:.0f} s)")
     return 0
 
@@ -90,6 +97,28 @@ def _headline(name: str, report: LabelReport) -> str:
         f"{line}, which these labels and this kernel do not tell well: the score averages over "
         f"noises up to that of confident learning, {float(noise.confident):.3f}"
     )
+
+
+def _by_class(report: LabelReport) -> list[str]:
+    """How many are wrong, and for few classes the rates by class and from class to class."""
+    wrong = report.num_wrong
+    lines = [f"wrong labels: about {wrong.value:.0f}"]
+    if wrong.lower < wrong.upper:
+        lines[0] += f" ({wrong.lower:.0f} to {wrong.upper:.0f})"
+    if len(report.class_names) > _MOST_CLASSES:
+        return lines
+    names = [one_line(name) for name in report.class_names]
+    shares = ", ".join(
+        f"{name} {float(rate):.1%}"
+        for name, rate in zip(names, report.per_class["rate"], strict=True)
+        if not math.isnan(float(rate))
+    )
+    lines += [f"wrong among those given each class: {shares}", "from right (rows) to given class:"]
+    width = max([7, *map(len, names)])
+    lines.append(" " * width + "".join(f"  {name:>{width}}" for name in names))
+    for name, row in zip(names, report.transition.tolist(), strict=True):
+        lines.append(f"{name:<{width}}" + "".join(f"  {share:>{width}.1%}" for share in row))
+    return lines
 
 
 def _against_the_truth(noisy: NoisyLabels, report: LabelReport) -> str:

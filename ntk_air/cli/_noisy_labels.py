@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .._checks import check_size
@@ -25,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     **DATASET_DEFAULTS,
     "noise": "none",
     "labels": None,
+    "corrections": None,
     **NETWORK_DEFAULTS,
     "out": None,
 }
@@ -46,6 +48,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--labels",
         help="observed labels are this further column of the data, e.g. worst of CIFAR-10N; the "
         "data's own labels are then the truth",
+    )
+    parser.add_argument(
+        "--corrections",
+        metavar="FILE",
+        help="suspects.csv of an earlier run with right classes in its column corrected, which "
+        "take the place of the data's labels",
     )
     add_network_options(parser, "of the draw of points, the noise and the network (default 0)")
     add_precision_option(parser)
@@ -107,4 +115,27 @@ def _observed(options: Options, test_size: int | None) -> tuple[Dataset, NoisyLa
             f"--labels is {column!r} and {dataset.name} has the further labels "
             f"{', '.join(dataset.extra_labels) or 'none'}."
         )
+    if options["corrections"] is not None:
+        dataset = _corrected(dataset, options)
     return dataset, noisy_labels(spec, dataset, options["seed"])
+
+
+def _corrected(dataset: Dataset, options: Options) -> Dataset:
+    import numpy as np
+
+    if options["labels"] is not None or options["noise"] != "none":
+        raise ValueError(
+            "--corrections are of the data's own labels, and --labels or --noise puts others in "
+            "their place; leave one of them out."
+        )
+    corrected = dataset.corrected(options["corrections"])
+    changed = int(np.sum(np.asarray(corrected.train_labels) != np.asarray(dataset.train_labels)))
+    print(f"{options['corrections']}: {changed} labels corrected", file=sys.stderr)
+    return corrected
+
+
+def shown_data(options: Options, dataset: Dataset) -> dict[str, Any]:
+    """What a page shows of the data: images, or the rows of the table; nothing of vectors."""
+    if dataset.kind == "table":
+        return {"dataset": options["dataset"], "identifier": options["identifier"]}
+    return {"dataset": dataset} if dataset.kind == "images" else {}

@@ -9,7 +9,9 @@ from ._load import load
 from ._purpose import selection_rows
 from .objects._hugging_face import from_hugging_face
 from .objects._torch import from_torch
+from .tables._corrections import holds_corrections, read_corrections
 from .tables._from_table import from_table
+from .tables._table_rows import table_rows
 
 __all__ = [
     "Dataset",
@@ -21,6 +23,9 @@ __all__ = [
     "from_hugging_face",
     "Duplicates",
     "find_duplicates",
+    "table_rows",
+    "read_corrections",
+    "holds_corrections",
     "encode",
     "decode",
     "ClusterableDataset",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -15,7 +16,8 @@ from .._checks import (
 )
 from .._results import result, static
 from .._typing import Array, ArrayLike, Float, Int
-from ._standardize import standardized_columns, standardized_images
+from ._standardize import flattened_rows, standardized_columns, standardized_images
+from .tables._corrections import classes_named, places_of, read_corrections
 
 KINDS = ("images", "table", "vectors", "tokens")
 
@@ -143,8 +145,8 @@ class Dataset:
             )
         return dataclasses.replace(
             self,
-            train_inputs=jnp.asarray(_flatten(self.train_inputs, unit_norm, "training")),
-            test_inputs=jnp.asarray(_flatten(self.test_inputs, unit_norm, "test")),
+            train_inputs=jnp.asarray(flattened_rows(self.train_inputs, unit_norm, "training")),
+            test_inputs=jnp.asarray(flattened_rows(self.test_inputs, unit_norm, "test")),
         )
 
     def take(self, train_index: ArrayLike, test_index: ArrayLike | None = None) -> Dataset:
@@ -204,26 +206,101 @@ class Dataset:
         known = np.asarray(self.extra_labels[column]) >= 0
         return self if known.all() else self.take(known)
 
+    @property
+    def identifiers(self) -> np.ndarray:
+        """What each training point is called, (n,) text or whole numbers.
 
-def _flatten(inputs: ArrayLike, unit_norm: bool | str, split: str) -> np.ndarray:
-    array = np.asarray(inputs)
-    rows = array.reshape(len(array), int(np.prod(array.shape[1:])))
-    if unit_norm is False:
-        return rows
-    length = np.sqrt(rows.shape[1]) if unit_norm == "sqrt_d" else 1.0
-    scaled, zeros = np.empty_like(rows), 0
-    # In float64, a block at a time: float32 squares of tiny inputs underflow, of huge overflow.
-    for start in range(0, len(rows), 4096):
-        block = rows[start : start + 4096].astype(np.float64)
-        norms = np.linalg.norm(block, axis=1, keepdims=True)
-        zeros += int((norms == 0).sum())
-        scaled[start : start + 4096] = block * (length / np.where(norms == 0, 1.0, norms))
-    if zeros:
-        warnings.warn(
-            f"{zeros} {split} input(s) are all zero and stay so: they have no direction to scale.",
-            stacklevel=3,
-        )
-    return scaled
+        They are ``train_identifiers``, as whole numbers if all are, or else ``train_rows``.
+        """
+        if self.train_identifiers is None:
+            return np.asarray(self.train_rows)
+        names = np.array(self.train_identifiers, str)
+        try:
+            numbers = np.array([int(name) for name in names.tolist()], np.int64)
+        except (ValueError, OverflowError):
+            return names
+        # What does not come back the same, such as 007, is a name.
+        return numbers if (numbers.astype(str) == names).all() else names
+
+    def corrected(
+        self,
+        corrections: Mapping[Any, Any] | str | os.PathLike[str],
+        *,
+        identifiers: ArrayLike | None = None,
+    ) -> Dataset:
+        """Puts labels that a person has corrected in the place of those that were given.
+
+        Args:
+            corrections: what a training point is called, and its label, the name of a class or its
+                number (text that is both is a name); or the path of a list of suspects with
+                corrections (`read_corrections`).
+            identifiers: (n,) what the points are called; default `identifiers`, as a label report
+                on this dataset has them.
+
+        Returns:
+            A new dataset.
+
+        Raises:
+            ValueError: for points that are unknown, named twice, or called as others are; for
+                classes that there are not; or where there are targets instead of classes.
+            OSError: if the file cannot be read.
+
+        Example:
+            >>> import numpy as np, ntk_air as na
+            >>> data = na.datasets.from_arrays(np.eye(3), ["cat", "dog", "dog"], name="mine")
+            >>> data.corrected({1: "cat"}).train_labels
+            Array([0, 0, 1], dtype=int32)
+        """
+        if not self.num_classes:
+            raise ValueError(f"{self.name} has targets and no classes, which a person corrects.")
+        if not isinstance(corrections, Mapping):
+            corrections = read_corrections(corrections)
+        names = self._called(identifiers)
+        places = places_of(corrections, names, "corrections")
+        labels = np.array(self.train_labels)
+        labels[places] = classes_named(corrections, self.class_names)
+        return dataclasses.replace(self, train_labels=jnp.asarray(labels))
+
+    def without(self, points: Iterable[Any], *, identifiers: ArrayLike | None = None) -> Dataset:
+        """Leaves training points out, such as those whose labels are suspected.
+
+        Args:
+            points: what they are called, such as ``report.suspects()["index"]``; or a mask (n,) of
+                bools, such as ``report.suspected``.
+            identifiers: as in `corrected`.
+
+        Returns:
+            A new dataset with the same classes.
+
+        Raises:
+            ValueError: for points that are unknown, named twice, or called as others are, or if
+                none would be left.
+
+        Example:
+            >>> import numpy as np, ntk_air as na
+            >>> data = na.datasets.from_arrays(np.eye(3), ["cat", "dog", "dog"], name="mine")
+            >>> data.without([1]).train_rows
+            Array([0, 2], dtype=int32)
+        """
+        names = self._called(identifiers)
+        listed = np.asarray(points if hasattr(points, "shape") else list(points))
+        if listed.dtype == bool:
+            gone = _positions("points", listed, len(names))
+        else:
+            gone = places_of(listed.tolist(), names, "points")
+        left = np.setdiff1d(np.arange(len(names)), gone)
+        if not len(left):
+            raise ValueError(f"all {len(names)} training points would be left out; keep some.")
+        return self.take(left)
+
+    def _called(self, identifiers: ArrayLike | None) -> np.ndarray:
+        names = self.identifiers if identifiers is None else np.asarray(identifiers)
+        if names.shape != (len(self.train_labels),):
+            raise ValueError(
+                f"identifiers has shape {names.shape}, expected ({len(self.train_labels)},): one "
+                "for each training point."
+            )
+        return names
 
 
 def _chosen(names: tuple[str, ...] | None, places: np.ndarray) -> tuple[str, ...] | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+
+from .._typing import ArrayLike
 
 _MODERATE = 2.0**40
 _BLOCK = 4096
@@ -78,3 +82,25 @@ def _of_moderate_size(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, 
 def _without_own_mean(inputs: np.ndarray) -> np.ndarray:
     axes = tuple(range(1, inputs.ndim))
     return inputs - inputs.mean(axis=axes, keepdims=True)
+
+
+def flattened_rows(inputs: ArrayLike, unit_norm: bool | str, split: str) -> np.ndarray:
+    """Inputs as rows, of the norm that `Dataset.flattened` was asked for."""
+    array = np.asarray(inputs)
+    rows = array.reshape(len(array), int(np.prod(array.shape[1:])))
+    if unit_norm is False:
+        return rows
+    length = np.sqrt(rows.shape[1]) if unit_norm == "sqrt_d" else 1.0
+    scaled, zeros = np.empty_like(rows), 0
+    # In float64, a block at a time: float32 squares of tiny inputs underflow, of huge overflow.
+    for start in range(0, len(rows), 4096):
+        block = rows[start : start + 4096].astype(np.float64)
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        zeros += int((norms == 0).sum())
+        scaled[start : start + 4096] = block * (length / np.where(norms == 0, 1.0, norms))
+    if zeros:
+        warnings.warn(
+            f"{zeros} {split} input(s) are all zero and stay so: they have no direction to scale.",
+            stacklevel=3,
+        )
+    return scaled

@@ -52,7 +52,7 @@ def history(
         raise ValueError(f"field is {field!r}, expected one of {', '.join(_LABELS)}.")
     ax = new_axes(ax)
     colors = [NOISE, DISTILLED, SIGNAL, REFERENCE, "#8a5fb0", "#b8860b"]
-    histories = _named(result)
+    histories = {name: one for name, one in _named(result).items() if one is not None}
     for index, (name, one) in enumerate(histories.items()):
         one = getattr(one, "history", one)
         known = bool(np.isfinite(np.asarray(one.time)).all())

@@ -154,7 +154,7 @@ def _stopping_table(numbers: dict[str, Any]) -> str:
     stop = numbers["stopping"]
     accuracy = stop["test_accuracy"]
     return table(
-        ["rule", "time", "test accuracy"],
+        ["rule", "time", "test accuracy" if numbers["num_classes"] else "R² at test points"],
         [
             ["best on the test points", stop["oracle_time"], percent(accuracy["oracle"])],
             ["GCV, noisy labels alone", stop["gcv_time"], percent(accuracy["gcv"])],
@@ -167,6 +167,8 @@ def _network_table(numbers: dict[str, Any]) -> str:
     rows = []
     for name, label in (("plain", "plain training"), ("self_distilled", "self-distillation")):
         one = numbers["networks"][name]
+        if one is None:
+            continue
         rows.append(
             [
                 label,
@@ -182,14 +184,20 @@ def _network_table(numbers: dict[str, Any]) -> str:
 
 def _agreement(numbers: dict[str, Any]) -> str:
     training = numbers["training"]
+    text = (
+        f"Best and last {'test accuracy' if numbers['num_classes'] else 'R² at the test points'}; "
+        "ℓ2 is ‖f − y‖/√n, the distance of the outputs to the clean labels. Predicted and measured "
+        f"retrieval differ by at most {numbers['retrieval']['largest_deviation']:.3f} at any "
+        "recorded time. "
+    )
+    if numbers["networks"]["self_distilled"] is not None:
+        text += (
+            "Self-distillation takes the given labels alone for τ = "
+            f"{training['time_constant']:.4g} steps, then weights them by exp(−(step − τ)/τ) and "
+            "its own hard labels by the rest. "
+        )
     return (
-        "Best and last test accuracy; ℓ2 is ‖f − y‖/√n, the distance of the outputs to the clean "
-        "labels. Predicted and measured retrieval differ by at most "
-        f"{numbers['retrieval']['largest_deviation']:.3f} at any recorded time. Self-distillation "
-        f"takes the given labels alone for τ = {training['time_constant']:.4g} steps, then weights "
-        "them by exp(−(step − τ)/τ) and its own hard labels by the rest; learning rate "
-        f"{training['learning_rate']:.3g}, momentum "
-        f"{training['momentum']:g}."
+        f"{text}Learning rate {training['learning_rate']:.3g}, momentum {training['momentum']:g}."
     )
 
 

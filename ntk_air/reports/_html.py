@@ -26,12 +26,12 @@ figcaption, footer { color: #555; font-size: .9rem; overflow-wrap: anywhere; }
 """
 
 
-def page(title: str, parts: list[str]) -> str:
-    """A whole document from parts that are HTML already."""
+def page(title: str, parts: list[str], *, style: str = "") -> str:
+    """A whole document from parts that are HTML already, with further rules of style."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style></head>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}{style}</style></head>\n"
         f"<body><main>\n<h1>{html.escape(title)}</h1>\n"
         + "\n".join(parts)
         + "\n</main></body></html>\n"

@@ -344,7 +344,7 @@ def test_figures_say_what_is_missing(own):
     assert named == [str(c) for c in (*range(6), *range(9, 15))]
 
 
-def test_numbers_instead_of_classes():
+def test_numbers_instead_of_classes(tmp_path):
     """Regression: observed targets are an array, and R² stands where accuracies do."""
     clean = np.stack([POINTS[:, 0], np.sin(POINTS[:, 1])], axis=1)
     data = na.datasets.Dataset(
@@ -379,8 +379,8 @@ def test_numbers_instead_of_classes():
     assert result.train_accuracy[-1] == pytest.approx(r2, abs=1e-3)
     np.testing.assert_allclose(result.measured.signal, result.predicted.draw_signal, atol=1e-3)
     assert result.plain.test_accuracy[-1] > result.plain.test_accuracy[0]
-    na.analysis.summary(result)
-    na.plots.standalone(na.plots.retrieval, result.test)
+    assert na.reports.write_air_report(result, tmp_path)["by_class"] is None
+    assert "R² at test points" in (tmp_path / "report.html").read_text()
     with pytest.raises(ValueError, match="noisy has shape"):
         na.analysis.air(data, observed[:, :1], steps=0)
     with pytest.raises(ValueError, match=r"has 3 output\(s\), the dataset 2 target"):
@@ -418,3 +418,40 @@ def test_cross_entropy_beside_the_squared_loss():
             na.noise.symmetric(np.minimum(LABELS[:N], 1), 0.1, num_classes=2, seed=0),
             network=lambda p, x: x @ p, params=jnp.ones((D, 1)), steps=1, cross_entropy=True,
         )  # fmt: skip
+
+
+def test_convolutions_attention_and_residual_networks():
+    images = RNG.uniform(size=(16, 4, 4, 1)).astype(np.float32)
+    data = na.datasets.from_arrays(images, np.arange(16) % 2, name="images")
+    noisy = na.noise.symmetric(data.train_labels, 0.2, num_classes=2, seed=0)
+    pooled = na.analysis.air(data, noisy, network="conv-gap", depth=1, steps=0)
+    architecture = na.kernels.convolutional(1, pooling="gap", num_outputs=2)
+    ready = data.standardized(per_image=True).train_inputs
+    kernel = np.asarray(na.kernels.infinite_ntk(architecture, ready), np.float64)
+    np.testing.assert_allclose(
+        pooled.eigenvalues[:5], np.linalg.eigvalsh(kernel)[::-1][:5], rtol=1e-3
+    )
+    sequences = na.datasets.from_arrays(images[..., 0], np.arange(16) % 2, name="sequences")
+    attention = na.analysis.air(sequences, noisy, network="self_attention", steps=0)
+    architecture = na.kernels.self_attention(num_outputs=2)
+    kernel = np.asarray(na.kernels.infinite_ntk(architecture, images[..., 0]), np.float64)
+    np.testing.assert_allclose(
+        attention.eigenvalues[:5], np.linalg.eigvalsh(kernel)[::-1][:5], rtol=1e-3
+    )
+    small = na.networks.ResNet(num_outputs=2, blocks=(1,), stem_features=4, parameterization="ntk")
+    residual = na.analysis.air(data, noisy, network=small, steps=2)
+    assert "stage_0_block_0_conv_0" in residual.by_layer.names
+    shares = np.asarray(residual.by_layer.share)[:, :5]
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-4)
+    assert np.isfinite(np.asarray(residual.measured.signal)).all()
+
+
+def test_an_equinox_module():
+    equinox = pytest.importorskip("equinox")
+    module = equinox.nn.MLP(D, C, 8, 1, key=jax.random.key(0))
+    result = na.analysis.air(DATA, NOISY, network=module, steps=2)
+    kernel = na.kernels.empirical_ntk(*na.kernels.functional(module), POINTS[:N])
+    np.testing.assert_allclose(
+        result.eigenvalues[:5], np.linalg.eigvalsh(kernel)[::-1][:5], rtol=1e-3
+    )
+    assert np.isfinite(np.asarray(result.measured.signal)).all()

@@ -52,11 +52,11 @@ class ClassRetrieval:
     class_names: tuple[str, ...] = static(default=())
 
     def latest(self) -> tuple[str, ...]:
-        """Names of the classes, the one retrieved latest first."""
+        """Names of the classes that have points, the one retrieved latest first."""
         half = np.asarray(self.half_time)
         # Of two that are not half retrieved, the one further from it is the later.
-        last = np.nan_to_num(np.asarray(self.signal)[:, -1], nan=np.inf)
-        return tuple(self.class_names[c] for c in np.lexsort((last, -half)))
+        last, held = np.asarray(self.signal)[:, -1], np.asarray(self.count) > 0
+        return tuple(self.class_names[c] for c in np.lexsort((last, -half)) if held[c])
 
 
 def class_retrieval(

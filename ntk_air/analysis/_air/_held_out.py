@@ -93,16 +93,23 @@ def predicted_at_test(
     """Retrieval at the test points in closed form; ``noise`` is ξ*, of which it is a share."""
     chosen = filters or [dynamics.gradient_flow(float(t)) for t in times]
     stacked = jnp.concatenate([targets.clean, targets.noise, targets.observed], axis=1)
-    outputs = dynamics.predict(es, chosen, stacked, cross)
-    of_clean, of_noise, of_both = jnp.split(outputs, 3, axis=2)
-    kappa = targets.retention
+
+    def along(goal: Array) -> Array:
+        """⟨f, goal⟩ of the flows from clean targets, noise and both, (3, T)."""
+        # The kernel along each output of the goal: no outputs at all points at all times.
+        rows = jnp.matmul(goal.T, cross, precision="highest")
+        outputs = dynamics.predict(es, chosen, stacked, rows)
+        apart = outputs.reshape(len(chosen), goal.shape[1], 3, goal.shape[1])
+        return _divide(jnp.einsum("tcsc->st", apart), jnp.sum(goal**2))
+
+    to_signal, to_noise = along(targets.test), along(noise)
     return RetrievalCurves(
-        times=jnp.asarray(times, outputs.dtype),
-        signal=_share(of_clean, targets.test),
-        noise=_share(of_noise, noise),
-        per_direction=jnp.zeros((len(chosen), 0), outputs.dtype),
-        draw_signal=_divide(_share(of_both, targets.test), jnp.asarray(kappa)),
-        draw_noise=_share(of_both, noise),
+        times=jnp.asarray(times, to_signal.dtype),
+        signal=to_signal[0],
+        noise=to_noise[1],
+        per_direction=jnp.zeros((len(chosen), 0), to_signal.dtype),
+        draw_signal=_divide(to_signal[2], jnp.asarray(targets.retention)),
+        draw_noise=to_noise[2],
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..._checks import check_finite, check_labels, check_same_length, real_array
-from ...datasets import Dataset, from_arrays
+from ...datasets import Dataset, from_arrays, from_table
 from ...noise import NoisyLabels
 
 
@@ -27,14 +28,36 @@ class GivenLabels:
     identifiers: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class TableColumns:
+    """Columns of a table that are no inputs; see `ntk_air.datasets.from_table`."""
+
+    label: str | None = None
+    identifier: str | None = None
+    drop: Sequence[str] = ()
+
+
 def given_labels(
-    data: Any, labels: Any, class_names: Sequence[Any] | None, identifiers: Any
+    data: Any,
+    labels: Any,
+    class_names: Sequence[Any] | None,
+    identifiers: Any,
+    columns: TableColumns,
 ) -> GivenLabels:
     """Reads data and labels in any of the forms that `label_report` takes.
 
     Raises:
         ValueError: if they are of another form, of different lengths, or of fewer than two classes.
     """
+    if _is_table(data, columns):
+        return _of_table(data, labels, class_names, identifiers, columns)
+    idle = [name for name, value in vars(columns).items() if value not in (None, ())]
+    if idle:
+        raise ValueError(
+            f"{', '.join(idle)} {'is a column' if len(idle) == 1 else 'are columns'} of a table, "
+            f"and data is of type {type(data).__name__}; leave {'it' if len(idle) == 1 else 'them'}"
+            " out."
+        )
     if isinstance(data, Dataset):
         if class_names is not None:
             raise ValueError(
@@ -59,8 +82,47 @@ def given_labels(
     return GivenLabels(dataset, _identifiers(identifiers, np.arange(len(codes))))
 
 
+def _is_table(data: Any, columns: TableColumns) -> bool:
+    """Whether it is to be read as a table: frames of numbers alone are arrays without a label."""
+    if isinstance(data, str | os.PathLike | Mapping):
+        return True
+    frame = hasattr(data, "columns") or hasattr(data, "__arrow_c_stream__")
+    return columns.label is not None and frame
+
+
+def _of_table(
+    data: Any,
+    labels: Any,
+    class_names: Sequence[Any] | None,
+    identifiers: Any,
+    columns: TableColumns,
+) -> GivenLabels:
+    if columns.label is None and isinstance(labels, str):
+        raise ValueError(
+            f"labels is {labels!r} and data is a table; pass the column as label={labels!r}."
+        )
+    if labels is not None or class_names is not None:
+        idle = "labels" if labels is not None else "class_names"
+        raise ValueError(
+            f"{idle} is given and data is a table, whose column label holds the labels and their "
+            "names; leave it out."
+        )
+    dataset = from_table(
+        data,
+        label=columns.label,  # pyright: ignore[reportArgumentType]  # None is refused there
+        identifier=columns.identifier,
+        drop=columns.drop,
+        regression=False,
+    )
+    return _of_dataset(dataset, None, identifiers)
+
+
 def _of_dataset(data: Dataset, labels: Any, identifiers: Any) -> GivenLabels:
-    called = _identifiers(identifiers, np.asarray(data.train_rows))
+    if not data.num_classes:
+        raise ValueError(
+            f"{data.name} has targets, numbers to be predicted; expected labels that are classes."
+        )
+    called = _identifiers(identifiers, data.identifiers)
     if labels is None:
         return GivenLabels(data, called)
     if isinstance(labels, str):

@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
+
 from ..._checks import check_size
+from ..._memory import eigensystem_bytes, human
 from ..._numerics import cast_floats
+from ..._progress import announce
 from ..._typing import Array, Float, PyTree
 from ...datasets import Dataset
 from ...spectral import Eigensystem
 from .._network._given import GivenNetwork, given_network
 from .._network._kernel import StudiedKernel, given_kernel
 from .._network._prepare import prepared
+
+# Points from which on a line says beforehand what the work takes.
+_LARGE = 4000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +102,14 @@ def eigensystem_of(
         choice.progress,
         choice.precision,
     )
+    if n >= _LARGE:
+        itemsize = jnp.dtype(jnp.result_type(float)).itemsize
+        whole = human(eigensystem_bytes(n, itemsize, choice.rank))
+        held = human(n * n * itemsize)
+        pairs = "all eigenpairs" if choice.rank is None else f"{choice.rank} eigenpairs"
+        announce(
+            f"{n} points: a kernel of {held}, about {whole} of memory with {pairs}", choice.progress
+        )
     eigensystem = kernel.spectrum(inputs)
     if not cross or not len(dataset.test_labels):
         return eigensystem, None

@@ -19,15 +19,18 @@ from ...datasets import Dataset
 from ...dynamics import RefinedLabels, StoppingTime
 from ...noise import NoisyLabels
 from ...spectral import Eigensystem
-from ._given import GivenLabels, given_labels
+from ._given import GivenLabels, TableColumns, given_labels
 from ._kernel import KernelChoice, eigensystem_of
 from ._report import LabelReport, NoiseRate
 
 
 def label_report(
-    data: Dataset | Float[ArrayLike, "n ..."],
+    data: Dataset | Float[ArrayLike, "n ..."] | Any,
     labels: NoisyLabels | ArrayLike | Sequence[Any] | str | None = None,
     *,
+    label: str | None = None,
+    identifier: str | None = None,
+    drop: Sequence[str] = (),
     network: Any = None,
     params: PyTree = None,
     kernel: Any = "auto",
@@ -58,18 +61,25 @@ def label_report(
     ``ntk-air labels`` and ``ntk-air stop`` compute.
 
     Args:
-        data: a dataset, whose training points are judged; or inputs (n, d) or (n, H, W, ch), held
-            in float32. They are prepared as in `air`.
+        data: a dataset, whose training points are judged; a table, as
+            `ntk_air.datasets.from_table` takes it (a frame, a mapping, the path of a .csv, .tsv or
+            .parquet file), whose rows are; or inputs (n, d) or (n, H, W, ch), held in float32. They
+            are prepared as in `air`.
         labels: the labels that are judged. Of a dataset: default its training labels, noisy ones
             from `ntk_air.noise`, classes (n,), or the name of one of its ``extra_labels``; points
             without a label there are left out. Of an array: (n,) text, integers, bools, or anything
-            else that can be sorted; the classes are the distinct labels, in their order.
+            else that can be sorted; the classes are the distinct labels, in their order. Not of a
+            table.
+        label: of a table, the column of the labels that are judged.
+        identifier: of a table, the column of what its rows are called, as in `from_table`.
+        drop: of a table, columns to leave out.
         network: whose kernel judges: None is fully connected with ReLU, depth 1, weight_std 1.4 and
             bias_std 0.1; or any that `air` takes.
         params: of a function, or the variables of a linen module, as in `air`.
         kernel: ``"auto"``, ``"infinite"``, ``"finite"`` or ``"nngp"``, as in `air`; or one over the
             points of one's own, an array (n, n), a `StoredKernel` (with a ``rank``) or a function
-            ``k(x1, x2)``, beside which there is no network.
+            ``k(x1, x2) -> (n1, n2)``, beside which there is no network; for more than 2048 points
+            it is called on blocks of rows.
         cross: values (m, n) of an own kernel between test and training points, for ``test``.
         depth: of a network that is None or a name; default the network's own.
         width: of its layers, likewise; the infinite-width kernel has no use for it.
@@ -84,13 +94,14 @@ def label_report(
         test: whether to measure accuracy on the dataset's test points over times.
         class_names: of an array's labels, if not the labels themselves: labels are then these
             names, or integers that count them from 0.
-        identifiers: integer or text of each point; default ``train_rows`` of a dataset, 0..n - 1
-            of an array.
+        identifiers: integer or text of each point; default `Dataset.identifiers` (paths, the
+            entries of a column, or numbers of rows), 0..n - 1 of an array.
         standardize: whether inputs are prepared; None does not for a network of your own.
         seed: of the parameters of a finite network that has none.
         memory_budget: bytes for kernels; default half of what is free.
         precision: ``"float64"`` or ``"float32"``; default JAX's.
-        progress: show a progress bar on a terminal.
+        progress: show a progress bar on a terminal, and for 4000 points or more say beforehand how
+            much memory it takes.
 
     Returns:
         A `LabelReport`; ``.suspects()`` lists what to check, the most doubtful first.
@@ -100,8 +111,10 @@ def label_report(
             match, settings out of range or without effect, a kernel that does not fit in memory, or
             a rule whose score is known at no time (name the ``rules`` that are).
         RuntimeError: if an eigensolver fails.
-        ImportError: if neural-tangents and JAX are of versions that do not fit.
-        OSError: if a stored kernel cannot be read.
+        TypeError: for labels or a table of a type that is none.
+        ImportError: if neural-tangents and JAX are of versions that do not fit, or for a table
+            without pyarrow.
+        OSError: if a stored kernel or a table cannot be read.
 
     Source: derived; see `ntk_air.dynamics.refine_labels`.
 
@@ -114,6 +127,9 @@ def label_report(
         >>> found = report.suspects()
         >>> found["index"], found["observed_name"], found["suggested_name"]
         ([2], ['dog'], ['cat'])
+        >>> flowers = {"petal": x[:, 0], "animal": animals}  # or a frame, or "animals.csv"
+        >>> na.analysis.label_report(flowers, label="animal", rules=()).class_names
+        ('cat', 'dog')
     """
     check_choice("rule", rule, tuple(dynamics.RULES))
     listed = tuple(dynamics.RULES if rules is None else rules)
@@ -121,7 +137,8 @@ def label_report(
         check_choice("rules", one, tuple(dynamics.RULES))
     wanted = check_precision(precision)
     check_bool("test", test)
-    given = given_labels(data, labels, class_names, identifiers)
+    columns = TableColumns(label, identifier, drop)
+    given = given_labels(data, labels, class_names, identifiers, columns)
     if noise_rate is not None:
         most = 1.0 - 1.0 / given.dataset.num_classes
         check_in_range("noise_rate", noise_rate, 0.0, most, high_open=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,14 @@ class NoiseRate:
     def __float__(self) -> float:
         """The value."""
         return float(self.value)
+
+
+class WrongCount(NamedTuple):
+    """A number of wrong labels that was estimated, and its 95 % interval."""
+
+    value: float
+    lower: float
+    upper: float
 
 
 @result
@@ -91,6 +99,23 @@ class LabelReport:
         """When to stop, by the rule that judged the labels."""
         return self.stopping_times[self.rule]
 
+    @property
+    def given_names(self) -> list[str]:
+        """The names of the given classes, n of them."""
+        return [self.class_names[c] for c in np.asarray(self.given).tolist()]
+
+    @property
+    def suggested_names(self) -> list[str]:
+        """The names of the suggested classes, n of them."""
+        return [self.class_names[c] for c in np.asarray(self.suggested).tolist()]
+
+    @property
+    def num_wrong(self) -> WrongCount:
+        """How many of the labels are wrong: the noise rate of so many, and its interval."""
+        n, noise = len(self.given), self.noise_rate
+        value, lower, upper = (n * float(x) for x in (noise.value, noise.lower, noise.upper))
+        return WrongCount(value, lower, upper)
+
     def table(self) -> dict[str, list[Any]]:
         """Every label, the most doubtful first: columns of numbers and text by name."""
         return self._columns(self._doubtful_first())
@@ -114,6 +139,38 @@ class LabelReport:
             ) from error
         columns = self._columns(np.arange(len(self.given)))
         return pandas.DataFrame(columns).set_index("index")
+
+    def label_issues(self) -> dict[str, np.ndarray]:
+        """Every label in the order of the points, in columns as those who use cleanlab know them.
+
+        ``pandas.DataFrame(report.label_issues())`` is what ``CleanLearning.find_label_issues``
+        returns, and ``CleanLearning.fit(label_issues=...)`` takes. The column that is called
+        ``label_quality`` there is ``label_score`` in ``Datalab.get_issues``.
+
+        Returns:
+            ``"is_label_issue"`` (n,) bool, as ``suspected``; ``"label_quality"`` (n,) in [0, 1], as
+            ``score``, low where a label is probably wrong; ``"given_label"`` and
+            ``"predicted_label"`` (n,), numbers of classes, as ``given`` and ``suggested``, which
+            differ for label issues alone.
+
+        Source: names of cleanlab 2.9, docs.cleanlab.ai (``CleanLearning``, Datalab issue types).
+
+        Example:
+            >>> import numpy as np, ntk_air as na
+            >>> x = np.array([0.0, 0.1, 0.2, 0.3, 3.0, 3.1, 3.2, 3.3])[:, None]
+            >>> kernel = np.exp(-((x - x.T) ** 2)) + 0.1 * np.eye(8)
+            >>> labels = [0, 0, 1, 0, 1, 1, 1, 1]
+            >>> report = na.analysis.label_report(x, labels, kernel=kernel, noise_rate=0.125)
+            >>> issues = report.label_issues()
+            >>> np.flatnonzero(issues["is_label_issue"]).tolist(), int(issues["predicted_label"][2])
+            ([2], 0)
+        """
+        return {
+            "is_label_issue": np.array(self.suspected),
+            "label_quality": np.array(self.score),
+            "given_label": np.array(self.given),
+            "predicted_label": np.array(self.suggested),
+        }
 
     def compare_with_truth(self, clean: Int[ArrayLike, " n"]) -> TruthComparison:
         """How well the wrong labels were found, where the clean ones are known.

@@ -12,11 +12,15 @@ import numpy as np
 from ... import kernels, spectral
 from ..._checks import check_choice, check_finite
 from ..._memory import eigensystem_budget
+from ..._progress import progress_bar
 from ..._typing import Array, ArrayLike
 from ...kernels import StoredKernel
 from ...spectral import Eigensystem
 from ._given import GivenNetwork, Started
 
+# Points up to which a kernel function is called once, and rows of a block beyond.
+_WHOLE, _ROWS = 2048, 512
+_ALIGNMENT = 64
 KERNELS = ("auto", "infinite", "finite", "nngp")
 
 
@@ -146,7 +150,7 @@ class StudiedKernel:
         if columns is None:
             shown["progress"] = self.progress
         if self.given.kind == "own":
-            return _called(self.given.values, rows, columns)
+            return _called(self.given.values, rows, columns, shown.get("progress", False))
         if self.given.kind == "finite":
             assert self.started is not None
             return kernels.empirical_ntk(*self.started, rows, columns, **shown)  # pyright: ignore
@@ -157,10 +161,40 @@ class StudiedKernel:
         return kernels.infinite_ntk(architecture, rows, columns, kind=kind, **shown)  # pyright: ignore
 
 
-def _called(function: Any, rows: Array, columns: Array | None) -> Array:
-    """Values of a kernel function of the caller's, of the right shape and finite."""
-    values = function(rows, rows if columns is None else columns)
-    shape = (len(rows), len(rows if columns is None else columns))
+def _called(function: Any, rows: Array, columns: Array | None, progress: bool = False) -> Array:
+    """Values of a kernel function of the caller's, of the right shape and finite.
+
+    Beyond a few thousand points it is called on blocks of rows: what it computes on the way, such
+    as distances, then takes the memory of a block and not of the kernel.
+    """
+    columns = rows if columns is None else columns
+    dtype = jnp.result_type(float)
+    if len(rows) <= _WHOLE:
+        return jnp.asarray(_block(function, rows, columns), dtype)
+    values = _aligned((len(rows), len(columns)), np.dtype(dtype))
+    bar = progress_bar(len(rows), "row", progress, description="kernel")
+    for start in range(0, len(rows), _ROWS):
+        block = _block(function, rows[start : start + _ROWS], columns)
+        values[start : start + _ROWS] = block
+        if bar is not None:
+            bar.update(len(block))
+    if bar is not None:
+        bar.close()
+    # Nothing else holds the array, so that JAX may read it where it is.
+    return jax.device_put(values, may_alias=True)
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """An empty array that begins where JAX can read it in place, instead of copying it."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def _block(function: Any, rows: Array, columns: Array) -> Array | np.ndarray:
+    values = function(rows, columns)
+    shape = (len(rows), len(columns))
     if not isinstance(values, jax.Array | np.ndarray) or tuple(values.shape) != shape:
         came = getattr(values, "shape", type(values).__name__)
         raise ValueError(
@@ -168,4 +202,4 @@ def _called(function: Any, rows: Array, columns: Array | None) -> Array:
             f"of shape {shape}."
         )
     check_finite("what kernel(x1, x2) gave", values)
-    return jnp.asarray(values, jnp.result_type(float))
+    return values

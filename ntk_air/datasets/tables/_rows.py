@@ -244,11 +244,11 @@ def _check_cut(
 
 
 def _identifiers(table: Table, second: Table | None, name: str | None) -> list[str]:
+    return [one for each in (table, second) if each for one in row_names(each, name)]
+
+
+def row_names(table: Table, name: str | None) -> list[str]:
     """What each row is called: by a column, by the frame's index, or by its number."""
-    out: list[str] = []
-    for one in (table, second) if second else (table,):
-        if name is not None:
-            out += map(str, one.columns[_named(one, "identifier", name)].values)
-        else:
-            out += one.index or map(str, range(one.num_rows))
-    return out
+    if name is not None:
+        return list(map(str, table.columns[_named(table, "identifier", name)].values))
+    return list(table.index or map(str, range(table.num_rows)))
