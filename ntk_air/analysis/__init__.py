@@ -12,6 +12,7 @@ from ._labels._changes import LabelChanges, compare_label_reports
 from ._labels._label_report import label_report
 from ._labels._report import LabelReport, NoiseRate, WrongCount
 from ._labels._truth import TruthComparison
+from ._network._prepare import prepare
 from ._noisy_training._problem import NoisyProblem, noisy_problem
 from ._noisy_training._settings import NoisySettings
 from ._noisy_training._summary import noisy_training_summary, over_seeds
@@ -34,6 +35,7 @@ __all__ = [
     "Settings",
     "summary",
     "headline_rank",
+    "prepare",
     "versions",
     # over training time
     "Recorder",

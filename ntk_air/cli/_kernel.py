@@ -85,8 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compute(options: dict[str, Any], found: int) -> int:
-    dataset = _prepared(options)
+    from .. import analysis
+
+    dataset = load_dataset(options, test_size=0, seed=options["seed"], needs_classes=False)
     architecture = _architecture(options)
+    dataset = analysis.prepare(dataset, architecture)
     _check_out(options, len(dataset.train_labels))
     began = time.perf_counter()
     kernel = _kernel(options, architecture, dataset)
@@ -109,25 +112,6 @@ def _compute(options: dict[str, Any], found: int) -> int:
         summary["eigenpairs_seconds"] = round(time.perf_counter() - began, 3)
     print(json.dumps(plain(summary), indent=1) if options["json"] else _line(summary), flush=True)
     return 0
-
-
-def _prepared(options: dict[str, Any]) -> Dataset:
-    """Standardised as in the main job; flat where the network takes vectors."""
-    from ..kernels import find_architecture
-
-    dataset = load_dataset(options, test_size=0, seed=options["seed"], needs_classes=False)
-    axes = find_architecture(options["architecture"])[0].input_axes
-    rank = dataset.train_inputs.ndim
-    if len(axes) not in (2, rank):
-        kind = "images" if len(axes) == 4 else "inputs"
-        raise ValueError(
-            f"--architecture {options['architecture']} takes {kind} ({', '.join(axes)}), the "
-            f"inputs of {dataset.name} have shape {dataset.train_inputs.shape}; use fc."
-        )
-    if rank == 2:
-        return dataset
-    dataset = dataset.standardized(per_image=True)
-    return dataset.flattened(unit_norm="sqrt_d") if len(axes) == 2 else dataset
 
 
 def _architecture(options: dict[str, Any]) -> Architecture:

@@ -91,7 +91,7 @@ def test_vectors_have_no_positions(tmp_path, capsys):
     x, y = np.random.default_rng(0).random((12, 5)).astype(np.float32), np.arange(12) % 2
     np.savez(tmp_path / "v.npz", train_inputs=x, train_labels=y, test_inputs=x, test_labels=y)
     arguments = ["kernel", "--dataset", str(tmp_path / "v.npz"), "--store", str(tmp_path / "s")]
-    bad([*arguments, "--architecture", "conv"], capsys, r"takes images.*\(12, 5\).*use fc")
+    bad([*arguments, "--architecture", "conv"], capsys, r"takes inputs .*\(12, 5\); choose")
     assert main(arguments) == 0
 
 

@@ -102,23 +102,14 @@ def air(
     settings = dataclasses.replace(settings or Settings(), **overrides)
     check_dataset(dataset)
     check_noisy(noisy, dataset)
-    own_kernel = not isinstance(kernel, str)
-    if own_kernel and network is None:
+    if not isinstance(kernel, str) and network is None:
         studied = None
     else:
         studied = given_network(network, params, settings.of_network(), count_targets(dataset))
     settings = settings.completed(fully_connected=network is None, trains=studied is not None)
     which = given_kernel(kernel, cross, studied)
-    standardize = settings.standardize
-    if standardize is None:
-        standardize = studied is None or not studied.own
-    dataset = prepared(
-        dataset,
-        name="the kernel" if studied is None else studied.name,
-        flat=studied is not None and studied.flat,
-        axes=None if studied is None else studied.axes,
-        standardize=standardize and not (own_kernel and studied is None),
-    )
+    if studied is not None:
+        dataset = prepared(dataset, studied, settings.standardize)
     with contextlib.ExitStack() as stack:
         if settings.precision is not None:
             stack.enter_context(jax.enable_x64(settings.precision == "float64"))

@@ -14,7 +14,7 @@ from ..._progress import announce
 from ..._typing import Array, Float, PyTree
 from ...datasets import Dataset
 from ...spectral import Eigensystem
-from .._network._given import GivenNetwork, given_network
+from .._network._given import given_network
 from .._network._kernel import StudiedKernel, given_kernel
 from .._network._prepare import prepared
 
@@ -83,7 +83,7 @@ def eigensystem_of(
             )
     else:
         network = given_network(choice.network, choice.params, choice.options, dataset.num_classes)
-        dataset = _prepared(choice, dataset, network)
+        dataset = prepared(dataset, network, choice.standardize)
     which = given_kernel(choice.kernel, choice.cross, network)
     inputs, test = dataset.train_inputs, dataset.test_inputs
     if choice.precision is not None:
@@ -126,14 +126,3 @@ def _refuse_idle(choice: KernelChoice) -> None:
             f"{', '.join(idle)} and a kernel of one's own are given, which is not computed here; "
             "pass one of them."
         )
-
-
-def _prepared(choice: KernelChoice, dataset: Dataset, network: GivenNetwork) -> Dataset:
-    standardize = not network.own if choice.standardize is None else choice.standardize
-    return prepared(
-        dataset,
-        name=network.name,
-        flat=network.flat,
-        axes=network.axes,
-        standardize=standardize,
-    )

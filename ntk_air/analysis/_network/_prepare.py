@@ -2,52 +2,72 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from ...datasets import Dataset
+from ._given import GivenNetwork, given_network
 
 # Beyond these a kernel of raw columns sees only the largest, or only that all points are alike.
 _UNLIKE_SCALES, _FAR_FROM_ZERO = 10.0, 100.0
 
 
-def prepared(
-    dataset: Dataset,
-    *,
-    name: str,
-    flat: bool,
-    axes: Collection[str] | None = None,
-    standardize: bool = True,
-) -> Dataset:
-    """The dataset with its inputs as the network of that name takes them.
+def prepare(dataset: Dataset, network: Any = None, *, standardize: bool | None = None) -> Dataset:
+    """The dataset with its inputs as `air`, `label_report` and the commands give them to a network.
 
     Images lose their own mean and the training set's mean image and are divided by one deviation;
-    flattened, every row has norm sqrt(d). Vectors are used as they are, unless their columns are of
-    unlike units, which are then standardised, with a warning. Integers are tokens.
+    for a network on vectors they are then flattened, every row of norm sqrt(d). Vectors are used as
+    they are, unless their columns are of unlike units, which are then standardised, with a warning.
+    Tokens stay what they are. A module or function of one's own gets the inputs as they are.
 
     Args:
         dataset: any.
-        name: of the network, for messages.
-        flat: whether it takes vectors.
-        axes: names of the axes of its inputs, where they are known.
-        standardize: False changes no number.
+        network: whose inputs they are, in any of the forms that `air` takes (of a function, which
+            takes them as they are, without its parameters).
+        standardize: False changes no number; True prepares them for a network of one's own too.
+
+    Returns:
+        A dataset of the same points.
 
     Raises:
-        ValueError: if the network takes inputs of other axes.
+        ValueError: for another kind of network, or one that takes inputs of other axes.
+
+    Example:
+        >>> import ntk_air as na
+        >>> digits = na.datasets.load("digits", train_size=20)
+        >>> na.analysis.prepare(digits).train_inputs.shape
+        (20, 64)
+        >>> na.analysis.prepare(digits, "conv").train_inputs.shape
+        (20, 8, 8, 1)
     """
-    inputs = dataset.train_inputs
-    if axes is not None and not flat and len(axes) != inputs.ndim:
+    if callable(network) and inspect.isroutine(network):
+        return dataset if not standardize else _standardized(dataset, flat=False)
+    return prepared(dataset, given_network(network, None, {}, 2), standardize)
+
+
+def prepared(dataset: Dataset, network: GivenNetwork, standardize: bool | None) -> Dataset:
+    """See `prepare`."""
+    inputs, axes = dataset.train_inputs, network.axes
+    if axes is not None and not network.flat and len(axes) != inputs.ndim:
         raise ValueError(
-            f"{name} takes inputs ({', '.join(axes)}), those of {dataset.name} have shape "
+            f"{network.name} takes inputs ({', '.join(axes)}), those of {dataset.name} have shape "
             f"{tuple(inputs.shape)}; choose another network."
         )
-    if not standardize or dataset.kind == "tokens":
-        return dataset.flattened() if flat and inputs.ndim != 2 else dataset
-    if inputs.ndim == 2:
+    if not network.own if standardize is None else standardize:
+        return _standardized(dataset, flat=network.flat)
+    return dataset.flattened() if network.flat and inputs.ndim != 2 else dataset
+
+
+def _standardized(dataset: Dataset, *, flat: bool) -> Dataset:
+    axes = dataset.train_inputs.ndim
+    if dataset.kind == "tokens":
+        return dataset.flattened() if flat and axes != 2 else dataset
+    if axes == 2:
         return dataset if dataset.kind == "images" else _of_like_columns(dataset)
-    if inputs.ndim == 4 or flat:
+    if axes == 4 or flat:
         dataset = dataset.standardized(per_image=dataset.kind == "images")
     return dataset.flattened(unit_norm="sqrt_d") if flat else dataset
 

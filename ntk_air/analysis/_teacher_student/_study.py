@@ -20,7 +20,7 @@ from ...datasets import Dataset
 from ...noise import NoisyLabels
 from .._air._air import versions
 from .._air._targets import check_dataset, check_noisy, coded_targets, described
-from .._network._prepare import prepared
+from .._network._prepare import prepare
 from ._kernels import CLOSED_FORM, closed_form, complexities
 from ._result import TeacherStudentStudy
 
@@ -110,7 +110,7 @@ def teacher_student(
     """
     check_dataset(dataset)
     _check(dataset, loss, num_seeds, seed, momentum, batch_size, smoothing)
-    dataset = prepared(dataset, name="fully_connected", flat=True)
+    dataset = prepare(dataset)
     draws = _draws(noisy, num_seeds, dataset)
     clean, observed = _coded(dataset, draws, loss)
     n, batch = len(clean), batch_size or len(clean)
