@@ -103,7 +103,8 @@ def test_result_survives_a_file_and_redraws(analysis, tmp_path):
     back = na.load(na.save(analysis, tmp_path / "a"))
     assert na.analysis.summary(back) == na.analysis.summary(analysis)
     assert [f.name for f in na.reports.air_figures(back)] == [
-        "air_profile", "retrieval", "spectrum", "stopping", "test_accuracy", "l2_to_clean",
+        "air_profile", "retrieval", "spectrum", "stopping", "test_retrieval", "by_class",
+        "before_and_after", "test_accuracy", "l2_to_clean",
     ]  # fmt: skip
 
 

@@ -43,8 +43,8 @@ def test_labels_of_a_table_are_judged(table, tmp_path, capsys):
     assert "truth (human:second): 10.0% wrong" in said
     with out.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    # Rows of the file, whatever order the points were drawn in.
-    assert {int(row["index"]) for row in rows} == set(range(6))
+    # What the points are called, whatever order they were drawn in.
+    assert {row["index"] for row in rows} == {f"row {i}" for i in range(6)}
     assert {row["observed_name"] for row in rows} == {"even", "odd"}
 
 

@@ -114,9 +114,9 @@ def test_tiles_of_images_fit_the_cache():
     """Where the kernel holds all pairs of positions, a tile has few points, so as many entries."""
     x = np.zeros((1, 8, 8, 3), np.float32)
     gap = na.kernels.convolutional(2, 8, pooling="gap")
-    sides = [_default_tile(gap.kernel_fn, ("ntk",), jax.numpy.asarray(x))]
+    sides = [_default_tile(gap.kernel_fn, ("ntk",), {"x": jax.numpy.asarray(x)})]
     flat = na.kernels.convolutional(2, 8)
-    sides.append(_default_tile(flat.kernel_fn, ("ntk",), jax.numpy.asarray(x)))
+    sides.append(_default_tile(flat.kernel_fn, ("ntk",), {"x": jax.numpy.asarray(x)}))
     entries = 2**20 if jax.default_backend() == "cpu" else 2**26
     assert 0 < sides[0] ** 2 * 8**4 <= entries
     assert sides[1] > 2 * sides[0]

@@ -16,7 +16,12 @@ from ..._typing import ArrayLike, Float, PyTree
 from ..._version import __version__
 from ...datasets import Dataset
 from ...noise import NoisyLabels
-from .._network._given import GivenNetwork, count_outputs, given_network
+from .._network._given import (
+    GivenNetwork,
+    count_outputs,
+    given_network,
+    implementation_for,
+)
 from .._network._kernel import GivenKernel, StudiedKernel, given_kernel
 from .._network._prepare import prepared
 from ._by_layer import layer_shares
@@ -128,10 +133,11 @@ def _air(
 ) -> AIRAnalysis:
     inputs, n = dataset.train_inputs, len(dataset.train_labels)
     name = "a kernel of one's own" if studied is None else studied.name
-    started, num_outputs = None, None
+    started, num_outputs, implementation = None, None, "auto"
     if studied is not None and (settings.steps or which.kind == "finite"):
         started = studied.start(inputs, settings.seed)
         num_outputs = count_outputs(started, inputs, name)
+        implementation = implementation_for(studied, started, inputs)
     targets = targets_of(dataset, noisy, num_outputs, name)
     if settings.cross_entropy:
         check_cross_entropy(targets, dataset.num_classes)
@@ -144,25 +150,20 @@ def _air(
         "use fewer points (train_size), fewer eigenpairs (rank, e.g. "
         f"{max(1, n // 20)}), or set memory_budget",
         progress,
+        implementation=implementation,
     )
-    budget, problem = kernel.budget(n), None
+    how = {"memory_budget": kernel.budget(n), "implementation": implementation}
+    problem = None
     if settings.steps:
         assert started is not None
-        problem = problem_of(
-            started,
-            dataset,
-            targets,
-            rank=settings.rank,
-            memory_budget=budget,
-            progress=progress,
-        )
+        problem = problem_of(started, dataset, targets, settings.rank, how, progress)
     es = problem.meter.first if problem and which.kind == "finite" else kernel.spectrum(inputs)
     cross = kernel.cross(dataset.test_inputs, inputs) if len(dataset.test_labels) else None
     found: dict[str, Any] = dict.fromkeys(_NETWORK_FIELDS)
     found |= of_kernel(es, cross, dataset, targets)
     if which.kind == "finite":
         assert started is not None
-        found["by_layer"] = layer_shares(started, inputs, es, targets, memory_budget=budget)
+        found["by_layer"] = layer_shares(started, inputs, es, targets, how)
     pace = settings.paced(float(es.eigenvalues[0]), float(found["stopping"].time))
     if problem is not None:
         trained, pace = of_network(problem, (es, cross), found, settings, which.kind)

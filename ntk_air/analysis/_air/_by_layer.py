@@ -68,8 +68,7 @@ def layer_shares(
     inputs: Array,
     es: Eigensystem,
     targets: Targets,
-    *,
-    memory_budget: float | None,
+    how: dict[str, Any],
 ) -> LayerShares:
     """Shares of the layers, whose kernels are computed one after another.
 
@@ -78,16 +77,11 @@ def layer_shares(
         inputs: (n, ...).
         es: eigensystem of the whole kernel.
         targets: clean ones and noise.
-        memory_budget: bytes for a kernel.
+        how: memory budget and implementation of the kernels.
     """
     apply_fn, params = network
     leaves, structure = jax.tree.flatten(params)
     rows, sizes = [], []
-    # Counting the operations of each layer anew would take longer than a small kernel.
-    how = {
-        "implementation": kernels.cheapest_implementation(apply_fn, params, inputs),
-        "memory_budget": memory_budget,
-    }
     layers = layers_of(params)
     for indices in layers.values():
         part, of_part = _only(apply_fn, leaves, structure, indices)

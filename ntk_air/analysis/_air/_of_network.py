@@ -87,7 +87,10 @@ def _at_test(
     own_cross: Any = cross
     if kind != "finite":
         own_cross = kernels.empirical_ntk(
-            *problem.started, problem.dataset.test_inputs, problem.dataset.train_inputs
+            *problem.started,
+            problem.dataset.test_inputs,
+            problem.dataset.train_inputs,
+            **problem.how,
         )
     noise = noise_at_test(own, own_cross, targets)
     assert trained.plain.test_outputs is not None

@@ -33,6 +33,7 @@ class Problem:
         targets: of both.
         meter: which measures the network's NTK.
         first: what it measured at initialisation.
+        how: memory budget and implementation of its kernels.
         progress: whether to show bars.
     """
 
@@ -41,6 +42,7 @@ class Problem:
     targets: Targets
     meter: KernelMeter
     first: Row
+    how: dict[str, Any]
     progress: bool
 
     @property
@@ -78,9 +80,8 @@ def problem_of(
     started: Started,
     dataset: Dataset,
     targets: Targets,
-    *,
     rank: int | None,
-    memory_budget: int,
+    how: dict[str, Any],
     progress: bool,
 ) -> Problem:
     """A problem, its network's NTK at initialisation measured."""
@@ -93,11 +94,11 @@ def problem_of(
         rank=rank,
         overlap_ranks=ranks_to_compare(None, n if rank is None else rank),
         dtype=None,
-        options={"memory_budget": memory_budget},
+        options=how,
     )
     zero = np.zeros_like(np.asarray(targets.clean))
     first = meter.measure(started[1], zero, zero)
-    return Problem(started, dataset, targets, meter, first, progress)
+    return Problem(started, dataset, targets, meter, first, how, progress)
 
 
 def trained_networks(problem: Problem, num_steps: int, pace: Pace) -> TrainedNetworks:

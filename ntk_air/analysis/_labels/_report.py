@@ -38,7 +38,13 @@ class NoiseRate:
 
 
 class WrongCount(NamedTuple):
-    """A number of wrong labels that was estimated, and its 95 % interval."""
+    """A number of wrong labels that was estimated, and its 95 % interval.
+
+    Example:
+        >>> import ntk_air as na
+        >>> na.analysis.WrongCount(value=12.0, lower=9.0, upper=16.5).upper
+        16.5
+    """
 
     value: float
     lower: float

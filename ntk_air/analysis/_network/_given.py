@@ -20,6 +20,7 @@ from ...kernels import Architecture
 # Of the fully connected network that is taken where none is named.
 DEFAULTS: dict[str, Any] = {"depth": 1, "width": 2048, "weight_std": 1.4, "bias_std": 0.1}
 Started = tuple[ApplyFn, PyTree]
+_FEW_POINTS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +198,17 @@ def _start_linen(module: Any, variables: PyTree, inputs: Array, seed: int) -> St
     elif "params" not in variables:
         variables = {"params": variables}
     return kernels.functional(module, variables)
+
+
+def implementation_for(network: GivenNetwork, started: Started, inputs: Array) -> str:
+    """How its finite kernels are computed, chosen once for all of them."""
+    # Counting operations takes seconds for every kernel anew; of many points they are nothing, and
+    # what is the cheapest may not fit.
+    if len(inputs) > _FEW_POINTS:
+        return "auto"
+    if network.architecture is not None and network.flat:
+        return "structured_derivatives"
+    return kernels.cheapest_implementation(*started, inputs)
 
 
 def count_outputs(started: Started, inputs: Array, name: str) -> int:

@@ -87,6 +87,7 @@ class StudiedKernel:
         advice: what to do where it does not fit, for the message.
         progress: whether to show a bar.
         precision: of the decomposition of an array; what is computed here is in the inputs' own.
+        implementation: of a finite kernel.
     """
 
     given: GivenKernel
@@ -97,6 +98,7 @@ class StudiedKernel:
     advice: str = ""
     progress: bool = False
     precision: str | None = None
+    implementation: str = "auto"
 
     def budget(self, n: int) -> int:
         """Bytes for a kernel of n points; ValueError where it and its spectrum do not fit."""
@@ -153,6 +155,7 @@ class StudiedKernel:
             return _called(self.given.values, rows, columns, shown.get("progress", False))
         if self.given.kind == "finite":
             assert self.started is not None
+            shown["implementation"] = self.implementation
             return kernels.empirical_ntk(*self.started, rows, columns, **shown)  # pyright: ignore
         assert self.network is not None
         assert self.network.architecture is not None

@@ -34,6 +34,7 @@ def prepare(dataset: Dataset, network: Any = None, *, standardize: bool | None =
 
     Raises:
         ValueError: for another kind of network, or one that takes inputs of other axes.
+        ImportError: if neural-tangents and JAX are of versions that do not fit.
 
     Example:
         >>> import ntk_air as na

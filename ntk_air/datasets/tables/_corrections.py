@@ -62,7 +62,16 @@ def read_corrections(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def holds_corrections(path: Path) -> int:
-    """How many corrections there are in a file, which may be none of these; 0 if it is not."""
+    r"""How many corrections there are in a file, which may be none of these; 0 if it is not.
+
+    Example:
+        >>> import pathlib, tempfile, ntk_air as na
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "suspects.csv"
+        ...     _ = path.write_text("index,corrected\n3,cat\n5,\n")
+        ...     na.datasets.holds_corrections(path)
+        1
+    """
     try:
         return sum(bool(row[CORRECTED]) for _, row in _rows(path))
     except (ValueError, OSError):
