@@ -193,6 +193,18 @@ def double_precision() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def computing_in(precision: str | None) -> Iterator[None]:
+    """JAX's default precision within the block; None leaves it as it is."""
+    with contextlib.nullcontext() if precision is None else jax.enable_x64(precision == "float64"):
+        yield
+
+
+def share(value: Any, total: Any, empty: float = 0.0) -> Array:
+    """Value / total, and ``empty`` where there is nothing to share."""
+    return jnp.where(total == 0, empty, value / jnp.where(total == 0, 1.0, total))
+
+
 def eigh_of_batch(matrices: Any) -> tuple[Array, Array]:
     """Eigenvalues (..., n) and eigenvectors (..., n, n) of symmetric matrices (..., n, n).
 

@@ -54,10 +54,11 @@ def plain(value: Any) -> Any:
 
 def _is_formula(text: str) -> bool:
     bare = text.lstrip("'")
-    return bare.startswith(_FORMULA) and not _is_number(bare)
+    return bare.startswith(_FORMULA) and not is_number(bare)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is read as a number."""
     try:
         float(text)
     except ValueError:

@@ -82,15 +82,9 @@ def computing(precision: Any) -> Iterator[None]:
     Raises:
         ValueError: if it is neither float32 nor float64.
     """
-    from .._numerics import check_precision
+    from .._numerics import check_precision, computing_in
 
-    wanted = check_precision(precision)
-    if wanted is None:
-        yield
-        return
-    import jax
-
-    with jax.enable_x64(wanted == "float64"):
+    with computing_in(check_precision(precision)):
         yield
 
 

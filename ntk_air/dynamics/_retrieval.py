@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_finite, check_same_length
-from .._numerics import as_float, in_precision, power_of_two
+from .._numerics import as_float, in_precision, power_of_two, share
 from .._results import result, static
 from .._typing import Array, ArrayLike, FilterLike, Float
 from ..spectral import Eigensystem, resolve_retention
@@ -147,11 +147,11 @@ def _curves(
     weights = jnp.stack([jnp.sum(a * b, axis=0) for _, a, b, _, _ in energies])
     tracked = jnp.matmul(weights, fitted.T, precision="highest")
     curves = {
-        name: _divide(inside + rest * left, total)
+        name: share(inside + rest * left, total)
         for inside, (name, _, _, left, total) in zip(tracked, energies, strict=True)
     }
     for name, _, _, left, total in energies[:2]:
-        curves[f"{name}_bound"] = _divide(widest * left, total)
+        curves[f"{name}_bound"] = share(widest * left, total)
     return curves, jnp.sqrt(jnp.sum(y**2, axis=0) + jnp.sum(xi**2, axis=0))[:, None]
 
 
@@ -204,8 +204,8 @@ def measured_retrieval(
         )
     noise = observed - kappa * clean
     moved = outputs - outputs[0]
-    signal = _divide(jnp.einsum("tnc,nc->t", moved, clean), kappa * jnp.sum(clean**2))
-    retrieved_noise = _divide(jnp.einsum("tnc,nc->t", moved, noise), jnp.sum(noise**2))
+    signal = share(jnp.einsum("tnc,nc->t", moved, clean), kappa * jnp.sum(clean**2))
+    retrieved_noise = share(jnp.einsum("tnc,nc->t", moved, noise), jnp.sum(noise**2))
     per_direction = jnp.zeros((len(times), 0), outputs.dtype)
     if eigensystem is not None:
         matching(eigensystem, clean=clean, observed=observed)
@@ -225,9 +225,4 @@ def measured_retrieval(
 def _per_direction(eigenvectors: Array, moved: Array, target: Array) -> Array:
     goal = jnp.matmul(eigenvectors.T, target, precision="highest")
     done = jnp.einsum("nr,tnc->trc", eigenvectors, moved, precision="highest")
-    return _divide(jnp.sum(done * goal, axis=2), jnp.sum(goal**2, axis=1))
-
-
-def _divide(value: Array, total: Array) -> Array:
-    """Value / total, and 0 where there is nothing to retrieve."""
-    return jnp.where(total == 0, 0.0, value / jnp.where(total == 0, 1.0, total))
+    return share(jnp.sum(done * goal, axis=2), jnp.sum(goal**2, axis=1))

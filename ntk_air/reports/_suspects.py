@@ -176,10 +176,10 @@ def _pictures(report: LabelReport, names: list[Any], dataset: Dataset) -> list[s
 
 def _places(report: LabelReport, names: list[Any], dataset: Dataset) -> list[int]:
     called, judged = (np.asarray(one.identifiers).astype(str) for one in (dataset, report))
-    if not np.isin(judged, called).all():
+    unknown = judged[~np.isin(judged, called)]
+    if len(unknown):
         raise ValueError(
-            "dataset has no point called "
-            f"{one_line(str(judged[~np.isin(judged, called)][0]))!r}, expected the dataset that "
+            f"dataset has no point called {one_line(str(unknown[0]))!r}, expected the dataset that "
             "was judged, with the identifiers of the report."
         )
     if len(np.unique(called)) < len(called):

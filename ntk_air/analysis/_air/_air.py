@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import platform
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..._numerics import cast_floats
+from ..._numerics import cast_floats, computing_in
 from ..._typing import ArrayLike, Float, PyTree
 from ..._version import __version__
 from ...datasets import Dataset
@@ -115,9 +114,8 @@ def air(
     which = given_kernel(kernel, cross, studied)
     if studied is not None:
         dataset = prepared(dataset, studied, settings.standardize)
-    with contextlib.ExitStack() as stack:
+    with computing_in(settings.precision):
         if settings.precision is not None:
-            stack.enter_context(jax.enable_x64(settings.precision == "float64"))
             inputs = cast_floats((dataset.train_inputs, dataset.test_inputs), settings.precision)
             dataset = dataclasses.replace(dataset, train_inputs=inputs[0], test_inputs=inputs[1])
         return _air(dataset, noisy, settings, studied, which, progress)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import dynamics
+from ..._numerics import share
 from ..._results import result, static
-from ..._typing import Array, FilterLike, Float, Int
+from ..._typing import Array, Float, Int
+from ...dynamics import RetrievalCurves
 from ...spectral import Eigensystem
 from ._targets import Targets
 
@@ -64,21 +63,20 @@ def class_retrieval(
     targets: Targets,
     labels: Int[Array, " n"],
     class_names: tuple[str, ...],
-    filters: Sequence[FilterLike],
-    times: Float[Array, " T"],
+    curves: RetrievalCurves,
 ) -> ClassRetrieval:
-    """Shares of each class in closed form."""
-    fitted = dynamics.filter_values(es, filters)
+    """Shares of each class in closed form, at the times of predicted ``curves``."""
+    fitted, times = curves.per_direction, curves.times
     which = np.arange(len(class_names))[:, None] == np.asarray(labels)
     cumulative_signal, signal = _shares(es.eigenvectors, targets.clean, which, fitted)
     cumulative_noise, noise = _shares(es.eigenvectors, targets.noise, which, fitted)
     reached = signal >= 0.5
-    half = jnp.where(reached.any(axis=1), jnp.asarray(times)[reached.argmax(axis=1)], jnp.inf)
+    half = jnp.where(reached.any(axis=1), times[reached.argmax(axis=1)], jnp.inf)
     return ClassRetrieval(
         count=jnp.asarray(which.sum(axis=1)),
         cumulative_signal=cumulative_signal,
         cumulative_noise=cumulative_noise,
-        times=jnp.asarray(times),
+        times=times,
         signal=signal,
         noise=noise,
         half_time=half,
@@ -93,14 +91,14 @@ def measured_by_class(
     which = jnp.arange(num_classes)[:, None] == jnp.asarray(labels)
     moved = outputs - outputs[0]
 
-    def share(goal: Array) -> Array:
+    def of_classes(goal: Array) -> Array:
         along = jnp.einsum("tnc,nc->tn", moved, goal, precision="highest")
         total = jnp.sum(goal**2, axis=1)
-        return _divide(which.astype(along.dtype) @ along.T, (which @ total)[:, None])
+        return share(which.astype(along.dtype) @ along.T, (which @ total)[:, None], jnp.nan)
 
     return {
-        "measured_signal": share(targets.clean) / targets.retention,
-        "measured_noise": share(targets.noise),
+        "measured_signal": of_classes(targets.clean) / targets.retention,
+        "measured_noise": of_classes(targets.noise),
     }
 
 
@@ -116,12 +114,7 @@ def _shares(
         own = jnp.where(points[:, None], signal, 0.0)
         along = jnp.sum(jnp.matmul(eigenvectors.T, own, precision="highest") * whole, axis=1)
         retrieved = jnp.matmul(fitted, along, precision="highest")
-        return jnp.cumsum(along), _divide(retrieved, jnp.sum(own**2))
+        return jnp.cumsum(along), share(retrieved, jnp.sum(own**2), jnp.nan)
 
     cumulative, retrieved = jax.lax.map(of_class, which)
-    return jnp.where(total == 0, 0.0, cumulative / jnp.where(total == 0, 1.0, total)), retrieved
-
-
-def _divide(value: Array, total: Array) -> Array:
-    """Value / total, and NaN where a class has nothing to retrieve."""
-    return jnp.where(total == 0, jnp.nan, value / jnp.where(total == 0, 1.0, total))
+    return share(cumulative, total), retrieved

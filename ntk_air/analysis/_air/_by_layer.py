@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ... import kernels
+from ..._numerics import share
 from ..._results import result, static
 from ..._typing import ApplyFn, Array, Float, PyTree
 from ...spectral import Eigensystem
@@ -91,10 +92,10 @@ def layer_shares(
     quadratic, trace, signal, noise = (np.stack(column) for column in zip(*rows, strict=True))
     trusted = np.arange(es.rank) < es.trusted_rank
     return LayerShares(
-        share=jnp.where(trusted, _divide(quadratic, np.asarray(es.eigenvalues)), jnp.nan),
-        trace=_divide(trace, trace.sum(axis=0)),
-        signal=_divide(signal, signal.sum(axis=0)),
-        noise=_divide(noise, noise.sum(axis=0)),
+        share=jnp.where(trusted, share(quadratic, np.asarray(es.eigenvalues)), jnp.nan),
+        trace=share(trace, trace.sum(axis=0)),
+        signal=share(signal, signal.sum(axis=0)),
+        noise=share(noise, noise.sum(axis=0)),
         num_parameters=tuple(sizes),
         names=tuple(layers),
     )
@@ -122,8 +123,3 @@ def _forms(kernel: Array, eigenvectors: Array, clean: Array, noise: Array) -> tu
         return jnp.sum(vectors * jnp.matmul(kernel, vectors, precision="highest"), axis=0)
 
     return form(eigenvectors), jnp.trace(kernel), form(clean).sum(), form(noise).sum()
-
-
-def _divide(value: np.ndarray, total: np.ndarray) -> Array:
-    """Value / total, and 0 where there is nothing to share."""
-    return jnp.asarray(np.where(total == 0, 0.0, value / np.where(total == 0, 1.0, total)))

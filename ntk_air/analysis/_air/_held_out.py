@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ... import dynamics
+from ..._numerics import share
 from ..._results import result
 from ..._typing import Array, FilterLike, Float
 from ...dynamics import RetrievalCurves
@@ -60,9 +61,9 @@ def held_out_profile(
         at_training = jnp.matmul(es.eigenvectors.T, signal, precision="highest")
         at_test = jnp.matmul(features.T, goal, precision="highest")
         shares = jnp.sum(at_training * at_test, axis=1) * inverse
-        return jnp.cumsum(_divide(shares, jnp.sum(goal**2)))
+        return jnp.cumsum(share(shares, jnp.sum(goal**2)))
 
-    energy = _divide(jnp.mean(noise**2), jnp.mean(targets.noise**2))
+    energy = share(jnp.mean(noise**2), jnp.mean(targets.noise**2))
     return {
         "cumulative_signal": brought(targets.clean, targets.test),
         "cumulative_noise": brought(targets.noise, noise),
@@ -100,7 +101,7 @@ def predicted_at_test(
         rows = jnp.matmul(goal.T, cross, precision="highest")
         outputs = dynamics.predict(es, chosen, stacked, rows)
         apart = outputs.reshape(len(chosen), goal.shape[1], 3, goal.shape[1])
-        return _divide(jnp.einsum("tcsc->st", apart), jnp.sum(goal**2))
+        return share(jnp.einsum("tcsc->st", apart), jnp.sum(goal**2))
 
     to_signal, to_noise = along(targets.test), along(noise)
     return RetrievalCurves(
@@ -108,7 +109,7 @@ def predicted_at_test(
         signal=to_signal[0],
         noise=to_noise[1],
         per_direction=jnp.zeros((len(chosen), 0), to_signal.dtype),
-        draw_signal=_divide(to_signal[2], jnp.asarray(targets.retention)),
+        draw_signal=share(to_signal[2], jnp.asarray(targets.retention)),
         draw_noise=to_noise[2],
     )
 
@@ -121,25 +122,10 @@ def measured_at_test(
     noise: Float[Array, "m C"],
 ) -> RetrievalCurves:
     """Retrieval at the test points in a network's outputs there, the first untrained."""
-    moved = outputs - outputs[0]
-    signal = _divide(_share(moved, targets.test), jnp.asarray(targets.retention))
-    retrieved_noise = _share(moved, noise)
-    return RetrievalCurves(
-        times=jnp.asarray(times, outputs.dtype),
-        signal=signal,
-        noise=retrieved_noise,
-        per_direction=jnp.zeros((len(times), 0), outputs.dtype),
-        draw_signal=signal,
-        draw_noise=retrieved_noise,
-        source="measured",
+    return dynamics.measured_retrieval(
+        outputs,
+        targets.test,
+        targets.retention * targets.test + noise,
+        times,
+        retention=targets.retention,
     )
-
-
-def _share(outputs: Float[Array, "T m C"], goal: Float[Array, "m C"]) -> Float[Array, " T"]:
-    along = jnp.einsum("tmc,mc->t", outputs, goal, precision="highest")
-    return _divide(along, jnp.sum(goal**2))
-
-
-def _divide(value: Array, total: Array) -> Array:
-    """Value / total, and 0 where there is nothing to retrieve."""
-    return jnp.where(total == 0, 0.0, value / jnp.where(total == 0, 1.0, total))

@@ -33,7 +33,7 @@ def of_kernel(
     }
     if targets.classes:
         found["by_class"] = class_retrieval(
-            es, targets, dataset.train_labels, dataset.class_names, filters, times
+            es, targets, dataset.train_labels, dataset.class_names, found["curves"]
         )
     if cross is None:
         nothing = jnp.full(len(times), jnp.nan)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ... import datasets, dynamics
 from ..._checks import check_bool, check_choice, check_in_range, check_seed
 from ..._classes import class_of
-from ..._numerics import check_precision
+from ..._numerics import check_precision, computing_in
 from ..._typing import Array, ArrayLike, Float, PyTree
 from ...datasets import Dataset
 from ...dynamics import RefinedLabels, StoppingTime
@@ -155,7 +153,7 @@ def label_report(
         wanted,
         progress,
     )
-    with contextlib.nullcontext() if wanted is None else jax.enable_x64(wanted == "float64"):
+    with computing_in(wanted):
         eigensystem, between = eigensystem_of(choice, given.dataset, cross=test)
         observed = datasets.encode(given.dataset.train_labels, given.dataset.num_classes)
         tail = dynamics.estimate_noise(eigensystem, observed)

@@ -81,12 +81,11 @@ def given_network(
     if type(network) is tuple and len(network) == 2 and params is None:
         network, params = network
     if _is_triple(network):
-        if params is None:
-            return _of_architecture(kernels.as_architecture(network))
         made = kernels.as_architecture(network)
-        return dataclasses.replace(
-            _of_architecture(made), start=lambda inputs, seed: (made.apply_fn, params)
-        )
+        given = _of_architecture(made)
+        if params is None:
+            return given
+        return dataclasses.replace(given, start=lambda inputs, seed: (made.apply_fn, params))
     return _of_module(network, params)
 
 

@@ -44,8 +44,8 @@ def prepare(dataset: Dataset, network: Any = None, *, standardize: bool | None =
         >>> na.analysis.prepare(digits, "conv").train_inputs.shape
         (20, 8, 8, 1)
     """
-    if callable(network) and inspect.isroutine(network):
-        return dataset if not standardize else _standardized(dataset, flat=False)
+    if inspect.isroutine(network):
+        return _standardized(dataset, flat=False) if standardize else dataset
     return prepared(dataset, given_network(network, None, {}, 2), standardize)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import dynamics, kernels, spectral
 from ..._checks import check_size
-from ..._numerics import double_precision
+from ..._numerics import double_precision, share
 from ..._typing import Array, ArrayLike, PyTree
 from ...spectral import Eigensystem
 from ._record import KernelMovement
@@ -189,8 +189,7 @@ def by_direction(
     def shares(target: Array, scale: Array | float) -> Array:
         total = scale * jnp.sum(target**2)
         wanted = jnp.matmul(eigenvectors.T, target, precision="highest")
-        share = jnp.sum(done * wanted, axis=2)
-        return jnp.where(total == 0, 0.0, share / jnp.where(total == 0, 1.0, total))
+        return share(jnp.sum(done * wanted, axis=2), total)
 
     return shares(clean, retention), shares(noise, 1.0)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..._archive import open_regular
 from ..._modules import is_a
+from ..._text import is_number
 from .._images import INSTALL
 from .._parquet import check_claims, naming, pyarrow_parquet
 
@@ -158,7 +159,7 @@ def _read_csv(path: Path, data: bytes) -> Any:
         raise ValueError(f"{path} is not in UTF-8 ({error.reason}); save it so.") from error
     delimiter = max(_DELIMITERS, key=first.count)
     names = [name.strip() for name in next(csv.reader([first.strip()], delimiter=delimiter), [])]
-    if not names or all(map(_is_number, names)):
+    if not names or all(map(is_number, names)):
         raise ValueError(
             f"the first line of {path} is {first.strip()[:60]!r}, expected names of columns; add a "
             "line with names."
@@ -175,14 +176,6 @@ def _read_csv(path: Path, data: bytes) -> Any:
         raise ValueError(f"{path} is no table with one delimiter ({reason}); repair it.") from error
     columns = [_cleaned(column) for column in table.columns]
     return _arrow().table(columns, names=names)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _cleaned(column: Any) -> Any:
